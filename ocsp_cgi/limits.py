@@ -1,0 +1,10 @@
+"""Every limit of the responder, in one place.  A request past one of them gets an error, never a slow answer."""
+
+REQUEST_BYTES = 64 * 1024
+DRAINED_BYTES = 1024 * 1024         # read and thrown away past a request's limit, so that Apache can finish sending it
+CERT_IDS = 100                      # in one request
+NONCE_OCTETS = range(1, 128 + 1)    # RFC 9654 section 2.1
+DATABASE_RETRY_SECONDS = 0.5        # `openssl ca` renames the index in two steps: between them there is none
+UNKNOWN_LIFETIME_SECONDS = 15 * 60  # an answer `unknown` must not outlive the certificate's issuance by more
+UNKNOWN_MAX_AGE_SECONDS = 5 * 60
+MAX_AGE_SECONDS = 4 * 24 * 60 * 60  # RFC 9919 section 7.2 leaves it open; Microsoft and the BR ask for no more
