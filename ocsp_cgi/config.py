@@ -1,0 +1,153 @@
+"""The config: an INI file -> Settings.  Its keys are named as the options of `openssl ocsp`.
+
+    [responder]
+    hyperlink = https://pki.example.com/ocsp
+
+    [root-ca]
+    db      = /etc/ssl/db
+    ca      = /etc/ssl/certs/root-ca.crt
+    rsigner = /etc/ssl/certs/root-ocsp.crt
+    rkey    = /etc/ssl/private/root-ocsp.key
+
+A section is a CA, but for [responder].  Lines that begin with `#` or `;` are comments.  A relative path starts from the
+directory of the config.  Read by a few lines of our own, because configparser would cost every answer 5 ms.
+"""
+
+from __future__ import annotations
+
+from . import messages
+
+DEFAULT_PATH = "/etc/ssl/ocsp-cgi.conf"
+
+
+class ConfigError(messages.OCSPError):
+    """The config cannot be read or used; the text says where, and how to mend it."""
+
+
+class CASettings:
+    """One CA.  A field is a key of its section; times are in minutes, paths are absolute or from the working directory."""
+
+    __slots__ = ("name", "db", "ca", "rsigner", "rkey", "passin", "nmin", "max_age", "nonce", "unissued", "responder_id")
+
+    def __init__(self, name: str):
+        self.name = name
+        self.db = self.ca = self.rsigner = self.rkey = ""
+        self.passin: str | None = None
+        self.nmin = 60
+        self.max_age: int | None = None
+        self.nonce = "echo"
+        self.unissued = "unknown"
+        self.responder_id = "key"
+
+
+class Settings:
+    """The whole config: `hyperlink` for the page, "" if there is none, and the CAs in their order."""
+
+    __slots__ = ("hyperlink", "cas")
+
+    def __init__(self) -> None:
+        self.hyperlink = ""
+        self.cas: list[CASettings] = []
+
+
+_PATHS = ("db", "ca", "rsigner", "rkey", "passin")
+_REQUIRED = ("db", "ca", "rsigner", "rkey")
+_MINUTES = ("nmin", "max_age")
+_CHOICES = {"nonce": ("echo", "ignore"), "unissued": ("unknown", "revoked"), "responder_id": ("key", "name")}
+_CA_KEYS = (*_PATHS, *_MINUTES, *_CHOICES)
+_RESPONDER_KEYS = ("hyperlink",)
+_MOST_MINUTES = 10 * 365 * 24 * 60
+
+
+def load(path: str) -> Settings:
+    """Read the config in this file.  ConfigError if it cannot be read, or anything in it is not as it should be."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; this is the config, which OCSP_CGI_CONFIG names") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8, so it is no config") from None
+    settings = Settings()
+    for name, place, entries in _sections(text, path):
+        if name == "responder":
+            _fill_responder(settings, place, entries)
+        else:
+            settings.cas.append(_ca(name, place, entries, path))
+    if not settings.cas:
+        raise ConfigError(f"{path}: no section of a CA in it, such as [root-ca]")
+    return settings
+
+
+def _sections(text: str, path: str) -> list[tuple[str, str, list[tuple[str, str, str]]]]:
+    """(name, place, entries) of each section; an entry is (key, value, place), a place `file:line`."""
+    sections: list[tuple[str, str, list[tuple[str, str, str]]]] = []
+    for number, line in enumerate(text.lstrip("\ufeff").split("\n"), 1):
+        line, place = line.strip(), f"{path}:{number}"
+        if not line or line[0] in "#;":
+            continue
+        if line[0] == "[" and line[-1] == "]":
+            name = line[1:-1].strip()
+            if name in [section[0] for section in sections]:
+                raise ConfigError(f"{place}: a second section [{name}]")
+            sections.append((name, place, []))
+            continue
+        key, equals, value = line.partition("=")
+        key, value = key.strip(), value.strip()
+        if not equals:
+            raise ConfigError(f"{place}: neither `key = value` nor [section]")
+        if not sections:
+            raise ConfigError(f"{place}: `{key}` stands before the first [section]")
+        entries = sections[-1][2]
+        if key in [entry[0] for entry in entries]:
+            raise ConfigError(f"{place}: a second `{key}` in [{sections[-1][0]}]")
+        entries.append((key, value, place))
+    return sections
+
+
+def _fill_responder(settings: Settings, place: str, entries: list[tuple[str, str, str]]) -> None:
+    for key, value, place in entries:
+        _refuse_unknown(key, _RESPONDER_KEYS, place)
+        if value and not value.startswith(("https://", "http://")):
+            raise ConfigError(f"{place}: `hyperlink` is `{value}`, and should begin with https:// or http://")
+        settings.hyperlink = value
+
+
+def _ca(name: str, place: str, entries: list[tuple[str, str, str]], path: str) -> CASettings:
+    directory = path.rpartition("/")[0]
+    ca = CASettings(name)
+    keys = [key for key, _, _ in entries]
+    if not any(key in _CA_KEYS for key in keys):
+        raise ConfigError(f"{place}: [{name}] has no key of a CA{_nearest(name, ('responder',))}")
+    for key, value, place_of_key in entries:
+        _refuse_unknown(key, _CA_KEYS, place_of_key)
+        if not value:
+            raise ConfigError(f"{place_of_key}: `{key}` has no value")
+        if key in _PATHS:
+            setattr(ca, key, value if value[0] == "/" or not directory else f"{directory}/{value}")
+        elif key in _MINUTES:
+            digits = value.isascii() and value.isdigit() and len(value) < 10
+            if not digits or not 1 <= int(value) <= _MOST_MINUTES:
+                raise ConfigError(f"{place_of_key}: `{key}` is `{value}`, and should be minutes, 1 to {_MOST_MINUTES}")
+            setattr(ca, key, int(value))
+        else:
+            if value not in _CHOICES[key]:
+                raise ConfigError(f"{place_of_key}: `{key}` is `{value}`, and should be {' or '.join(_CHOICES[key])}")
+            setattr(ca, key, value)
+    for key in _REQUIRED:
+        if not getattr(ca, key):
+            raise ConfigError(f"{place}: [{name}] has no `{key}`")
+    return ca
+
+
+def _refuse_unknown(key: str, known: tuple[str, ...], place: str) -> None:
+    if key not in known:
+        raise ConfigError(f"{place}: unknown key `{key}`{_nearest(key, known)}")
+
+
+def _nearest(word: str, known: tuple[str, ...]) -> str:
+    """The end of a message that names the nearest known word."""
+    import difflib
+
+    matches = difflib.get_close_matches(word, known, 1)
+    return f"; did you mean `{matches[0]}`?" if matches else f"; known are {', '.join(known)}"

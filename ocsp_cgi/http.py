@@ -1,0 +1,137 @@
+"""OCSP over HTTP: which requests carry OCSP, and which headers an answer has (RFC 6960 appendix A, RFC 9919 sections 6 and 7).
+
+A POST carries the DER as its body.  A GET carries it in the path, as base64 with URL escapes.  Servers decode a path,
+and merge its slashes, before a CGI sees it as PATH_INFO, which breaks one request in sixty: so the path is taken from the
+request line as it came, REQUEST_URI, and decoded here, once.
+"""
+
+from __future__ import annotations
+
+import binascii
+
+from . import der, limits, messages, responder, times
+
+OCSP_REQUEST = "application/ocsp-request"
+OCSP_RESPONSE = "application/ocsp-response"
+_SEQUENCE = b"\x30"
+_BASE64_DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_TO_STANDARD_BASE64 = str.maketrans("-_ ", "+/+")
+
+
+class Request:
+    """An HTTP request, as a CGI gets it (RFC 3875): `uri` is REQUEST_URI, `body` None if it was longer than the limit."""
+
+    __slots__ = ("method", "uri", "script_name", "path_info", "content_type", "body")
+
+    def __init__(self, method: str, uri: str, script_name: str, path_info: str, content_type: str, body: bytes | None):
+        self.method = method
+        self.uri = uri
+        self.script_name = script_name
+        self.path_info = path_info
+        self.content_type = content_type
+        self.body = body
+
+
+class Response:
+    """An HTTP response: `status` a number, `headers` (name, value) pairs."""
+
+    __slots__ = ("status", "headers", "body")
+
+    def __init__(self, status: int, headers: list[tuple[str, str]], body: bytes):
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+
+class NotOCSP(Exception):
+    """The request carries no OCSP: a person is looking, or somebody lost.  `status` is the HTTP status of the page for them."""
+
+    def __init__(self, status: int):
+        super().__init__(status)
+        self.status = status
+
+
+def ocsp_request(request: Request) -> bytes | None:
+    """What an HTTP request carries as an OCSPRequest, be it one or not; None if it is too long.  NotOCSP if it carries none."""
+    if request.method == "POST":
+        if request.content_type.partition(";")[0].strip().lower() != OCSP_REQUEST:
+            raise NotOCSP(415)
+        return request.body
+    if request.method in ("GET", "HEAD"):
+        return _from_path(_path(request))
+    raise NotOCSP(405)
+
+
+def _path(request: Request) -> str:
+    """What follows the script's own name in the path of the request, decoded once."""
+    uri = request.uri
+    if uri[:7].lower() == "http://" or uri[:8].lower() == "https://":  # absolute-form, RFC 9112 section 3.2.2
+        uri = "/" + uri.split("/", 3)[3] if uri.count("/") > 2 else "/"
+    path = _unquote(uri.partition("?")[0])
+    before, script_name, after = path.partition(request.script_name or "/")
+    if script_name and not before.strip("/"):
+        return after
+    return request.path_info
+
+
+def _unquote(text: str) -> str:
+    """Decode the escapes of a path; what is no escape stays as it is."""
+    decoded, *rest = text.split("%")
+    for part in rest:
+        try:
+            decoded += chr(binascii.unhexlify(part[:2])[0]) + part[2:]
+        except (ValueError, IndexError):
+            decoded += "%" + part
+    return decoded
+
+
+def _from_path(path: str) -> bytes | None:
+    """The DER in a path: base64, the standard's or that for URLs, with or without its padding.
+
+    `/` is a digit of base64.  Leading ones are none, since the base64 of a SEQUENCE begins with M.  A last one may be
+    a digit or a slip: that reading is right in which the DER is as long as it says.
+    """
+    text = path.lstrip("/").translate(_TO_STANDARD_BASE64)
+    if not text:
+        raise NotOCSP(200)
+    readings = [_decode(text)]
+    if text.endswith("/"):
+        readings.append(_decode(text[:-1]))
+    readings = [reading for reading in readings if reading[:1] == _SEQUENCE]
+    if not readings:
+        raise NotOCSP(404)
+    encoded = next((reading for reading in readings if _is_whole(reading)), readings[0])
+    return encoded if len(encoded) <= limits.REQUEST_BYTES else None
+
+
+def _decode(text: str) -> bytes:
+    """The octets of this base64, b"" if it is none."""
+    digits = text.rstrip("=")
+    if digits.strip(_BASE64_DIGITS) or len(digits) % 4 == 1:
+        return b""
+    return binascii.a2b_base64(digits + "=" * (-len(digits) % 4))
+
+
+def _is_whole(encoded: bytes) -> bool:
+    try:
+        der.read(encoded, der.SEQUENCE)
+    except der.DERError:
+        return False
+    return True
+
+
+def response(answer: responder.Answer, method: str) -> Response:
+    """The HTTP response around an answer: an error of OCSP is a success of HTTP, and nothing but a success is cached."""
+    headers = [("Content-Type", OCSP_RESPONSE), ("Content-Length", str(len(answer.der)))]
+    if answer.response_status != messages.SUCCESSFUL:
+        headers.append(("Cache-Control", "no-cache, no-store"))
+    elif answer.has_nonce:
+        headers.append(("Cache-Control", "max-age=0, private, no-transform"))
+    else:
+        headers += [
+            ("Last-Modified", times.http_date(answer.this_update)),
+            ("Expires", times.http_date(answer.next_update)),
+            ("ETag", '"' + responder.digest("sha256", answer.der).hex() + '"'),
+            ("Cache-Control", f"max-age={answer.max_age}, public, no-transform, must-revalidate"),
+        ]
+    return Response(200, headers, b"" if method == "HEAD" else answer.der)

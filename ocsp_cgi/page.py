@@ -1,0 +1,81 @@
+"""The HTML page: for a person who looks at the responder's address, and for input that is no OCSP.
+
+One self-contained page.  It tells what this address is and how to ask it, and nothing of the server: no path, no
+detail of a failure; those are in the log.
+"""
+
+from __future__ import annotations
+
+from html import escape
+
+from . import __version__
+
+_WHAT_HAPPENED = {
+    200: "",
+    404: "What came after the address is no OCSP request.",
+    405: "An OCSP request is a POST or a GET; this was neither.",
+    415: "A POST to this address must be of the type <code>application/ocsp-request</code>; this one was not.",
+}
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta name="robots" content="noindex">
+<title>OCSP responder</title>
+<style>
+:root {{ --ground: #fdfdfc; --text: #1d1f21; --quiet: #5c6166; --block: #f0f1ee; --edge: #d9dcd5; --link: #0b5cad; --note: #8a3b00 }}
+@media (prefers-color-scheme: dark) {{
+  :root {{ --ground: #16181a; --text: #e4e6e7; --quiet: #a0a6ab; --block: #212427; --edge: #383d41; --link: #7fb8f5; --note: #ffb27a }}
+}}
+body {{ margin: 0; background: var(--ground); color: var(--text); font: 1rem/1.55 system-ui, sans-serif }}
+main {{ max-width: 44rem; margin: 0 auto; padding: 2rem 1.25rem }}
+h1 {{ font-size: 1.5rem; margin: 0 0 1rem }}
+h2 {{ font-size: 1.05rem; margin: 2rem 0 .5rem }}
+pre {{ background: var(--block); border: 1px solid var(--edge); border-radius: .4rem; padding: .75rem 1rem; margin: .5rem 0;
+  white-space: pre-wrap; overflow-wrap: anywhere }}
+pre, code {{ font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: .9rem }}
+a {{ color: var(--link); overflow-wrap: anywhere }}
+.note {{ border-left: .25rem solid var(--note); padding-left: .75rem }}
+footer {{ margin-top: 2.5rem; padding-top: .75rem; border-top: 1px solid var(--edge); color: var(--quiet); font-size: .875rem }}
+</style>
+</head>
+<body>
+<main>
+<h1>OCSP responder</h1>
+{note}
+<p>Programs ask this address whether a certificate has been revoked (the Online Certificate Status Protocol, RFC&nbsp;6960).
+There is nothing here to read in a browser.</p>
+<h2>Ask about a certificate</h2>
+<pre>openssl ocsp -issuer root-ca.crt -CAfile root-ca.crt \\
+    -cert server.crt \\
+    -url {url}</pre>
+<h2>Ask about a serial number</h2>
+<pre>openssl ocsp -issuer root-ca.crt -CAfile root-ca.crt \\
+    -serial 0x1234 \\
+    -url {url}</pre>
+<p>Here <code>root-ca.crt</code> is the certificate of the CA that issued the certificate in question.</p>
+{hyperlink}
+<footer>{software}</footer>
+</main>
+</body>
+</html>
+"""
+
+
+def render(status: int, url: str, hyperlink: str, crypto_library: str) -> bytes:
+    """The page in UTF-8, for one of the HTTP statuses 200, 404, 405 and 415.
+
+    `url` is the responder's own, `hyperlink` the operator's or "", `crypto_library` a name and version or "".
+    """
+    note = _WHAT_HAPPENED[status]
+    link = escape(hyperlink)
+    software = f"ocsp.cgi {__version__}" + (f" with {crypto_library}" if crypto_library else "")
+    return _PAGE.format(
+        note=f'<p class="note">{note}</p>' if note else "",
+        url=escape(url),
+        hyperlink=f'<p>More about this service: <a href="{link}" rel="noreferrer">{link}</a></p>' if link else "",
+        software=escape(software),
+    ).encode()

@@ -1,0 +1,282 @@
+"""The responder: the DER of a request in, the DER of an answer out.  What to answer is decided here, and only here.
+
+    request ─▶ which CA is asked?    the issuer hashes of its CertIDs
+            ─▶ which row is it?      database
+            ─▶ which status?         this page, from the row
+            ─▶ until when?           nmin, cut off at the end of the signer and its CA
+            ─▶ signed answer         signer
+
+Whatever stands in the way is raised as an OCSPError with its reason and becomes the error the client gets in `respond`,
+nowhere else.  Time is a parameter: the clock is read before the database, so that thisUpdate never claims too much.
+"""
+
+from __future__ import annotations
+
+from . import database, der, limits, messages, times
+from .signer import Signer, SignerError, load_certificate
+
+
+class Unauthorized(messages.OCSPError):
+    """The request is about issuers that this responder does not serve (RFC 9919 section 3.2.3)."""
+
+    response_status = messages.UNAUTHORIZED
+
+
+_KNOWN_EXTENSIONS = (
+    messages.ID_PKIX_OCSP_NONCE,
+    messages.ID_PKIX_OCSP_RESPONSE,
+    messages.ID_PKIX_OCSP_SERVICE_LOCATOR,
+    messages.ID_PKIX_OCSP_PREF_SIG_ALGS,
+)
+
+
+class Answer:
+    """An OCSPResponse, and what a door has to know of it.
+
+    `der` and `response_status`: the DER of the OCSPResponse, and the OCSPResponseStatus in it.
+    `this_update`, `next_update`: seconds since 1970; `max_age`: seconds it may be kept in HTTP caches; `has_nonce`: whether
+    it is for one client alone.  These four of a successful answer only.
+    `facts`: (name, value) pairs for the log.  `remarks`: lines for the log on what the operator should look at.
+    """
+
+    __slots__ = ("der", "response_status", "this_update", "next_update", "max_age", "has_nonce", "facts", "remarks")
+
+    def __init__(self) -> None:
+        self.facts: list[tuple[str, str]] = []
+        self.remarks: list[str] = []
+
+
+def respond(encoded: bytes | None, load_settings, now: int) -> Answer:
+    """Answer the DER of an OCSPRequest (None for one that was too long to read) at a time in seconds since 1970.
+
+    `load_settings` returns the config.Settings to answer by; it is called here so that an error in the config becomes
+    an answer like any other.  Never raises: the worst answer is internalError.
+    """
+    answer = Answer()
+    try:
+        _sign_answer(answer, encoded, load_settings, now)
+        answer.response_status = messages.SUCCESSFUL
+    except messages.OCSPError as error:
+        _refuse(answer, error.response_status, str(error))
+    except Exception as error:
+        place = error.__traceback__
+        while place.tb_next:
+            place = place.tb_next
+        where = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}"
+        _refuse(answer, messages.INTERNAL_ERROR, f"please report this: {error!r} at {where}")
+    return answer
+
+
+def _refuse(answer: Answer, response_status: int, reason: str) -> None:
+    answer.response_status = response_status
+    answer.der = messages.error_response(response_status)
+    answer.facts = [("response", messages.RESPONSE_STATUS_NAMES[response_status])]
+    answer.remarks.append(reason)
+
+
+def _sign_answer(answer: Answer, encoded: bytes | None, load_settings, now: int) -> None:
+    if encoded is None:
+        raise messages.MalformedRequest(f"the request has more than {limits.REQUEST_BYTES} bytes")
+    request = messages.OCSPRequest.from_der(encoded)
+    _refuse_what_no_answer_fits(request)
+
+    authorities = [Authority(ca) for ca in load_settings().cas]
+    questions = [Question(single.req_cert, authorities) for single in request.request_list]
+    asked = [question.authority for question in questions if question.authority]
+    if not asked:
+        raise Unauthorized(f"no `ca` of the config is the issuer in this request, serial {_hex(questions[0].cert_id)}")
+    signing = asked[0]
+    signer = Signer(signing.settings, signing.certificate)
+    signer.check(now)
+    _look_up(questions, signing, signer, answer)
+
+    end = min([signer.certificate.not_after] + [authority.certificate.not_after for authority in asked])
+    responses = [question.single_response(now, end) for question in questions]
+    extensions = _response_extensions(request, signing, questions, answer)
+    tbs = messages.response_data(_responder_id(signing, signer), now, responses, extensions)
+    algorithm = signer.algorithm(request.preferred_signature_algorithms)
+    certs = [signer.certificate.der] if signer.delegated else []
+    answer.der = messages.basic_response(tbs, algorithm.identifier, signer.sign(tbs, algorithm), certs)
+
+    answer.this_update = now
+    answer.next_update = min(response.next_update for response in responses)
+    left = answer.next_update - now
+    # Half of its life, so that a cache asks again well before the end (BR 4.9.9), and never in the last second.
+    answer.max_age = max(0, min([left // 2, left - 1] + [question.max_age for question in questions]))
+    answer.facts = [fact for question in questions for fact in question.facts()] + answer.facts
+
+
+def _refuse_what_no_answer_fits(request: messages.OCSPRequest) -> None:
+    if len(request.request_list) > limits.CERT_IDS:
+        raise messages.MalformedRequest(f"the request has {len(request.request_list)} CertIDs, more than {limits.CERT_IDS}")
+    for extensions in [request.request_extensions] + [single.single_request_extensions for single in request.request_list]:
+        for extension in extensions.values():
+            if extension.critical and extension.extn_id not in _KNOWN_EXTENSIONS:
+                raise messages.MalformedRequest(f"the request has an unknown critical extension, OID {extension.extn_id.hex()}")
+    octets = _nonce_octets(request)
+    if octets is not None and octets not in limits.NONCE_OCTETS:
+        raise messages.MalformedRequest(f"the nonce has {octets} octets")
+
+
+def _nonce_octets(request: messages.OCSPRequest) -> int | None:
+    """The length of the request's nonce, None if it has none.
+
+    The extension's value is the DER of an OCTET STRING (RFC 9654 section 2.1); some clients leave out that wrapping.
+    """
+    extension = request.request_extensions.get(messages.ID_PKIX_OCSP_NONCE)
+    if extension is None:
+        return None
+    try:
+        return len(der.read(extension.value, der.OCTET_STRING).contents)
+    except der.DERError:
+        return len(extension.value)
+
+
+class Authority:
+    """A CA of the config, with its certificate from when that is first asked for."""
+
+    __slots__ = ("settings", "_certificate", "_hashes")
+
+    def __init__(self, settings):
+        self.settings = settings
+        self._certificate = None
+        self._hashes: dict[str, tuple[bytes, bytes]] = {}
+
+    @property
+    def certificate(self):
+        """The CA's certificate.  SignerError if it cannot be read."""
+        if self._certificate is None:
+            self._certificate = load_certificate("ca", self.settings.ca)
+        return self._certificate
+
+    def issued(self, cert_id: messages.CertID) -> bool:
+        """Whether a CertID names this CA: both its hashes have to (RFC 6960 section 4.1.1)."""
+        name = cert_id.hash_name
+        if name not in self._hashes:
+            self._hashes[name] = digest(name, self.certificate.subject), digest(name, self.certificate.public_key)
+        return self._hashes[name] == (cert_id.issuer_name_hash, cert_id.issuer_key_hash)
+
+
+def _issuer(cert_id: messages.CertID, authorities: list[Authority]) -> Authority | None:
+    """The CA that a CertID names, None if it is none of ours.
+
+    A CA whose certificate cannot be read hurts only the requests that none of the others is asked in.
+    """
+    if cert_id.hash_name is None:
+        return None
+    unreadable = None
+    for authority in authorities:
+        try:
+            if authority.issued(cert_id):
+                return authority
+        except SignerError as error:
+            unreadable = error
+    if unreadable:
+        raise unreadable
+    return None
+
+
+class Question:
+    """One CertID of a request, on its way to its SingleResponse.
+
+    `authority` is None where the issuer is none of our CAs, `row` where that CA's database has none for the serial.
+    """
+
+    __slots__ = ("cert_id", "authority", "row")
+
+    def __init__(self, cert_id: messages.CertID, authorities: list[Authority]):
+        self.cert_id = cert_id
+        self.authority = _issuer(cert_id, authorities)
+        self.row: database.Row | None = None
+
+    @property
+    def unissued(self) -> bool:
+        """Whether this is answered by `unissued = revoked` (RFC 6960 section 2.2)."""
+        return self.row is None and self.authority is not None and self.authority.settings.unissued == "revoked"
+
+    @property
+    def cert_status(self) -> messages.CertStatus:
+        if self.row is not None:
+            return self.row.cert_status
+        if self.unissued:
+            return messages.CertStatus("revoked", times.EPOCH, messages.CERTIFICATE_HOLD)
+        return messages.CertStatus("unknown")
+
+    @property
+    def max_age(self) -> int:
+        """Seconds that HTTP caches may keep the answer; one about a certificate we do not know must not outlive its issuance."""
+        limit = limits.UNKNOWN_MAX_AGE_SECONDS if self._is_unknown else limits.MAX_AGE_SECONDS
+        configured = self.authority and self.authority.settings.max_age
+        return limit if configured is None else min(limit, configured * 60)
+
+    @property
+    def _is_unknown(self) -> bool:
+        return self.row is None or self.row.cert_status.name == "unknown"
+
+    def single_response(self, now: int, end: int) -> messages.SingleResponse:
+        """The answer, valid from now for `nmin` minutes, but not past `end`."""
+        lifetime = limits.UNKNOWN_LIFETIME_SECONDS
+        if self.authority:
+            configured = self.authority.settings.nmin * 60
+            lifetime = min(configured, lifetime) if self._is_unknown else configured
+        extensions = self.row.single_extensions if self.row else []
+        return messages.SingleResponse(self.cert_id, self.cert_status, now, min(now + lifetime, end), extensions)
+
+    def facts(self) -> list[tuple[str, str]]:
+        status = self.cert_status
+        facts = [("serial", _hex(self.cert_id)), ("status", status.name)]
+        if status.revocation_reason is not None:
+            facts.append(("reason", messages.REASON_NAMES[status.revocation_reason]))
+        facts.append(("ca", self.authority.settings.name if self.authority else "none of ours"))
+        return facts
+
+
+def _look_up(questions: list[Question], signing: Authority, signer: Signer, answer: Answer) -> None:
+    """Find the row of each question in its own CA's database, and the signer's, which must not be revoked itself."""
+    for authority in {question.authority: None for question in questions if question.authority}:
+        own = [question for question in questions if question.authority is authority]
+        serial_numbers = {question.cert_id.serial_number for question in own}
+        signer_number = signer.certificate.serial_number
+        if authority is signing and signer.delegated:
+            serial_numbers.add(signer_number)
+        found = database.find(authority.settings.db, serial_numbers)
+        answer.remarks += found.remarks
+        for question in own:
+            question.row = found.rows.get(question.cert_id.serial_number)
+        row = found.rows.get(signer_number)
+        if authority is signing and signer.delegated and row and row.cert_status.name == "revoked":
+            raise SignerError(f"{signing.settings.rsigner}: the database of [{signing.settings.name}] has it as revoked: issue a new one")
+
+
+def _responder_id(signing: Authority, signer: Signer) -> bytes:
+    if signing.settings.responder_id == "name":
+        return messages.responder_id_by_name(signer.certificate.subject)
+    return messages.responder_id_by_key(digest("sha1", signer.certificate.public_key))
+
+
+def _response_extensions(request: messages.OCSPRequest, signing: Authority, questions: list[Question],
+                         answer: Answer) -> list[tuple[bytes, bytes]]:  # fmt: skip
+    extensions = []
+    nonce = request.request_extensions.get(messages.ID_PKIX_OCSP_NONCE)
+    answer.has_nonce = nonce is not None and signing.settings.nonce == "echo"
+    if answer.has_nonce:
+        extensions.append((nonce.extn_id, nonce.value))
+    if nonce is not None:
+        octets = str(_nonce_octets(request))
+        answer.facts.append(("nonce", octets if answer.has_nonce else octets + " ignored"))
+    if any(question.unissued for question in questions):
+        extensions.append((messages.ID_PKIX_OCSP_EXTENDED_REVOKE, b"\x05\x00"))
+    return extensions
+
+
+def _hex(cert_id: messages.CertID) -> str:
+    """The serial number as the index of `openssl ca` has it."""
+    digits = f"{abs(cert_id.serial_number):X}"
+    return ("-" if cert_id.serial_number < 0 else "") + "0" * (len(digits) % 2) + digits
+
+
+def digest(name: str, data: bytes) -> bytes:
+    """A hash by hashlib's name.  SHA-1 identifies here and protects nothing."""
+    import hashlib  # 3 ms, so not before it is needed
+
+    return hashlib.new(name, data, usedforsecurity=False).digest()
