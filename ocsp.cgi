@@ -1,0 +1,33 @@
+#!/usr/bin/python3 -IS
+"""What Apache runs.  The package ocsp_cgi lies beside this file, or beside the file this is a link to, or is installed."""
+import time
+
+started = time.monotonic()
+
+import posix
+import sys
+
+path = __file__
+while True:
+    directory = path.rpartition("/")[0] or "."
+    try:
+        target = posix.readlink(path)
+    except OSError:
+        break
+    path = target if target[0] == "/" else f"{directory}/{target}"
+sys.path.insert(0, directory)
+try:
+    try:
+        import ocsp_cgi
+    except ModuleNotFoundError:
+        import site
+
+        site.main()
+    from ocsp_cgi.gateway import cgi
+
+    cgi.main(started)
+except Exception as error:
+    sys.stderr.write(f"ocsp.cgi: {error!r}; is the whole of ocsp_cgi in {directory}, or installed for {sys.executable}?\n")
+    while posix.read(0, 65536):
+        pass
+    posix.write(1, b"Content-Type: application/ocsp-response\r\nCache-Control: no-cache, no-store\r\n\r\n\x30\x03\x0a\x01\x02")
