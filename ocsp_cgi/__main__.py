@@ -1,0 +1,26 @@
+"""The command line: python3 -m ocsp_cgi COMMAND."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from . import __version__
+from .commands import demo
+
+_COMMANDS = {"demo": demo}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m ocsp_cgi", description="An OCSP responder over the database of `openssl ca`.")
+    parser.add_argument("--version", action="version", version=f"ocsp-cgi {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, module in _COMMANDS.items():
+        help_line = module.__doc__.partition("\n")[0]
+        module.add_arguments(commands.add_parser(name, help=help_line, description=help_line))
+    arguments = parser.parse_args()
+    return _COMMANDS[arguments.command].run(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

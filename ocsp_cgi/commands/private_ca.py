@@ -1,0 +1,64 @@
+"""A private CA in a directory, made and run with the real `openssl ca`: for the demonstration, and for the tests."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+ROOT_CA_CNF = CHECKOUT / "apache" / "root-ca.cnf"
+
+
+class OpenSSLError(Exception):
+    """A command of openssl's ended with an error; the text has the command and what it said."""
+
+
+class PrivateCA:
+    """A directory as the guide lays it out: root-ca.crt, private/, certs/, and db/ with index and serial."""
+
+    def __init__(self, home: Path, name: str = "root-ca", common_name: str = "Root CA", newkey: tuple[str, ...] = ("rsa:2048",),
+                 domain_suffix: str = "example.com"):  # fmt: skip
+        """Make the CA.  `newkey` are the words behind `openssl req -newkey`."""
+        self.home = home
+        self.certificate = home / f"{name}.crt"
+        for directory, mode in (("", 0o755), ("db", 0o755), ("certs", 0o755), ("private", 0o700)):
+            (home / directory).mkdir(mode=mode, parents=True, exist_ok=True)
+        (home / "db" / "index").touch()
+        (home / "db" / "serial").write_text(self.openssl("rand", "-hex", "16"))
+        (home / "db" / "crlnumber").write_text("1001\n")
+        config = ROOT_CA_CNF.read_text()
+        for old, new in ((" root-ca\n", f" {name}\n"), ('"Root CA"', f'"{common_name}"'), (" example.com\n", f" {domain_suffix}\n")):
+            assert config.count(old) == 1, f"{ROOT_CA_CNF} does not have {old!r} once"
+            config = config.replace(old, new)
+        (home / "root-ca.cnf").write_text(config)
+        self.openssl("req", "-new", "-config", "root-ca.cnf", "-newkey", *newkey, "-nodes",
+                     "-keyout", f"private/{name}.key", "-out", f"{name}.csr")  # fmt: skip
+        self.openssl("ca", "-selfsign", "-config", "root-ca.cnf", "-batch", "-notext", "-in", f"{name}.csr",
+                     "-out", f"{name}.crt", "-extensions", "ca_ext", "-days", "3650")  # fmt: skip
+        self.private_key = home / "private" / f"{name}.key"
+        self.db = home / "db"
+
+    def openssl(self, *arguments: str) -> str:
+        """Run openssl in the CA's directory.  Returns its output; OpenSSLError if it ends with an error."""
+        command = ["openssl", *arguments]
+        run = subprocess.run(command, cwd=self.home, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        if run.returncode != 0:
+            raise OpenSSLError(f"{' '.join(command)}\n{run.stderr.strip()}")
+        return run.stdout
+
+    def issue(self, name: str, extensions: str = "server_ext", newkey: tuple[str, ...] = ("ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+              days: int = 90, *options: str) -> Path:  # fmt: skip
+        """Issue a certificate NAME.crt with its key in private/NAME.key.  Returns the certificate's path."""
+        self.openssl("req", "-new", "-config", "root-ca.cnf", "-newkey", *newkey, "-nodes", "-subj", f"/C=GB/O=Example/CN={name}",
+                     "-keyout", f"private/{name}.key", "-out", f"{name}.csr")  # fmt: skip
+        self.openssl("ca", "-config", "root-ca.cnf", "-batch", "-notext", "-in", f"{name}.csr", "-out", f"{name}.crt",
+                     "-extensions", extensions, "-days", str(days), *options)  # fmt: skip
+        return self.home / f"{name}.crt"
+
+    def revoke(self, name: str, *options: str) -> None:
+        """Revoke NAME.crt, with options such as -crl_reason."""
+        self.openssl("ca", "-config", "root-ca.cnf", "-revoke", f"{name}.crt", *options)
+
+    def serial(self, name: str) -> str:
+        """The serial number of NAME.crt in hexadecimal."""
+        return self.openssl("x509", "-in", f"{name}.crt", "-noout", "-serial").strip().partition("=")[2]
