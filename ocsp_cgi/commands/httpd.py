@@ -58,7 +58,7 @@ def give_away(directory: Path) -> None:
     if user:
         directory.chmod(0o755)
         for path in (directory, *directory.rglob("*")):
-            shutil.chown(path, user, pwd.getpwnam(user).pw_gid)
+            os.chown(path, pwd.getpwnam(user).pw_uid, pwd.getpwnam(user).pw_gid, follow_symlinks=False)
 
 
 def install_cgi(directory: Path, python: str = sys.executable) -> Path:

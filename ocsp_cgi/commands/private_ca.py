@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -20,7 +22,7 @@ class PrivateCA:
                  domain_suffix: str = "example.com"):  # fmt: skip
         """Make the CA.  `newkey` are the words behind `openssl req -newkey`."""
         self.home = home
-        self.certificate = home / f"{name}.crt"
+        self.name = name
         for directory, mode in (("", 0o755), ("db", 0o755), ("certs", 0o755), ("private", 0o700)):
             (home / directory).mkdir(mode=mode, parents=True, exist_ok=True)
         (home / "db" / "index").touch()
@@ -35,8 +37,13 @@ class PrivateCA:
                      "-keyout", f"private/{name}.key", "-out", f"{name}.csr")  # fmt: skip
         self.openssl("ca", "-selfsign", "-config", "root-ca.cnf", "-batch", "-notext", "-in", f"{name}.csr",
                      "-out", f"{name}.crt", "-extensions", "ca_ext", "-days", "3650")  # fmt: skip
-        self.private_key = home / "private" / f"{name}.key"
-        self.db = home / "db"
+
+    def copy(self, home: Path) -> PrivateCA:
+        """The same CA in another directory, to go on from there."""
+        shutil.copytree(self.home, home)
+        ca = copy.copy(self)
+        ca.home = home
+        return ca
 
     def openssl(self, *arguments: str) -> str:
         """Run openssl in the CA's directory.  Returns its output; OpenSSLError if it ends with an error."""

@@ -1,0 +1,178 @@
+"""Asking: requests of every shape, the CGI run as Apache would, and answers read by `cryptography` and by openssl.
+
+The requests are put together here octet by octet, so that they can be wrong in every way.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.x509 import ocsp
+
+from ocsp_cgi import der
+
+HASH_OIDS = {
+    "sha1": "1.3.14.3.2.26",
+    "sha224": "2.16.840.1.101.3.4.2.4",
+    "sha256": "2.16.840.1.101.3.4.2.1",
+    "sha384": "2.16.840.1.101.3.4.2.2",
+    "sha512": "2.16.840.1.101.3.4.2.3",
+}
+NULL = b"\x05\x00"
+OCSP_NONCE = "1.3.6.1.5.5.7.48.1.2"
+
+
+def certificate(path: Path) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(path.read_bytes())
+
+
+def integer(number: int) -> bytes:
+    return der.tlv(der.INTEGER, number.to_bytes(number.bit_length() // 8 + 1, "big", signed=True))
+
+
+def oid(dotted: str) -> bytes:
+    return der.tlv(der.OBJECT_IDENTIFIER, der.oid(dotted))
+
+
+def octets(content: bytes) -> bytes:
+    return der.tlv(der.OCTET_STRING, content)
+
+
+def cert_id(issuer: x509.Certificate, serial: int, hash_name: str = "sha1", parameters: bytes = NULL) -> bytes:
+    """A CertID, its hashes made from the issuer as `cryptography` reads it."""
+    name = issuer.subject.public_bytes()
+    key = x509.SubjectKeyIdentifier.from_public_key(issuer.public_key())  # the same octets, hashed with SHA-1
+    spki = issuer.public_key().public_bytes(*_SPKI)
+    bits = der.read(spki, der.SEQUENCE).elements()
+    bits.next(der.SEQUENCE)
+    bits = bits.next(der.BIT_STRING).bit_string()
+    assert hashlib.sha1(bits).digest() == key.digest
+    return cert_id_of(hash_name, hashlib.new(hash_name, name).digest(), hashlib.new(hash_name, bits).digest(), serial, parameters)
+
+
+def cert_id_of(hash_name: str, name_hash: bytes, key_hash: bytes, serial: int, parameters: bytes = NULL) -> bytes:
+    algorithm = der.sequence(oid(HASH_OIDS.get(hash_name, hash_name)), parameters)
+    return der.sequence(algorithm, octets(name_hash), octets(key_hash), integer(serial))
+
+
+def extension(dotted: str, value: bytes, critical: bytes = b"") -> bytes:
+    return der.sequence(oid(dotted), critical, octets(value))
+
+
+def nonce(value: bytes) -> bytes:
+    return extension(OCSP_NONCE, octets(value))
+
+
+def request(*cert_ids: bytes, extensions: bytes = b"", version: bytes = b"", requestor: bytes = b"", signature: bytes = b"",
+            single_extensions: bytes = b"") -> bytes:  # fmt: skip
+    """An OCSPRequest; `extensions` are joined encodings, the others complete fields with their tags."""
+    single = der.tlv(der.context(0), der.sequence(single_extensions)) if single_extensions else b""
+    requests = der.sequence(*[der.sequence(one, single) for one in cert_ids])
+    request_extensions = der.tlv(der.context(2), der.sequence(extensions)) if extensions else b""
+    return der.sequence(der.sequence(version, requestor, requests, request_extensions), signature)
+
+
+def _spki_format():
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    return Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+
+
+_SPKI = _spki_format()
+
+
+@dataclass
+class HTTPAnswer:
+    """What came back: a status, headers by their lower-case names, a body; and what was written to standard error."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    log: str = ""
+
+
+def parse_http(text: bytes, log: str = "") -> HTTPAnswer:
+    """A CGI's answer, or an HTTP server's.  Any header that stands twice is an error."""
+    head, _, body = text.partition(b"\r\n\r\n")
+    if head.startswith(b"HTTP/1.1 100 "):
+        head, _, body = body.partition(b"\r\n\r\n")
+    lines = head.decode("latin-1").split("\r\n")
+    status = 200
+    if lines[0].startswith("HTTP/"):
+        status = int(lines.pop(0).split()[1])
+    headers = {}
+    for line in lines:
+        name, _, value = line.partition(": ")
+        assert name.lower() not in headers, line
+        headers[name.lower()] = value
+    status = int(headers.pop("status", str(status)).split()[0])
+    return HTTPAnswer(status, headers, body, log)
+
+
+def run_cgi(script: Path, config: Path, method: str = "POST", body: bytes = b"", path: str = "", **variables: str) -> HTTPAnswer:
+    """Run the CGI with the environment that Apache gives it, and no more; `path` is what follows the script's name."""
+    environment = {
+        "REQUEST_METHOD": method,
+        "SCRIPT_NAME": "/cgi-bin/ocsp.cgi",
+        "REQUEST_URI": "/cgi-bin/ocsp.cgi" + path,
+        "CONTENT_TYPE": "application/ocsp-request" if method == "POST" else "",
+        "CONTENT_LENGTH": str(len(body)),
+        "OCSP_CGI_CONFIG": str(config),
+        "REMOTE_ADDR": "192.0.2.1",
+        "SERVER_NAME": "ocsp.example.com",
+        **variables,
+    }
+    run = subprocess.run([str(script)], input=body, env=environment, capture_output=True, cwd="/", timeout=60)
+    assert run.returncode == 0, run.stderr
+    return parse_http(run.stdout, run.stderr.decode())
+
+
+def curl(*arguments: str) -> HTTPAnswer:
+    """Ask with the real curl.  Returns its answer."""
+    command = ["curl", "--silent", "--show-error", "--include", "--max-time", "30", "--path-as-is", *arguments]
+    run = subprocess.run(command, capture_output=True, timeout=60)
+    assert run.returncode == 0, run.stderr
+    return parse_http(run.stdout)
+
+
+def openssl_ocsp(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Ask, or read an answer, with the real `openssl ocsp` in a CA's directory, whose certificate it trusts."""
+    command = ["openssl", "ocsp", "-issuer", "root-ca.crt", "-CAfile", "root-ca.crt", *arguments]
+    return subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+
+
+def verified(answer: bytes, ca: x509.Certificate) -> ocsp.OCSPResponse:
+    """Read a signed answer with `cryptography`, and verify its signature with the signer in it, and the signer with the CA."""
+    response = ocsp.load_der_ocsp_response(answer)
+    assert response.response_status == ocsp.OCSPResponseStatus.SUCCESSFUL
+    signer = response.certificates[0] if response.certificates else ca
+    check_signature(signer.public_key(), response.signature, response.tbs_response_bytes, response.signature_hash_algorithm)
+    if signer != ca:
+        check_signature(ca.public_key(), signer.signature, signer.tbs_certificate_bytes, signer.signature_hash_algorithm)
+    return response
+
+
+def check_signature(public_key, signature: bytes, data: bytes, hash_algorithm) -> None:
+    """cryptography.exceptions.InvalidSignature if this is none."""
+    from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+
+    if isinstance(public_key, rsa.RSAPublicKey):
+        public_key.verify(signature, data, padding.PKCS1v15(), hash_algorithm)
+    elif isinstance(public_key, ec.EllipticCurvePublicKey):
+        public_key.verify(signature, data, ec.ECDSA(hash_algorithm))
+    else:
+        public_key.verify(signature, data)
+
+
+def base64_of(encoded: bytes) -> str:
+    return base64.b64encode(encoded).decode()
+
+
+def is_root() -> bool:
+    return os.geteuid() == 0

@@ -1,0 +1,83 @@
+"""What the tests share: a workspace that the web server's user can enter, and private CAs made with the real openssl."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "tests")]
+
+from ocsp_cgi.commands import httpd  # noqa: E402
+from ocsp_cgi.commands.private_ca import PrivateCA  # noqa: E402
+
+CONFIG = """\
+[responder]
+hyperlink = https://pki.example.com/ocsp
+
+[root-ca]
+db      = db
+ca      = root-ca.crt
+rsigner = root-ocsp.crt
+rkey    = private/root-ocsp.key
+"""
+
+
+def pytest_configure() -> None:
+    if shutil.which("openssl") is None:
+        pytest.exit("the tests need the command openssl: install the package openssl", 2)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """On CI a skipped test is a failed one: what is to be tested there was not."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") and reporter and reporter.stats.get("skipped"):
+        reporter.write_line("CI is set, and tests were skipped: that counts as a failure", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session")
+def workspace():
+    """A directory of the whole session that the web server's user can enter, which pytest's own are not."""
+    directory = Path(tempfile.mkdtemp(prefix="ocsp-cgi-tests-"))
+    httpd.give_away(directory)
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def place(workspace):
+    """A directory of one test, as `workspace` is."""
+    directory = Path(tempfile.mkdtemp(dir=workspace))
+    httpd.give_away(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def pki(workspace) -> PrivateCA:
+    """A CA with a signer, and good.crt, held.crt and bad.crt, of which the last two are revoked.  Nobody changes it."""
+    ca = PrivateCA(workspace / "pki")
+    ca.issue("root-ocsp", "ocsp_ext")
+    for name in ("good", "bad", "held"):
+        ca.issue(name)
+    ca.revoke("bad", "-crl_reason", "keyCompromise")
+    ca.revoke("held", "-crl_hold", "holdInstructionCallIssuer")
+    (ca.home / "ocsp-cgi.conf").write_text(CONFIG)
+    return ca
+
+
+@pytest.fixture
+def ca(pki, place) -> PrivateCA:
+    """A copy of `pki` that a test may change, in a directory of its own."""
+    return pki.copy(place / "ca")
+
+
+@pytest.fixture(scope="session")
+def cgi(workspace) -> Path:
+    """ocsp.cgi beside its package, to be run by the Python of these tests."""
+    return httpd.install_cgi(workspace / "ocsp-cgi")

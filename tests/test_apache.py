@@ -1,0 +1,255 @@
+"""ocsp.cgi in a real Apache with apache/ocsp-cgi.conf, under both of the ways Apache runs a CGI, asked by real clients."""
+
+from __future__ import annotations
+
+import email.utils
+import hashlib
+import shutil
+import sys
+import urllib.parse
+
+import pytest
+from clients import base64_of, cert_id, certificate, curl, nonce, openssl_ocsp, request, verified
+from cryptography.x509 import ocsp
+
+from ocsp_cgi.commands import httpd
+
+GOOD, REVOKED, UNKNOWN = ocsp.OCSPCertStatus.GOOD, ocsp.OCSPCertStatus.REVOKED, ocsp.OCSPCertStatus.UNKNOWN
+OCSP_TYPE = ("-H", "Content-Type: application/ocsp-request")
+
+
+@pytest.fixture(scope="module")
+def ca(pki, workspace):
+    """A copy of the CA that the web server can read, for the tests of this module to change."""
+    ca = pki.copy(workspace / "apache-ca")
+    ca.issue("short-lived")
+    httpd.give_away(ca.home)
+    return ca
+
+
+@pytest.fixture(scope="module")
+def root(ca):
+    return certificate(ca.home / "root-ca.crt")
+
+
+@pytest.fixture(scope="module", params=["event", "prefork"])
+def apache(request, workspace, ca, cgi):
+    """A running Apache: mod_cgid in the event MPM, Debian's default, or mod_cgi in prefork."""
+    with started(workspace / f"httpd-{request.param}", cgi, ca.home / "ocsp-cgi.conf", request.param) as server:
+        yield server
+
+
+def started(home, script, config, mpm="event", site_conf=None):
+    try:
+        httpd.check_python(sys.executable)
+        return httpd.Apache(home, script, config, mpm, site_conf)
+    except httpd.Unavailable as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def question(ca, root):
+    return lambda name, **options: request(cert_id(root, certificate(ca.home / f"{name}.crt").serial_number), **options)
+
+
+@pytest.fixture
+def post(apache, place):
+    """post(der) asks with curl."""
+
+    def post(encoded, *options):
+        (place / "request.der").write_bytes(encoded)
+        return curl(*OCSP_TYPE, *options, "--data-binary", f"@{place}/request.der", apache.url)
+
+    return post
+
+
+@pytest.mark.parametrize("name, status", [("good", "good"), ("bad", "revoked"), ("held", "revoked")])
+@pytest.mark.parametrize("options", [(), ("-no_nonce",), ("-sha256",)], ids=" ".join)
+def test_openssl_ocsp(apache, ca, name, status, options):
+    answer = openssl_ocsp(ca.home, *options, "-cert", f"{name}.crt", "-url", apache.url)
+    assert answer.stderr == "Response verify OK\n"
+    assert answer.stdout.splitlines()[0] == f"{name}.crt: {status}"
+    if name == "bad":
+        assert "Reason: keyCompromise" in answer.stdout and "Revocation Time: " in answer.stdout
+
+
+def test_openssl_ocsp_asks_about_a_serial_that_was_never_issued(apache, ca):
+    answer = openssl_ocsp(ca.home, "-serial", "0x1234", "-url", apache.url)
+    assert (answer.stderr, answer.stdout.splitlines()[0]) == ("Response verify OK\n", "0x1234: unknown")
+
+
+def test_openssl_ocsp_asks_about_several(apache, ca):
+    answer = openssl_ocsp(ca.home, "-cert", "good.crt", "-cert", "bad.crt", "-serial", "0x1234", "-url", apache.url)
+    assert answer.stderr == "Response verify OK\n"
+    statuses = [line for line in answer.stdout.splitlines() if not line.startswith("\t")]
+    assert statuses == ["good.crt: good", "bad.crt: revoked", "0x1234: unknown"]
+
+
+def test_curl_post(post, question, root):
+    answer = post(question("bad"))
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/ocsp-response")
+    assert answer.headers["content-length"] == str(len(answer.body))
+    response = verified(answer.body, root)
+    assert (response.certificate_status, response.revocation_reason.value) == (REVOKED, "keyCompromise")
+
+
+@pytest.mark.parametrize("options", [("-H", "Transfer-Encoding: chunked"), ("--http1.0",), ("-H", "Expect: 100-continue")], ids=" ".join)
+def test_curl_post_in_other_ways(post, question, root, options):
+    assert verified(post(question("good"), *options).body, root).certificate_status == GOOD
+
+
+@pytest.mark.parametrize("form", ["escaped", "lower-case escapes", "plain", "doubled slash", "for URLs, without padding", "absolute-form"])
+def test_curl_get(apache, question, root, form):
+    for number in range(10000):  # until one comes by with //, which Apache would merge, and with +
+        text = base64_of(question("bad", extensions=nonce(hashlib.sha256(bytes(str(number), "ascii")).digest())))
+        if "//" in text and "+" in text:
+            break
+    assert "//" in text and "+" in text
+    escaped = urllib.parse.quote(text, safe="")
+    path = {
+        "escaped": "/" + escaped,
+        "lower-case escapes": "/" + escaped.replace("%2F", "%2f").replace("%2B", "%2b").replace("%3D", "%3d"),
+        "plain": "/" + text,
+        "doubled slash": "//" + escaped,
+        "for URLs, without padding": "/" + text.rstrip("=").replace("/", "_").replace("+", "-"),
+        "absolute-form": "/" + escaped,
+    }[form]
+    options = ("--request-target", apache.url + path) if form == "absolute-form" else ()
+    answer = curl(*options, apache.url + path)
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/ocsp-response")
+    assert verified(answer.body, root).certificate_status == REVOKED
+
+
+def test_curl_head(apache, question):
+    answer = curl("--head", f"{apache.url}/{base64_of(question('good'))}")
+    assert answer.status == 200 and int(answer.headers["content-length"]) > 500 and answer.body == b""
+
+
+def test_apache_answers_304_for_what_a_cache_has(apache, question):
+    url = f"{apache.url}/{base64_of(question('good'))}"
+    now = lambda: email.utils.formatdate(usegmt=True)  # noqa: E731
+    assert 304 in [curl("-H", f"If-Modified-Since: {now()}", url).status for _ in range(5)]  # one not across a second's end
+    assert curl("-H", "If-Modified-Since: Sun, 19 Mar 2023 01:00:00 GMT", url).status == 200
+    assert curl("-H", "If-None-Match: *", url).status == 304
+    assert curl("-H", 'If-None-Match: "another"', url).status == 200
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS", "PATCH", "NONSENSE"])
+def test_other_methods(apache, method):
+    answer = curl("-X", method, apache.url)
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD, POST")
+
+
+def test_trace_is_off(apache):
+    assert curl("-X", "TRACE", apache.url).status == 405
+
+
+def test_page(apache):
+    for path, status in (("", 200), ("/", 200), ("/favicon.ico", 404)):
+        answer = curl(apache.url + path)
+        assert (answer.status, answer.headers["content-type"]) == (status, "text/html; charset=utf-8")
+        assert f"-url {apache.url}</pre>" in answer.body.decode()
+    assert curl("-d", "text", apache.url).status == 415
+
+
+def test_body_of_a_request_that_is_answered_unread_does_no_harm(post, apache):
+    """mod_cgid cuts off the answer of a script that leaves input unread."""
+    for _ in range(20):
+        answer = post(b"x" * 65536)
+        assert (answer.status, answer.body) == (200, b"\x30\x03\x0a\x01\x01")
+    assert curl("--data-binary", "x" * 70000, apache.url).status == 413
+
+
+def test_query_string_of_words_is_not_taken_as_arguments(apache, question, root):
+    answer = curl(f"{apache.url}/{base64_of(question('good'))}?-h+--config=/nowhere")
+    assert verified(answer.body, root).certificate_status == GOOD
+
+
+def test_a_revocation_is_in_the_next_answer(apache, ca, post, root):
+    name = f"for-{apache.home.name}"
+    ca.issue(name)
+    httpd.give_away(ca.home)
+    encoded = request(cert_id(root, certificate(ca.home / f"{name}.crt").serial_number))
+    assert verified(post(encoded).body, root).certificate_status == GOOD
+    ca.revoke(name, "-crl_reason", "superseded")
+    httpd.give_away(ca.home)
+    response = verified(post(encoded).body, root)
+    assert (response.certificate_status, response.revocation_reason.value) == (REVOKED, "superseded")
+
+
+def test_error_log_has_a_line_for_each_request_and_no_noise(apache, post, question, ca):
+    before = len(apache.error_log)
+    post(question("good"))
+    long_path = "/" + base64_of(question("bad", extensions=nonce(bytes(128))))
+    assert len(long_path) > 255
+    curl(apache.url + long_path)
+    lines = apache.error_log[before:].splitlines()
+    assert len(lines) == 2, lines
+    assert f"POST serial={ca.serial('good')} status=good ca=root-ca client=127.0.0.1 ms=" in lines[0]
+    assert f"GET serial={ca.serial('bad')} status=revoked reason=keyCompromise ca=root-ca nonce=128 client=127.0.0.1 ms=" in lines[1]
+
+
+def test_linked_into_cgi_bin(workspace, place, ca, cgi, root, question):
+    link = place / "cgi-bin" / "ocsp.cgi"
+    link.parent.mkdir()
+    link.symlink_to(cgi)
+    httpd.give_away(workspace / "ocsp-cgi")
+    httpd.give_away(place)
+    with started(place / "httpd", link, ca.home / "ocsp-cgi.conf") as server:
+        answer = curl(f"{server.url}/{base64_of(question('good'))}")
+    assert verified(answer.body, root).certificate_status == GOOD
+
+
+def test_site_conf_fits_rhel_as_it_is(place, ca, cgi, root, question):
+    """Its cgi-bin is another; the file finds it by itself."""
+    site_conf = httpd.SITE_CONF.read_text().replace("/usr/lib/cgi-bin", "/nowhere").replace("/var/www/cgi-bin", str(cgi.parent))
+    with started(place / "httpd", cgi, ca.home / "ocsp-cgi.conf", site_conf=site_conf) as server:
+        answer = curl(f"{server.url}/{base64_of(question('good'))}")
+    assert verified(answer.body, root).certificate_status == GOOD
+
+
+@pytest.mark.parametrize("directive, effect", [
+    ("AllowEncodedSlashes NoDecode", "404 for %2F"),
+    ("SetEnv ap_trust_cgilike_cl yes", "no Content-Length"),
+    ("LimitRequestBody 65536", "no 413"),
+    ("LogLevel core:crit authz_core:crit", "noise in the log"),
+    ("TraceEnable off", "TRACE is answered"),
+])  # fmt: skip
+def test_every_directive_of_the_site_conf_is_needed(place, ca, cgi, question, directive, effect):
+    site_conf = httpd.SITE_CONF.read_text()
+    assert site_conf.count(directive) == 1
+    with started(place / "httpd", cgi, ca.home / "ocsp-cgi.conf", site_conf=site_conf.replace(directive, "")) as server:
+        text = base64_of(question("good", extensions=nonce(b"\xff" * 128)))
+        escaped = curl(f"{server.url}/{urllib.parse.quote(text, safe='')}")
+        seen = {
+            "404 for %2F": escaped.status == 404,
+            "no Content-Length": "content-length" not in escaped.headers,
+            "no 413": curl("--data-binary", "x" * 70000, server.url).status == 415,
+            "noise in the log": "AH00036" in server.error_log or "AH01630" in server.error_log,
+            "TRACE is answered": curl("-X", "TRACE", server.url).status == 200,
+        }
+    assert [what for what, happened in seen.items() if happened] == [effect]
+
+
+def test_embedded_server_answers_as_apache_does(ca, cgi, question, root, place):
+    from ocsp_cgi.commands.cgi_server import CGIServer
+
+    (place / "request.der").write_bytes(question("bad"))
+    with CGIServer(cgi, ca.home / "ocsp-cgi.conf") as server:
+        for answer in (
+            curl(f"{server.url}/{urllib.parse.quote(base64_of(question('bad')), safe='')}"),
+            curl(*OCSP_TYPE, "--data-binary", f"@{place}/request.der", server.url),
+        ):
+            assert verified(answer.body, root).certificate_status == REVOKED
+        assert curl(server.url).headers["content-type"] == "text/html; charset=utf-8"
+        assert curl("-X", "PUT", server.url).status == 405
+        assert curl(server.url.replace("ocsp.cgi", "other")).status == 404
+        assert openssl_ocsp(ca.home, "-cert", "good.crt", "-url", server.url).stderr == "Response verify OK\n"
+        assert server.error_log.count("\n") == 5
+
+
+def test_apache_is_gone_afterwards(place, ca, cgi):
+    with started(place / "httpd", cgi, ca.home / "ocsp-cgi.conf") as server:
+        assert curl(server.url).status == 200
+    assert not (place / "httpd" / "httpd.pid").exists()
+    shutil.rmtree(place / "httpd")
