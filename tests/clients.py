@@ -6,8 +6,10 @@ The requests are put together here octet by octet, so that they can be wrong in 
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
+import pwd
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,5 +176,14 @@ def base64_of(encoded: bytes) -> str:
     return base64.b64encode(encoded).decode()
 
 
-def is_root() -> bool:
-    return os.geteuid() == 0
+@contextlib.contextmanager
+def as_nobody():
+    """Inside the `with`, root has no more rights than others have; others have what they had."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(pwd.getpwnam("nobody").pw_uid)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)

@@ -24,9 +24,10 @@ def ensure(*packages: str) -> None:
     python = _VENV / "bin" / "python"
     try:
         if os.path.abspath(sys.executable) != str(python):
-            print(f"Installing {' and '.join(missing)} into {_VENV}", file=sys.stderr, flush=True)
-            _run(sys.executable, "-m", "venv", "--system-site-packages", str(_VENV))
-            _run(str(python), "-m", "pip", "install", "--quiet", *[f"{package}>={OLDEST[package]}" for package in missing])
+            if not python.exists():
+                print(f"Making {_VENV} for {' and '.join(packages)}", file=sys.stderr, flush=True)
+                _run(sys.executable, "-m", "venv", "--system-site-packages", str(_VENV))
+            _run(str(python), "-m", "pip", "install", "--quiet", *[f"{package}>={OLDEST[package]}" for package in packages])
             os.execv(python, [str(python), *_command()])
         reason = f"{python} does not have it"
     except (OSError, _Failed) as error:

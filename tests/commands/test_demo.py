@@ -1,0 +1,57 @@
+"""The demonstration, run as the README says."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from clients import curl
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def demo(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ocsp_cgi", "demo", *options]
+    return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=120, env={**os.environ, **environment})
+
+
+def statuses(output: str) -> list[str]:
+    return re.findall(r"^   (\w+\.crt: \w+)$", output, re.MULTILINE)
+
+
+@pytest.mark.parametrize("options", [(), ("--no-apache",)], ids=["Apache, where there is one", "embedded server"])
+def test_demo(options, tmp_path):
+    run = demo(*options, TMPDIR="/tmp")
+    assert (run.returncode, run.stderr) == (0, "")
+    assert statuses(run.stdout) == ["good.crt: good", "bad.crt: revoked", "good.crt: revoked"]
+    assert run.stdout.count("Response verify OK") == 3
+    assert run.stdout.endswith("Every answer was right.\n")
+    assert len(re.findall(r"ocsp\.cgi: POST serial=.* ms=\d+", run.stdout)) == 3
+    directory = re.search(r"in (\S+) and is gone afterwards", run.stdout)[1]
+    assert not os.path.exists(directory)
+
+
+def test_demo_stays_up_until_it_is_interrupted():
+    command = [sys.executable, "-m", "ocsp_cgi", "demo", "--stay"]
+    with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            stays = re.search(r"stays up at (\S+) until Ctrl-C; the certificates are in (\S+)\.$", line)
+            if stays:
+                break
+        url, directory = stays.groups()
+        assert curl(url).headers["content-type"] == "text/html; charset=utf-8"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    assert not os.path.exists(directory)
+
+
+def test_demo_without_openssl_says_so(tmp_path):
+    (tmp_path / "python3").symlink_to(sys.executable)
+    run = demo(PATH=str(tmp_path))
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr == "The demonstration needs the command `openssl`: install the package openssl.\n"

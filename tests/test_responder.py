@@ -1,0 +1,112 @@
+"""The responder's policy over several CAs, and over faults.  What single rows of the protocol ask for is in test_conformance.py."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from clients import cert_id, cert_id_of, certificate, openssl_ocsp, request, verified
+from cryptography.x509 import ocsp
+
+from ocsp_cgi import config, messages, responder
+from ocsp_cgi.commands.private_ca import PrivateCA
+
+GOOD, REVOKED = ocsp.OCSPCertStatus.GOOD, ocsp.OCSPCertStatus.REVOKED
+
+SERIAL = "77AA"  # of a server of each CA: revoked in the first, good in the second
+
+
+@pytest.fixture(scope="module")
+def cas(workspace) -> dict[str, PrivateCA]:
+    """Two CAs under one config, that have given the same serial numbers."""
+    home = workspace / "two-cas"
+    both = {}
+    for name in ("first", "second"):
+        ca = PrivateCA(home / name, common_name=f"{name} CA")
+        ca.issue(f"{name}-ocsp", "ocsp_ext")
+        (ca.home / "db" / "serial").write_text(SERIAL)
+        ca.issue("server")
+        both[name] = ca
+    both["first"].revoke("server", "-crl_reason", "keyCompromise")
+    section = "[{0}]\ndb = {0}/db\nca = {0}/root-ca.crt\nrsigner = {0}/{0}-ocsp.crt\nrkey = {0}/private/{0}-ocsp.key\n"
+    (home / "ocsp-cgi.conf").write_text(section.format("first") + section.format("second"))
+    return both
+
+
+@pytest.fixture
+def ask(cas, workspace):
+    path = str(workspace / "two-cas" / "ocsp-cgi.conf")
+    return lambda encoded: responder.respond(encoded, lambda: config.load(path), int(time.time()))
+
+
+@pytest.fixture
+def roots(cas):
+    return {name: certificate(ca.home / "root-ca.crt") for name, ca in cas.items()}
+
+
+def test_the_same_serial_of_two_cas_is_two_certificates(ask, cas, roots):
+    for name, status in (("first", REVOKED), ("second", GOOD)):
+        assert cas[name].serial("server") == SERIAL
+        answer = ask(request(cert_id(roots[name], 0x77AA)))
+        response = verified(answer.der, roots[name])
+        assert response.certificate_status == status
+        assert response.certificates == [certificate(cas[name].home / f"{name}-ocsp.crt")]
+        assert ("ca", name) in answer.facts
+
+
+def test_both_in_one_request(ask, cas, roots, tmp_path):
+    """Each from its own database.  One signer can sign for one CA only: that of the first CertID."""
+    ids = [cert_id(roots["second"], 0x77AA), cert_id(roots["first"], 0x77AA)]
+    answer = ask(request(*ids))
+    assert [fact for fact in answer.facts if fact[0] in ("status", "ca")] == [
+        ("status", "good"), ("ca", "second"), ("status", "revoked"), ("ca", "first"),
+    ]  # fmt: skip
+    (tmp_path / "answer.der").write_bytes(answer.der)
+    home = cas["second"].home
+    said = openssl_ocsp(home, "-no_nonce", "-respin", str(tmp_path / "answer.der"), "-cert", "server.crt",
+                        "-issuer", str(cas["first"].home / "root-ca.crt"), "-cert", str(cas["first"].home / "server.crt"),
+                        "-VAfile", "second-ocsp.crt")  # fmt: skip
+    assert [line for line in said.stdout.splitlines() if line[0] != "\t"] == [
+        "server.crt: good", f"{cas['first'].home}/server.crt: revoked",
+    ]  # fmt: skip
+
+
+def test_issuer_name_of_one_and_key_of_the_other_is_neither(ask, roots):
+    first, second = (messages.OCSPRequest.from_der(request(cert_id(root, 0x77AA))).request_list[0].req_cert for root in roots.values())
+    mixed = cert_id_of("sha1", first.issuer_name_hash, second.issuer_key_hash, 0x77AA)
+    assert ask(request(mixed)).response_status == messages.UNAUTHORIZED
+
+
+def test_a_broken_ca_hurts_only_its_own(ask, cas, roots, monkeypatch):
+    (cas["first"].home / "root-ca.crt").rename(cas["first"].home / "away.crt")
+    try:
+        assert verified(ask(request(cert_id(roots["second"], 0x77AA))).der, roots["second"])
+        answer = ask(request(cert_id(roots["first"], 0x77AA)))
+        assert answer.response_status == messages.INTERNAL_ERROR
+        assert "first/root-ca.crt: No such file or directory; `ca` names it" in answer.remarks[0]
+    finally:
+        (cas["first"].home / "away.crt").rename(cas["first"].home / "root-ca.crt")
+
+
+def test_a_missing_database_of_one_hurts_only_its_own(ask, cas, roots, monkeypatch):
+    monkeypatch.setattr(responder.limits, "DATABASE_RETRY_SECONDS", 0.02)
+    (cas["first"].home / "db").rename(cas["first"].home / "away")
+    try:
+        assert verified(ask(request(cert_id(roots["second"], 0x77AA))).der, roots["second"])
+        answer = ask(request(cert_id(roots["first"], 0x77AA)))
+        assert answer.response_status == messages.TRY_LATER
+    finally:
+        (cas["first"].home / "away").rename(cas["first"].home / "db")
+
+
+def test_an_error_of_our_own_is_an_answer_and_says_where(ask, roots, monkeypatch):
+    monkeypatch.setattr(responder.database, "find", lambda *arguments: 1 / 0)
+    answer = ask(request(cert_id(roots["first"], 0x77AA)))
+    assert answer.der == b"\x30\x03\x0a\x01\x02"
+    assert answer.remarks[0].startswith("please report this: ZeroDivisionError('division by zero') at ")
+    assert "test_responder.py:" in answer.remarks[0]
+
+
+def test_a_broken_config_is_an_answer(tmp_path, roots):
+    answer = responder.respond(request(cert_id(roots["first"], 1)), lambda: config.load(str(tmp_path / "none")), 0)
+    assert answer.der == b"\x30\x03\x0a\x01\x02" and "this is the config" in answer.remarks[0]
