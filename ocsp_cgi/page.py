@@ -49,13 +49,17 @@ footer {{ margin-top: 2.5rem; padding-top: .75rem; border-top: 1px solid var(--e
 <p>Programs ask this address whether a certificate has been revoked (the Online Certificate Status Protocol, RFC&nbsp;6960).
 There is nothing here to read in a browser.</p>
 <h2>Ask about a certificate</h2>
-<pre>openssl ocsp -issuer root-ca.crt -CAfile root-ca.crt \\
-    -cert server.crt \\
-    -url {url}</pre>
+<pre>openssl ocsp \\
+  -issuer root-ca.crt \\
+  -CAfile root-ca.crt \\
+  -cert server.crt \\
+  -url {url}</pre>
 <h2>Ask about a serial number</h2>
-<pre>openssl ocsp -issuer root-ca.crt -CAfile root-ca.crt \\
-    -serial 0x1234 \\
-    -url {url}</pre>
+<pre>openssl ocsp \\
+  -issuer root-ca.crt \\
+  -CAfile root-ca.crt \\
+  -serial 0x1234 \\
+  -url {url}</pre>
 <p>Here <code>root-ca.crt</code> is the certificate of the CA that issued the certificate in question.</p>
 {hyperlink}
 <footer>{software}</footer>

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import shutil
 import subprocess
 import sys
 
@@ -26,7 +27,7 @@ def ensure(*packages: str) -> None:
         if os.path.abspath(sys.executable) != str(python):
             if not python.exists():
                 print(f"Making {_VENV} for {' and '.join(packages)}", file=sys.stderr, flush=True)
-                _run(sys.executable, "-m", "venv", "--system-site-packages", str(_VENV))
+                _make_venv()
             _run(str(python), "-m", "pip", "install", "--quiet", *[f"{package}>={OLDEST[package]}" for package in packages])
             os.execv(python, [str(python), *_command()])
         reason = f"{python} does not have it"
@@ -42,6 +43,14 @@ def ensure(*packages: str) -> None:
 
 class _Failed(Exception):
     pass
+
+
+def _make_venv() -> None:
+    try:
+        _run(sys.executable, "-m", "venv", "--system-site-packages", str(_VENV))
+    except _Failed:
+        shutil.rmtree(_VENV, ignore_errors=True)  # or the next run would take it for a good one
+        raise
 
 
 def _run(*command: str) -> None:
