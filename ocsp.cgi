@@ -26,8 +26,11 @@ try:
     from ocsp_cgi.gateway import cgi
 
     cgi.main(started)
-except Exception as error:
+except BaseException as error:
     sys.stderr.write(f"ocsp.cgi: {error!r}; is the whole of ocsp_cgi in {directory}, or installed for {sys.executable}?\n")
-    while posix.read(0, 65536):
+    try:
+        while posix.read(0, 65536):
+            pass
+    except OSError:
         pass
     posix.write(1, b"Content-Type: application/ocsp-response\r\nCache-Control: no-cache, no-store\r\n\r\n\x30\x03\x0a\x01\x02")

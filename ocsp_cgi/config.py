@@ -68,6 +68,8 @@ def load(path: str) -> Settings:
         raise ConfigError(f"{path}: {error.strerror}; this is the config, which OCSP_CGI_CONFIG names") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not UTF-8, so it is no config") from None
+    if "\0" in text:
+        raise ConfigError(f"{path}: a NUL byte in it, so it is no config")
     settings = Settings()
     for name, place, entries in _sections(text, path):
         if name == "responder":

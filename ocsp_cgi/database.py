@@ -24,6 +24,9 @@ from . import der, limits, messages, times
 _BLOCK_BYTES = 128 * 1024
 _LINE_BYTES = 1024 * 1024
 _HEX_DIGITS = b"0123456789ABCDEFabcdef"
+_BEFORE_SERIAL = b"\t -0"
+_MOST_NEEDLES = 8   # serial numbers to look for one by one; for more it is faster to take every line apart
+_MOST_REMARKS = 10  # in one search
 
 # openssl's names of reasons in lower case (crl_reasons of apps/lib/apps.c), and RFC 5280's own where they differ.
 # unspecified should be left out (RFC 5280 section 5.3.1), removeFromCRL belongs to delta CRLs alone.
@@ -120,28 +123,45 @@ class Row:
 class Found:
     """What a search has found: `rows` by serial number, and `remarks` on odd lines, in words for the operator."""
 
-    __slots__ = ("rows", "remarks")
+    __slots__ = ("rows", "remarks", "_odd")
 
     def __init__(self) -> None:
         self.rows: dict[int, Row] = {}
         self.remarks: list[str] = []
+        self._odd: list[tuple[int, str, int | None]] = []
+
+    def remark(self, offset: int, text: str, other: int | None = None) -> None:
+        """Remember something odd about the line at this offset, and the other line that it ends with, if any."""
+        if len(self._odd) < _MOST_REMARKS:
+            self._odd.append((offset, text, other))
+
+    def number_lines(self, file) -> None:
+        """Turn what was odd into remarks that name file and line.  Reads the file once more, so there is no cost without need."""
+        offsets = {offset for odd in self._odd for offset in (odd[0], odd[2]) if offset is not None}
+        lines = _line_numbers(file, sorted(offsets))
+        for offset, text, other in self._odd:
+            end = "" if other is None else f" line {lines[other]}"
+            self.remarks.append(f"{file.name} line {lines[offset]}: {text}{end}")
 
 
-def find(directory: str, serial_numbers: set[int]) -> Found:
+def find(directory: str, serial_numbers: set[int], also: set[int] = frozenset()) -> Found:
     """The rows of these serial numbers in the index of a db directory; one that is not there has no row.
 
-    DatabaseUnavailable if the index cannot be read, or breaks off (as a copy in progress does) and so might have
-    held a serial number that was not found above its end.
+    DatabaseUnavailable if the index cannot be read, or breaks off (as a copy in progress does) and so might have held
+    one of `serial_numbers` that was not found above its end; those in `also` are looked for as far as it goes.
     """
     found = Found()
     path = directory + "/index"
     try:
         with _open_index(directory) as file:
             path = file.name
-            torn = _search(file, serial_numbers, found)
-            found.remarks += [f"{_place(file, row.offset)}: {row.remark}" for row in found.rows.values() if row.remark]
+            torn = _search(file, serial_numbers | also, found)
             if torn and not serial_numbers <= found.rows.keys():
                 raise DatabaseUnavailable(f"{path} breaks off {torn}: is it being copied? Copy it to another name and rename it")
+            for row in found.rows.values():
+                if row.remark:
+                    found.remark(row.offset, row.remark)
+            found.number_lines(file)
     except PermissionError:
         raise DatabaseUnavailable(
             f"{path}: permission denied. `openssl ca` gives it the mode of its umask; the web server's user"
@@ -159,7 +179,9 @@ def _open_index(directory: str):
     while True:
         in_use = [path for path in (index, index_txt) if _exists(path) or _exists(path + ".old")]
         if len(in_use) == 2:
-            raise DatabaseUnavailable(f"{index} and {index_txt} are both there: remove the one `openssl ca` does not write")
+            raise DatabaseUnavailable(
+                f"{directory}: both index and index.txt, or their .old: remove what belongs to the one `openssl ca` does not write"
+            )
         try:
             return open(in_use[0] if in_use else index, "rb", buffering=0)
         except FileNotFoundError:
@@ -178,27 +200,42 @@ def _exists(path: str) -> bool:
 
 def _search(file, serial_numbers: set[int], found: Found) -> str:
     """Add to `found` what the file says of these serial numbers.  Returns how the file breaks off, "" if it is whole."""
-    digits = {number: b"%X" % abs(number) for number in serial_numbers}
     size = posix.fstat(file.fileno()).st_size
+    needles = {b"%X" % abs(number) + behind for number in serial_numbers for behind in (b"\t", b" ")}
+    if len(serial_numbers) > _MOST_NEEDLES:
+        needles = {b"\n"}
     offset = 0
     lines = b""
     for offset, lines in _whole_lines(file):
-        upper = lines.upper()
-        for number, needle in digits.items():
-            for end_of_serial in (b"\t", b" "):
-                at = upper.find(needle + end_of_serial)
-                while at >= 0:
-                    start = lines.rfind(b"\n", 0, at) + 1
-                    end = lines.find(b"\n", at)
-                    end = len(lines) if end < 0 else end
-                    _consider(lines[start:end], offset + start, number, file, found)
-                    at = upper.find(needle + end_of_serial, end)
+        for start, end in _lines_with(needles, lines):
+            _consider(lines[start:end], offset + start, serial_numbers, found)
     last = lines[lines.rfind(b"\n") + 1 :]
     if offset + len(lines) < size:
         return f"after {offset + len(lines)} of {size} bytes"
     if last.strip() and not last.startswith(b"#") and last.count(b"\t") < 5:
         return "in the middle of its last line"
     return ""
+
+
+def _lines_with(needles: set[bytes], lines: bytes):
+    """Yield (start, end) of every line in which one of the needles may be the end of a serial number.
+
+    The octet before a needle sorts out nearly all that are not: a serial begins behind a TAB, a blank, a sign or a zero.
+    """
+    upper = lines.upper()
+    for needle in needles:
+        at = upper.find(needle)
+        while at >= 0:
+            if needle == b"\n" or upper[at - 1] in _BEFORE_SERIAL:
+                start = lines.rfind(b"\n", 0, at) + 1
+                end = lines.find(b"\n", at)
+                end = len(lines) if end < 0 else end
+                yield start, end
+                at = upper.find(needle, end + 1)
+            else:
+                at = upper.find(needle, at + 1)
+    if needles == {b"\n"} and lines[-1:] != b"\n":
+        yield lines.rfind(b"\n") + 1, len(lines)
 
 
 def _whole_lines(file):
@@ -217,19 +254,22 @@ def _whole_lines(file):
         yield offset, rest
 
 
-def _consider(line: bytes, offset: int, number: int, file, found: Found) -> None:
-    """Add the row in `line` to `found` if it is that of this serial number."""
-    fields = line.lstrip(b"\xef\xbb\xbf ").split(b"\t", 5)
+def _consider(line: bytes, offset: int, serial_numbers: set[int], found: Found) -> None:
+    """Add the row in `line` to `found` if it is that of one of these serial numbers."""
+    fields = line.lstrip(b"\xef\xbb\xbf \t").split(b"\t", 5)
     if len(fields) < 6 or fields[0][:1] == b"#":
-        if line[:1] != b"#" and any(_serial_number(field) == number for field in fields):
-            found.remarks.append(f"{_place(file, offset)}: skipped, since it is no row of six fields")
+        if line[:1] != b"#" and not serial_numbers.isdisjoint(map(_serial_number, fields)):
+            found.remark(offset, "skipped, since it is no row of six fields")
         return
-    if _serial_number(fields[3]) != number:
+    number = _serial_number(fields[3])
+    if number is None:
+        found.remark(offset, f"skipped, since {_readable(fields[3])} is no serial number")
+    if number not in serial_numbers:
         return
     row = Row(fields[0][:1], fields[2].strip(), offset)
     known = found.rows.setdefault(number, row)
     if known.offset != offset:
-        found.remarks.append(f"{_place(file, offset)}: the same serial as {_place(file, known.offset)}; a revoked one counts")
+        found.remark(offset, "a revoked one counts, of several rows for one serial; another is in", known.offset)
         if row.precedence > known.precedence:
             found.rows[number] = row
 
@@ -243,16 +283,17 @@ def _serial_number(field: bytes) -> int | None:
     return int(field, 16)
 
 
-def _place(file, offset: int) -> str:
-    """File name and line number of an offset.  Reads the file again up to there: for odd lines only."""
-    position = file.seek(0, 1)
+def _line_numbers(file, offsets: list[int]) -> dict[int, int]:
+    """The numbers of the lines that begin at these offsets, which are in ascending order."""
+    numbers: dict[int, int] = {}
+    position, newlines = 0, 0
     file.seek(0)
-    newlines = 0
-    while offset > 0 and (block := file.read(min(offset, _BLOCK_BYTES))):
-        newlines += block.count(b"\n")
-        offset -= len(block)
-    file.seek(position)
-    return f"{file.name} line {newlines + 1}"
+    for offset in offsets:
+        while position < offset and (block := file.read(min(offset - position, _BLOCK_BYTES))):
+            newlines += block.count(b"\n")
+            position += len(block)
+        numbers[offset] = newlines + 1
+    return numbers
 
 
 def _readable(text: bytes) -> str:

@@ -15,7 +15,7 @@ OCSP_REQUEST = "application/ocsp-request"
 OCSP_RESPONSE = "application/ocsp-response"
 _SEQUENCE = b"\x30"
 _BASE64_DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-_TO_STANDARD_BASE64 = str.maketrans("-_ ", "+/+")
+_TO_STANDARD_BASE64 = str.maketrans("-_ ", "+/+", "\r\n")  # some encoders break lines
 
 
 class Request:

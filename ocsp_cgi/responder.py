@@ -13,7 +13,7 @@ nowhere else.  Time is a parameter: the clock is read before the database, so th
 from __future__ import annotations
 
 from . import database, der, limits, messages, times
-from .signer import Signer, SignerError, load_certificate
+from .signer import Signer, SignerError, check_validity, load_certificate
 
 
 class Unauthorized(messages.OCSPError):
@@ -28,6 +28,9 @@ _KNOWN_EXTENSIONS = (
     messages.ID_PKIX_OCSP_SERVICE_LOCATOR,
     messages.ID_PKIX_OCSP_PREF_SIG_ALGS,
 )
+
+
+_MOST_LOGGED = 10  # CertIDs of one request
 
 
 class Answer:
@@ -82,16 +85,19 @@ def _sign_answer(answer: Answer, encoded: bytes | None, load_settings, now: int)
 
     authorities = [Authority(ca) for ca in load_settings().cas]
     questions = [Question(single.req_cert, authorities) for single in request.request_list]
-    asked = [question.authority for question in questions if question.authority]
+    asked = {question.authority: None for question in questions if question.authority}
     if not asked:
-        raise Unauthorized(f"no `ca` of the config is the issuer in this request, serial {_hex(questions[0].cert_id)}")
-    signing = asked[0]
+        raise _served_by_none(authorities, questions[0].cert_id)
+    if any(question.authority is None for question in questions):
+        answer.remarks += [str(authority.unreadable) for authority in authorities if authority.unreadable]
+    signing = next(iter(asked))
     signer = Signer(signing.settings, signing.certificate)
     signer.check(now)
-    _look_up(questions, signing, signer, answer)
+    for authority in asked:
+        check_validity(authority.certificate, authority.settings.ca, now)
+        _look_up(authority, questions, answer, signer if authority is signing else None)
 
-    end = min([signer.certificate.not_after] + [authority.certificate.not_after for authority in asked])
-    responses = [question.single_response(now, end) for question in questions]
+    responses = [question.single_response(now, signer.certificate.not_after) for question in questions]
     extensions = _response_extensions(request, signing, questions, answer)
     tbs = messages.response_data(_responder_id(signing, signer), now, responses, extensions)
     algorithm = signer.algorithm(request.preferred_signature_algorithms)
@@ -103,7 +109,10 @@ def _sign_answer(answer: Answer, encoded: bytes | None, load_settings, now: int)
     left = answer.next_update - now
     # Half of its life, so that a cache asks again well before the end (BR 4.9.9), and never in the last second.
     answer.max_age = max(0, min([left // 2, left - 1] + [question.max_age for question in questions]))
-    answer.facts = [fact for question in questions for fact in question.facts()] + answer.facts
+    facts = [fact for question in questions[:_MOST_LOGGED] for fact in question.facts()]
+    if len(questions) > _MOST_LOGGED:
+        facts.append(("more", str(len(questions) - _MOST_LOGGED)))
+    answer.facts = facts + answer.facts
 
 
 def _refuse_what_no_answer_fits(request: messages.OCSPRequest) -> None:
@@ -112,7 +121,7 @@ def _refuse_what_no_answer_fits(request: messages.OCSPRequest) -> None:
     for extensions in [request.request_extensions] + [single.single_request_extensions for single in request.request_list]:
         for extension in extensions.values():
             if extension.critical and extension.extn_id not in _KNOWN_EXTENSIONS:
-                raise messages.MalformedRequest(f"the request has an unknown critical extension, OID {extension.extn_id.hex()}")
+                raise messages.MalformedRequest(f"the request has an unknown critical extension, OID {extension.extn_id.hex()[:80]}")
     octets = _nonce_octets(request)
     if octets is not None and octets not in limits.NONCE_OCTETS:
         raise messages.MalformedRequest(f"the nonce has {octets} octets")
@@ -133,47 +142,36 @@ def _nonce_octets(request: messages.OCSPRequest) -> int | None:
 
 
 class Authority:
-    """A CA of the config, with its certificate from when that is first asked for."""
+    """A CA of the config, with its certificate as far as that can be read: `unreadable` is the error if it cannot."""
 
-    __slots__ = ("settings", "_certificate", "_hashes")
+    __slots__ = ("settings", "certificate", "unreadable", "_hashes")
 
     def __init__(self, settings):
         self.settings = settings
-        self._certificate = None
+        self.unreadable: SignerError | None = None
         self._hashes: dict[str, tuple[bytes, bytes]] = {}
-
-    @property
-    def certificate(self):
-        """The CA's certificate.  SignerError if it cannot be read."""
-        if self._certificate is None:
-            self._certificate = load_certificate("ca", self.settings.ca)
-        return self._certificate
+        try:
+            self.certificate = load_certificate("ca", settings.ca)
+        except SignerError as error:
+            self.certificate = None
+            self.unreadable = error
 
     def issued(self, cert_id: messages.CertID) -> bool:
         """Whether a CertID names this CA: both its hashes have to (RFC 6960 section 4.1.1)."""
         name = cert_id.hash_name
+        if name is None or self.certificate is None:
+            return False
         if name not in self._hashes:
             self._hashes[name] = digest(name, self.certificate.subject), digest(name, self.certificate.public_key)
         return self._hashes[name] == (cert_id.issuer_name_hash, cert_id.issuer_key_hash)
 
 
-def _issuer(cert_id: messages.CertID, authorities: list[Authority]) -> Authority | None:
-    """The CA that a CertID names, None if it is none of ours.
-
-    A CA whose certificate cannot be read hurts only the requests that none of the others is asked in.
-    """
-    if cert_id.hash_name is None:
-        return None
-    unreadable = None
+def _served_by_none(authorities: list[Authority], cert_id: messages.CertID) -> messages.OCSPError:
+    """Why nothing in a request is about a CA of ours; it may be about one whose certificate cannot be read."""
     for authority in authorities:
-        try:
-            if authority.issued(cert_id):
-                return authority
-        except SignerError as error:
-            unreadable = error
-    if unreadable:
-        raise unreadable
-    return None
+        if authority.unreadable:
+            return authority.unreadable
+    return Unauthorized(f"no `ca` of the config is the issuer that this request names, serial {_hex(cert_id)}")
 
 
 class Question:
@@ -186,7 +184,7 @@ class Question:
 
     def __init__(self, cert_id: messages.CertID, authorities: list[Authority]):
         self.cert_id = cert_id
-        self.authority = _issuer(cert_id, authorities)
+        self.authority = next((authority for authority in authorities if authority.issued(cert_id)), None)
         self.row: database.Row | None = None
 
     @property
@@ -214,11 +212,12 @@ class Question:
         return self.row is None or self.row.cert_status.name == "unknown"
 
     def single_response(self, now: int, end: int) -> messages.SingleResponse:
-        """The answer, valid from now for `nmin` minutes, but not past `end`."""
+        """The answer, valid from now for `nmin` minutes, but not past `end` nor past the end of the CA."""
         lifetime = limits.UNKNOWN_LIFETIME_SECONDS
         if self.authority:
             configured = self.authority.settings.nmin * 60
             lifetime = min(configured, lifetime) if self._is_unknown else configured
+            end = min(end, self.authority.certificate.not_after)
         extensions = self.row.single_extensions if self.row else []
         return messages.SingleResponse(self.cert_id, self.cert_status, now, min(now + lifetime, end), extensions)
 
@@ -231,21 +230,18 @@ class Question:
         return facts
 
 
-def _look_up(questions: list[Question], signing: Authority, signer: Signer, answer: Answer) -> None:
-    """Find the row of each question in its own CA's database, and the signer's, which must not be revoked itself."""
-    for authority in {question.authority: None for question in questions if question.authority}:
-        own = [question for question in questions if question.authority is authority]
-        serial_numbers = {question.cert_id.serial_number for question in own}
-        signer_number = signer.certificate.serial_number
-        if authority is signing and signer.delegated:
-            serial_numbers.add(signer_number)
-        found = database.find(authority.settings.db, serial_numbers)
-        answer.remarks += found.remarks
-        for question in own:
-            question.row = found.rows.get(question.cert_id.serial_number)
-        row = found.rows.get(signer_number)
-        if authority is signing and signer.delegated and row and row.cert_status.name == "revoked":
-            raise SignerError(f"{signing.settings.rsigner}: the database of [{signing.settings.name}] has it as revoked: issue a new one")
+def _look_up(authority: Authority, questions: list[Question], answer: Answer, signer: Signer | None) -> None:
+    """Find the rows of the questions to one CA in its database, and its signer's, which must not be revoked itself."""
+    own = [question for question in questions if question.authority is authority]
+    signer_number = {signer.certificate.serial_number} if signer and signer.delegated else set()
+    found = database.find(authority.settings.db, {question.cert_id.serial_number for question in own}, signer_number)
+    answer.remarks += found.remarks
+    for question in own:
+        question.row = found.rows.get(question.cert_id.serial_number)
+    for number in signer_number & found.rows.keys():
+        if found.rows[number].cert_status.name == "revoked":
+            settings = authority.settings
+            raise SignerError(f"{settings.rsigner}: the database of [{settings.name}] has it as revoked: issue a new one")
 
 
 def _responder_id(signing: Authority, signer: Signer) -> bytes:
@@ -272,6 +268,8 @@ def _response_extensions(request: messages.OCSPRequest, signing: Authority, ques
 def _hex(cert_id: messages.CertID) -> str:
     """The serial number as the index of `openssl ca` has it."""
     digits = f"{abs(cert_id.serial_number):X}"
+    if len(digits) > 64:
+        return f"{digits[:64]}..."
     return ("-" if cert_id.serial_number < 0 else "") + "0" * (len(digits) % 2) + digits
 
 

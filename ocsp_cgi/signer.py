@@ -74,6 +74,27 @@ _CURVES = {
 }
 
 
+def _same_algorithm(algorithm: SignatureAlgorithm, identifier: bytes) -> bool:
+    """Whether an AlgorithmIdentifier that somebody else wrote means this algorithm.
+
+    Of RSASSA-PSS the hash decides; of all others the OBJECT IDENTIFIER alone, since some leave the NULL out.
+    """
+    try:
+        ours, theirs = (der.read(one, der.SEQUENCE).elements() for one in (algorithm.identifier, identifier))
+        if ours.next(der.OBJECT_IDENTIFIER).encoded != theirs.next(der.OBJECT_IDENTIFIER).encoded:
+            return False
+        return algorithm.key_type != "RSASSA-PSS" or _pss_hash(ours) == _pss_hash(theirs)
+    except der.DERError:
+        return False
+
+
+def _pss_hash(fields: der.Elements) -> bytes | None:
+    """The OBJECT IDENTIFIER of the hash in what is left of an AlgorithmIdentifier of RSASSA-PSS, None if it names none."""
+    parameters = fields.optional(der.SEQUENCE)
+    hash_algorithm = parameters and parameters.elements().optional(der.context(0))
+    return hash_algorithm and hash_algorithm.only(der.SEQUENCE).elements().next(der.OBJECT_IDENTIFIER).contents
+
+
 class SignerError(messages.OCSPError):
     """Nothing may be signed with this certificate and key; the text says why, and what to do about it."""
 
@@ -84,14 +105,14 @@ class Signer:
     `certificate` is the signer's, `ca` the CA's; they are the same where the CA signs its answers itself.
     """
 
-    __slots__ = ("certificate", "ca", "_settings", "_key_type", "_curve")
+    __slots__ = ("certificate", "ca", "_settings", "_usable")
 
     def __init__(self, settings, ca: certificate.Certificate):
-        """Read the certificate; `settings` are a CASettings.  SignerError if it cannot be read."""
+        """Read the certificate; `settings` are a CASettings.  SignerError if it cannot be read, or its key cannot sign."""
         self.ca = ca
         self.certificate = load_certificate("rsigner", settings.rsigner)
         self._settings = settings
-        self._key_type, self._curve = _key_type(self.certificate, settings.rsigner)
+        self._usable = _usable_algorithms(self.certificate, settings.rsigner)
 
     @property
     def delegated(self) -> bool:
@@ -100,14 +121,10 @@ class Signer:
 
     def check(self, now: int) -> None:
         """SignerError unless this certificate may sign for its CA at this time."""
-        for path, holder in ((self._settings.rsigner, self.certificate), (self._settings.ca, self.ca)):
-            if now < holder.not_before:
-                raise SignerError(f"{path}: not valid before {times.http_date(holder.not_before)}: is this machine's clock right?")
-            if now >= holder.not_after:
-                raise SignerError(f"{path}: expired on {times.http_date(holder.not_after)}: issue a new one")
+        rsigner = self._settings.rsigner
+        check_validity(self.certificate, rsigner, now)
         if not self.delegated:
             return
-        rsigner = self._settings.rsigner
         if not self.certificate.may_sign_ocsp:
             raise SignerError(
                 f"{rsigner}: it lacks the extended key usage OCSPSigning:"
@@ -118,28 +135,25 @@ class Signer:
 
     def _issued_by_ca(self) -> bool:
         for algorithm in _ALGORITHMS:
-            if algorithm.identifier == self.certificate.signature_algorithm:
+            if _same_algorithm(algorithm, self.certificate.signature_algorithm):
                 return _verifies(self.ca, self.certificate.signature, self.certificate.tbs, algorithm)
-        raise SignerError(f"{self._settings.rsigner}: signed with an algorithm that is weak or unknown: issue it with SHA-256")
+        raise SignerError(f"{self._settings.rsigner}: its own signature is with a weak or unknown algorithm: issue it with SHA-256")
 
     def algorithm(self, preferred: list[bytes]) -> SignatureAlgorithm:
         """The first AlgorithmIdentifier (DER) of the client's wishes that the key can make, else the key's own
         (RFC 6960 section 4.4.7.2)."""
-        usable = [algorithm for algorithm in _ALGORITHMS if algorithm.key_type == self._key_type]
         for identifier in preferred:
-            for algorithm in usable:
-                if algorithm.identifier == identifier:
+            for algorithm in self._usable:
+                if _same_algorithm(algorithm, identifier):
                     return algorithm
-        if self._curve:
-            return next(algorithm for algorithm in usable if algorithm.hash_name == _CURVES[self._curve][1])
-        return usable[0]
+        return self._usable[0]
 
     def sign(self, tbs: bytes, algorithm: SignatureAlgorithm) -> bytes:
         """The signature over these bytes.  SignerError if the key cannot be used, or is not the certificate's."""
         key = _load_key(self._settings.rkey, self._settings.passin)
         try:
             signature = key.sign(tbs, *_scheme(algorithm))
-        except (TypeError, AttributeError):
+        except (TypeError, ValueError, AttributeError):  # so it says of a key of another type, or one too short
             signature = b""
         if not _verifies(self.certificate, signature, tbs, algorithm):
             raise SignerError(f"{self._settings.rkey}: not the private key of the certificate in {self._settings.rsigner}")
@@ -156,23 +170,48 @@ def load_certificate(option: str, path: str) -> certificate.Certificate:
         raise SignerError(f"{path}: {error}; `{option}` names it") from None
 
 
-def _key_type(holder: certificate.Certificate, path: str) -> tuple[str, bytes | None]:
-    """The type of a certificate's key, and the OBJECT IDENTIFIER of its curve if it has one."""
+def check_validity(holder: certificate.Certificate, path: str, now: int) -> None:
+    """SignerError unless the certificate in this file is valid at this time."""
+    if now < holder.not_before:
+        raise SignerError(f"{path}: not valid before {times.http_date(holder.not_before)}: is this machine's clock right?")
+    if now >= holder.not_after:
+        raise SignerError(f"{path}: expired on {times.http_date(holder.not_after)}: issue a new one")
+
+
+def _key_type(holder: certificate.Certificate) -> tuple[str, str, str]:
+    """The type of a certificate's key; of an EC key also its curve, and the hash that goes with it.  KeyError, DERError."""
+    fields = der.read(holder.key_algorithm, der.SEQUENCE).elements()
+    key_type = _KEY_TYPES[fields.next(der.OBJECT_IDENTIFIER).contents]
+    curve, hash_name = _CURVES[fields.next(der.OBJECT_IDENTIFIER).contents] if key_type == "EC" else ("", "")
+    return key_type, curve, hash_name
+
+
+def _usable_algorithms(holder: certificate.Certificate, path: str) -> list[SignatureAlgorithm]:
+    """The algorithms that the key of a certificate can sign with, its own first."""
     try:
-        fields = der.read(holder.key_algorithm, der.SEQUENCE).elements()
-        key_type = _KEY_TYPES[fields.next(der.OBJECT_IDENTIFIER).contents]
-        curve = fields.next(der.OBJECT_IDENTIFIER).contents if key_type == "EC" else None
-        if curve is not None and curve not in _CURVES:
-            raise KeyError(curve)
+        key_type, _, hash_name = _key_type(holder)
+        if key_type == "EC":
+            usable = [algorithm for algorithm in _ALGORITHMS if (algorithm.key_type, algorithm.hash_name) == ("EC", hash_name)]
+        elif key_type == "RSA":
+            usable = [algorithm for algorithm in _ALGORITHMS if algorithm.key_type in ("RSA", "RSASSA-PSS")]
+        else:
+            usable = [algorithm for algorithm in _ALGORITHMS if algorithm.key_type == key_type]
+        if key_type == "RSASSA-PSS":  # the certificate may allow one hash alone
+            fields = der.read(holder.key_algorithm, der.SEQUENCE).elements()
+            next(fields)
+            if next(fields, None) is not None:
+                usable = [algorithm for algorithm in usable if _same_algorithm(algorithm, holder.key_algorithm)]
+        if not usable:
+            raise KeyError(key_type)
     except (der.DERError, KeyError):
-        raise SignerError(f"{path}: its key is none of RSA, EC (P-256, P-384, P-521), Ed25519 and Ed448") from None
-    return key_type, curve
+        raise SignerError(f"{path}: its key is none of RSA (with SHA-2), EC (P-256, P-384, P-521), Ed25519 and Ed448") from None
+    return usable
 
 
 def _load_key(path: str, passin: str | None):
     text = _read_private(path, "rkey")
     password = None
-    if b"ENCRYPTED" in text:
+    if b"-----BEGIN ENCRYPTED" in text or b"4,ENCRYPTED" in text:
         if passin is None:
             raise SignerError(
                 f"{path}: the key is encrypted. Put its pass phrase in a file and name that with `passin`,"
@@ -191,7 +230,7 @@ def _load_key(path: str, passin: str | None):
         options["unsafe_skip_rsa_key_validation"] = True
     try:
         return serialization.load_pem_private_key(text, password, **options)
-    except (ValueError, UnsupportedAlgorithm):
+    except (TypeError, ValueError, UnsupportedAlgorithm):
         wrong = f", or the pass phrase in {passin} is wrong" if password is not None else ""
         raise SignerError(f"{path}: no private key in PEM{wrong}; try `openssl pkey -in {path} -noout`") from None
 
@@ -224,7 +263,7 @@ def _require_cryptography() -> None:
         raise SignerError(f"{sys.executable} cannot import the package `cryptography`: {error}") from None
 
 
-def _scheme(algorithm: SignatureAlgorithm) -> tuple:
+def _scheme(algorithm: SignatureAlgorithm, verify: bool = False) -> tuple:
     """What `cryptography` wants to know of an algorithm beside the data, to sign as to verify."""
     if algorithm.hash_name is None:
         return ()
@@ -239,7 +278,8 @@ def _scheme(algorithm: SignatureAlgorithm) -> tuple:
 
     if algorithm.key_type == "RSA":
         return padding.PKCS1v15(), hash_algorithm
-    return padding.PSS(padding.MGF1(hash_algorithm), hash_algorithm.digest_size), hash_algorithm
+    salt_length = padding.PSS.AUTO if verify else hash_algorithm.digest_size  # openssl's own salts are as long as can be
+    return padding.PSS(padding.MGF1(hash_algorithm), salt_length), hash_algorithm
 
 
 def _verifies(holder: certificate.Certificate, signature: bytes, data: bytes, algorithm: SignatureAlgorithm) -> bool:
@@ -248,15 +288,15 @@ def _verifies(holder: certificate.Certificate, signature: bytes, data: bytes, al
     from cryptography.exceptions import InvalidSignature
 
     try:
-        _public_key(holder).verify(signature, data, *_scheme(algorithm))
-    except (InvalidSignature, TypeError, ValueError):
+        _public_key(holder).verify(signature, data, *_scheme(algorithm, verify=True))
+    except (InvalidSignature, KeyError, TypeError, ValueError):
         return False
     return True
 
 
 def _public_key(holder: certificate.Certificate):
     """The key of a certificate, made from its numbers: reading it as X.509 would cost the imports that this saves."""
-    key_type, curve = _key_type(holder, "certificate")
+    key_type, curve, _ = _key_type(holder)
     if key_type in ("RSA", "RSASSA-PSS"):
         from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -265,7 +305,7 @@ def _public_key(holder: certificate.Certificate):
     if key_type == "EC":
         from cryptography.hazmat.primitives.asymmetric import ec
 
-        return ec.EllipticCurvePublicKey.from_encoded_point(getattr(ec, _CURVES[curve][0])(), holder.public_key)
+        return ec.EllipticCurvePublicKey.from_encoded_point(getattr(ec, curve)(), holder.public_key)
     if key_type == "Ed25519":
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -276,12 +316,12 @@ def _public_key(holder: certificate.Certificate):
 
 
 def crypto_library() -> str:
-    """Name and version of the library that signs, "" if it cannot be found."""
+    """Name and version of the library that signs, "" if it cannot be loaded."""
     try:
         _require_cryptography()
-    except SignerError:
+        import cryptography
+        from cryptography.hazmat.backends.openssl import backend
+    except (SignerError, ImportError):
         return ""
-    import cryptography
-    from cryptography.hazmat.backends.openssl import backend
 
     return f"cryptography {cryptography.__version__} ({backend.openssl_version_text()})"

@@ -71,6 +71,22 @@ def test_both_in_one_request(ask, cas, roots, tmp_path):
     ]  # fmt: skip
 
 
+def test_an_expired_ca_among_those_asked(ask, cas, roots):
+    """Its nextUpdate would be in the past."""
+    home = cas["second"].home
+    (home / "root-ca.crt").rename(home / "away.crt")
+    home.joinpath("root-ca.crt").write_text(home.joinpath("away.crt").read_text())
+    try:
+        cas["second"].openssl("x509", "-in", "away.crt", "-signkey", "private/root-ca.key", "-days", "1", "-out", "root-ca.crt")
+        encoded = request(cert_id(roots["first"], 0x77AA), cert_id(roots["second"], 0x77AA))
+        path = str(home.parent / "ocsp-cgi.conf")
+        answer = responder.respond(encoded, lambda: config.load(path), int(time.time()) + 2 * 24 * 3600)
+        assert answer.response_status == messages.INTERNAL_ERROR
+        assert "second/root-ca.crt: expired on " in answer.remarks[0]
+    finally:
+        (home / "away.crt").rename(home / "root-ca.crt")
+
+
 def test_issuer_name_of_one_and_key_of_the_other_is_neither(ask, roots):
     first, second = (messages.OCSPRequest.from_der(request(cert_id(root, 0x77AA))).request_list[0].req_cert for root in roots.values())
     mixed = cert_id_of("sha1", first.issuer_name_hash, second.issuer_key_hash, 0x77AA)
@@ -84,6 +100,9 @@ def test_a_broken_ca_hurts_only_its_own(ask, cas, roots, monkeypatch):
         answer = ask(request(cert_id(roots["first"], 0x77AA)))
         assert answer.response_status == messages.INTERNAL_ERROR
         assert "first/root-ca.crt: No such file or directory; `ca` names it" in answer.remarks[0]
+        both = ask(request(cert_id(roots["first"], 0x77AA), cert_id(roots["second"], 0x77AA)))
+        assert [fact for fact in both.facts if fact[0] == "status"] == [("status", "unknown"), ("status", "good")]
+        assert both.remarks == answer.remarks
     finally:
         (cas["first"].home / "away.crt").rename(cas["first"].home / "root-ca.crt")
 

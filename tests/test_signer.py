@@ -22,7 +22,11 @@ KEYS = {
     "Ed25519": ("ed25519",),
     "Ed448": ("ed448",),
     "RSASSA-PSS": ("rsa-pss", "-pkeyopt", "rsa_keygen_bits:2048"),
-}
+    "RSASSA-PSS for SHA-384 alone": (
+        "rsa-pss", "-sha384", "-pkeyopt", "rsa_keygen_bits:2048", "-pkeyopt", "rsa_pss_keygen_md:sha384",
+        "-pkeyopt", "rsa_pss_keygen_mgf1_md:sha384", "-pkeyopt", "rsa_pss_keygen_saltlen:48",
+    ),
+}  # fmt: skip
 SIGNATURE_ALGORITHMS = {
     "RSA-2048": "300d06092a864886f70d01010b0500",
     "P-256": "300a06082a8648ce3d040302",
@@ -32,6 +36,8 @@ SIGNATURE_ALGORITHMS = {
     "Ed448": "300506032b6571",
     "RSASSA-PSS": "304106092a864886f70d01010a3034a00f300d06096086480165030402010500"
                   "a11c301a06092a864886f70d010108300d06096086480165030402010500a203020120",
+    "RSASSA-PSS for SHA-384 alone": "304106092a864886f70d01010a3034a00f300d06096086480165030402020500"
+                                    "a11c301a06092a864886f70d010108300d06096086480165030402020500a203020130",
 }  # fmt: skip
 
 
@@ -92,7 +98,7 @@ def ask_alone(ca, tmp_path) -> Asker:
 def test_delegated_signer(ask, key):
     answer = ask(rsigner=f"{key}.crt", rkey=f"private/{key}.key")
     assert bytes.fromhex(SIGNATURE_ALGORITHMS[key]) in answer.der
-    if key == "RSASSA-PSS":  # `cryptography` reads the signature's parameters from version 40 on; openssl verifies them
+    if key.startswith("RSASSA-PSS"):  # `cryptography` reads the signature's parameters from version 40 on; openssl verifies them
         (ask.path / "answer.der").write_bytes(answer.der)
         said = openssl_ocsp(ask.ca.home, "-no_nonce", "-respin", str(ask.path / "answer.der"), "-cert", "good.crt")
         assert said.stderr == "Response verify OK\n"
@@ -108,6 +114,24 @@ def test_the_cas_own_key(key, place):
     ask = Asker(ca, place)
     answer = ask(rsigner="root-ca.crt", rkey="private/root-ca.key")
     assert ask.verify(answer).certificates == []
+
+
+@pytest.mark.parametrize("key", ["RSASSA-PSS", "P-384", "Ed25519"])
+def test_signer_issued_by_a_ca_with_another_kind_of_key(key, place):
+    """openssl's salts for RSASSA-PSS are not those that we write."""
+    ca = PrivateCA(place / "ca", newkey=KEYS[key])
+    ca.issue("good")
+    ca.issue("root-ocsp", "ocsp_ext")
+    answer = Asker(ca, place)()
+    assert answer.response_status == messages.SUCCESSFUL, answer.remarks
+    (place / "answer.der").write_bytes(answer.der)
+    assert openssl_ocsp(ca.home, "-no_nonce", "-respin", str(place / "answer.der"), "-cert", "good.crt").stderr == "Response verify OK\n"
+
+
+def test_signer_signed_with_sha_1_is_refused(ask_alone):
+    ask_alone.ca.openssl("ca", "-config", "root-ca.cnf", "-batch", "-notext", "-in", "root-ocsp.csr", "-out", "root-ocsp.crt",
+                         "-extensions", "ocsp_ext", "-days", "90", "-md", "sha1")  # fmt: skip
+    assert ask_alone.refused() == "HOME/root-ocsp.crt: its own signature is with a weak or unknown algorithm: issue it with SHA-256"
 
 
 @pytest.mark.parametrize("key", ["RSA-2048", "P-256", "P-384", "P-521"])

@@ -9,6 +9,7 @@ out costs a millisecond or more and has nothing left to do.
 from __future__ import annotations
 
 import posix
+import sys
 import time
 
 from .. import config, http, limits, times
@@ -19,7 +20,6 @@ _REASON_PHRASES = {404: "Not Found", 405: "Method Not Allowed", 415: "Unsupporte
 
 def main(started: float) -> None:
     """Answer the request that Apache started this process for, and end the process.  `started` is a time.monotonic()."""
-    now = int(time.time())
     request = http.Request(
         _variable("REQUEST_METHOD"),
         _variable("REQUEST_URI"),
@@ -28,7 +28,9 @@ def main(started: float) -> None:
         _variable("CONTENT_TYPE"),
         _read_body(_variable("CONTENT_LENGTH")),
     )
-    response, lines = handle(request, _variable("OCSP_CGI_CONFIG") or config.DEFAULT_PATH, _own_url(), now)
+    now = int(time.time())
+    config_path = posix.environ.get(b"OCSP_CGI_CONFIG", b"").decode(sys.getfilesystemencoding(), "surrogateescape")
+    response, lines = handle(request, config_path or config.DEFAULT_PATH, _own_url(), now)
     milliseconds = (time.monotonic() - started) * 1000
     lines[-1] = f"{request.method} {lines[-1]} client={_variable('REMOTE_ADDR')} ms={milliseconds:.0f}"
     for line in lines:
@@ -49,7 +51,10 @@ def _read_body(content_length: str) -> bytes | None:
     expected = int(content_length) if content_length.isdigit() and len(content_length) < 10 else limits.DRAINED_BYTES
     parts, size = [], 0
     while size < min(expected, limits.DRAINED_BYTES):
-        part = posix.read(0, min(expected - size, 65536))
+        try:
+            part = posix.read(0, min(expected - size, 65536))
+        except OSError:
+            part = b""
         if not part:
             break
         size += len(part)

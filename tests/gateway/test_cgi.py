@@ -261,6 +261,20 @@ def test_copied_to_cgi_bin_with_the_package_installed(installed, place, pki, que
     assert verified(answer.body, root), answer.log
 
 
+def test_config_of_any_name(cgi, ca, question, root):
+    config = ca.home / "prüfung \udcff.conf"
+    (ca.home / "ocsp-cgi.conf").rename(config)
+    assert verified(run_cgi(cgi, config, "POST", question("good")).body, root)
+
+
+def test_standard_input_that_cannot_be_read(cgi, pki, question, root):
+    environment = {
+        "REQUEST_METHOD": "GET", "REQUEST_URI": "/" + base64_of(question("good")), "OCSP_CGI_CONFIG": str(pki.home / "ocsp-cgi.conf"),
+    }  # fmt: skip
+    run = subprocess.run(["sh", "-c", '"$0" <&-', cgi], env=environment, capture_output=True)
+    assert verified(parse_http(run.stdout).body, root), run.stderr
+
+
 def test_without_its_package_there_is_an_answer_and_a_hint(place, pki, question):
     script = httpd.install_script(place, "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable)
     answer = run_cgi(script, pki.home / "ocsp-cgi.conf", "POST", question("good"))
