@@ -11,10 +11,13 @@ import binascii
 from . import der, times
 
 OCSP_SIGNING = der.oid("1.3.6.1.5.5.7.3.9")
-_BASIC_CONSTRAINTS = der.oid("2.5.29.19")
-_KEY_USAGE = der.oid("2.5.29.15")
-_EXTENDED_KEY_USAGE = der.oid("2.5.29.37")
-_OCSP_NOCHECK = der.oid("1.3.6.1.5.5.7.48.1.5")
+OCSP_NOCHECK = der.oid("1.3.6.1.5.5.7.48.1.5")
+KEY_USAGE = der.oid("2.5.29.15")
+BASIC_CONSTRAINTS = der.oid("2.5.29.19")
+CRL_DISTRIBUTION_POINTS = der.oid("2.5.29.31")
+AUTHORITY_KEY_IDENTIFIER = der.oid("2.5.29.35")
+EXTENDED_KEY_USAGE = der.oid("2.5.29.37")
+AUTHORITY_INFO_ACCESS = der.oid("1.3.6.1.5.5.7.1.1")
 
 
 class CertificateError(ValueError):
@@ -23,10 +26,11 @@ class CertificateError(ValueError):
 
 class Certificate:
     """One certificate.  `issuer` and `subject` are the DER of the Names, `public_key` is the contents of the
-    BIT STRING without its first octet, `key_algorithm` the DER of its AlgorithmIdentifier; times are seconds since 1970."""
+    BIT STRING without its first octet, `key_algorithm` the DER of its AlgorithmIdentifier; times are seconds since 1970.
+    `extensions` are their values by the contents of their OBJECT IDENTIFIERs."""
 
     __slots__ = ("der", "tbs", "serial_number", "issuer", "subject", "not_before", "not_after",
-                 "key_algorithm", "public_key", "signature_algorithm", "signature", "_extensions")  # fmt: skip
+                 "key_algorithm", "public_key", "signature_algorithm", "signature", "extensions")  # fmt: skip
 
     def __init__(self, encoded: bytes):
         """Read the DER of a Certificate.  CertificateError if it is none."""
@@ -56,25 +60,37 @@ class Certificate:
         self.key_algorithm = key_info.next(der.SEQUENCE).encoded
         self.public_key = key_info.next(der.BIT_STRING).bit_string()
         key_info.end()
-        self._extensions = {}
+        self.extensions = {}
         for field in fields:
             if field.tag == der.context(3):
-                for extension in field.only(der.SEQUENCE).elements():
+                for extension in field.only(der.SEQUENCE).elements().all(der.SEQUENCE):
                     parts = extension.elements()
                     extension_id = parts.next(der.OBJECT_IDENTIFIER).object_identifier()
                     parts.optional(der.BOOLEAN)
-                    self._extensions[extension_id] = parts.next(der.OCTET_STRING).contents
+                    self.extensions[extension_id] = parts.next(der.OCTET_STRING).contents
 
     @property
-    def may_sign_ocsp(self) -> bool:
-        """Whether id-kp-OCSPSigning is among the extended key usages (RFC 6960 section 4.2.2.2)."""
-        value = self._extensions.get(_EXTENDED_KEY_USAGE)
-        if value is None:
-            return False
+    def extended_key_usages(self) -> list[bytes]:
+        """The contents of the OBJECT IDENTIFIERs of the extension; none if it is absent."""
+        return self._children(EXTENDED_KEY_USAGE)
+
+    @property
+    def is_ca(self) -> bool:
+        """Whether basicConstraints make it one (RFC 5280 section 4.2.1.9)."""
+        return b"\xff" in self._children(BASIC_CONSTRAINTS)[:1]
+
+    @property
+    def may_sign_data(self) -> bool:
+        """Whether its keyUsage, if it has one, includes digitalSignature (RFC 5280 section 4.2.1.3)."""
+        value = self.extensions.get(KEY_USAGE)
+        return value is None or len(value) > 3 and value[3] & 0x80 != 0
+
+    def _children(self, extension_id: bytes) -> list[bytes]:
+        """The contents of the elements in an extension that is a SEQUENCE; none where it is absent or broken."""
         try:
-            return OCSP_SIGNING in [usage.contents for usage in der.read(value, der.SEQUENCE).elements()]
+            return [child.contents for child in der.read(self.extensions.get(extension_id, b""), der.SEQUENCE).elements()]
         except der.DERError:
-            return False
+            return []
 
 
 def load(path: str) -> Certificate:

@@ -25,9 +25,13 @@ class ConfigError(messages.OCSPError):
 
 
 class CASettings:
-    """One CA.  A field is a key of its section; times are in minutes, paths are absolute or from the working directory."""
+    """One CA.  A field is a key of its section; paths are absolute or from the working directory.
 
-    __slots__ = ("name", "db", "ca", "rsigner", "rkey", "passin", "nmin", "max_age", "nonce", "unissued", "responder_id")
+    `nmin` and `max_age` are minutes, `archive_cutoff` days or "ca".
+    """
+
+    __slots__ = ("name", "db", "ca", "rsigner", "rkey", "passin", "nmin", "max_age", "nonce", "unissued", "responder_id",
+                 "archive_cutoff")  # fmt: skip
 
     def __init__(self, name: str):
         self.name = name
@@ -38,6 +42,7 @@ class CASettings:
         self.nonce = "echo"
         self.unissued = "unknown"
         self.responder_id = "key"
+        self.archive_cutoff: int | str | None = None
 
 
 class Settings:
@@ -54,9 +59,10 @@ _PATHS = ("db", "ca", "rsigner", "rkey", "passin")
 _REQUIRED = ("db", "ca", "rsigner", "rkey")
 _MINUTES = ("nmin", "max_age")
 _CHOICES = {"nonce": ("echo", "ignore"), "unissued": ("unknown", "revoked"), "responder_id": ("key", "name")}
-_CA_KEYS = (*_PATHS, *_MINUTES, *_CHOICES)
+_CA_KEYS = (*_PATHS, *_MINUTES, *_CHOICES, "archive_cutoff")
 _RESPONDER_KEYS = ("hyperlink",)
 _MOST_MINUTES = 10 * 365 * 24 * 60
+_MOST_DAYS = 100 * 365
 
 
 def load(path: str) -> Settings:
@@ -128,18 +134,25 @@ def _ca(name: str, place: str, entries: list[tuple[str, str, str]], path: str) -
         if key in _PATHS:
             setattr(ca, key, value if value[0] == "/" or not directory else f"{directory}/{value}")
         elif key in _MINUTES:
-            digits = value.isascii() and value.isdigit() and len(value) < 10
-            if not digits or not 1 <= int(value) <= _MOST_MINUTES:
-                raise ConfigError(f"{place_of_key}: `{key}` is `{value}`, and should be minutes, 1 to {_MOST_MINUTES}")
-            setattr(ca, key, int(value))
-        else:
+            setattr(ca, key, _number(value, _MOST_MINUTES, f"{place_of_key}: `{key}` is `{value}`, and should be minutes"))
+        elif key in _CHOICES:
             if value not in _CHOICES[key]:
                 raise ConfigError(f"{place_of_key}: `{key}` is `{value}`, and should be {' or '.join(_CHOICES[key])}")
             setattr(ca, key, value)
+        elif value == "ca":
+            ca.archive_cutoff = value
+        else:
+            ca.archive_cutoff = _number(value, _MOST_DAYS, f"{place_of_key}: `{key}` is `{value}`, and should be `ca` or days")
     for key in _REQUIRED:
         if not getattr(ca, key):
             raise ConfigError(f"{place}: [{name}] has no `{key}`")
     return ca
+
+
+def _number(text: str, most: int, message: str) -> int:
+    if text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= most:
+        return int(text)
+    raise ConfigError(f"{message}, 1 to {most}")
 
 
 def _refuse_unknown(key: str, known: tuple[str, ...], place: str) -> None:

@@ -147,6 +147,13 @@ class Elements:
             return next(self)
         return None
 
+    def all(self, tag: int) -> list[Element]:
+        """All elements that are left, which must have this tag: a SEQUENCE OF."""
+        elements = []
+        while self.position < self.limit:
+            elements.append(self.next(tag))
+        return elements
+
     def end(self) -> None:
         """Raise unless everything has been read."""
         if self.position != self.limit:

@@ -152,7 +152,7 @@ class OCSPRequest:
         if version is not None and version.only(der.INTEGER).integer() != 0:
             raise der.DERError("version is not v1")
         _general_name(tbs_request.optional(der.context(1)))
-        self.request_list = [Request(element) for element in tbs_request.next(der.SEQUENCE).elements()]
+        self.request_list = [Request(element) for element in tbs_request.next(der.SEQUENCE).elements().all(der.SEQUENCE)]
         if not self.request_list:
             raise der.DERError("requestList is empty")
         self.request_extensions = _extensions(tbs_request.optional(der.context(2)))
@@ -168,7 +168,7 @@ class OCSPRequest:
         if extension is None:
             return []
         try:
-            preferences = der.read(extension.value, der.SEQUENCE).elements()
+            preferences = der.read(extension.value, der.SEQUENCE).elements().all(der.SEQUENCE)
             return [preference.elements().next(der.SEQUENCE).encoded for preference in preferences]
         except der.DERError:
             return []
@@ -186,7 +186,7 @@ def _algorithm(element: der.Element) -> tuple[bytes, bytes | None]:
 def _extensions(explicit: der.Element | None) -> dict[bytes, Extension]:
     extensions: dict[bytes, Extension] = {}
     if explicit is not None:
-        for element in explicit.only(der.SEQUENCE).elements():
+        for element in explicit.only(der.SEQUENCE).elements().all(der.SEQUENCE):
             extension = Extension(element)
             if extension.extn_id in extensions:
                 raise der.DERError("the same extension twice")

@@ -112,7 +112,7 @@ def _sign_answer(answer: Answer, encoded: bytes | None, load_settings, now: int)
     facts = [fact for question in questions[:_MOST_LOGGED] for fact in question.facts()]
     if len(questions) > _MOST_LOGGED:
         facts.append(("more", str(len(questions) - _MOST_LOGGED)))
-    answer.facts = facts + answer.facts
+    answer.facts = facts + answer.facts + [("warning", warning) for warning in signer.warnings()]
 
 
 def _refuse_what_no_answer_fits(request: messages.OCSPRequest) -> None:
@@ -218,8 +218,16 @@ class Question:
             configured = self.authority.settings.nmin * 60
             lifetime = min(configured, lifetime) if self._is_unknown else configured
             end = min(end, self.authority.certificate.not_after)
-        extensions = self.row.single_extensions if self.row else []
+        extensions = self.row.single_extensions + self._archive_cutoff(now) if self.row else []
         return messages.SingleResponse(self.cert_id, self.cert_status, now, min(now + lifetime, end), extensions)
+
+    def _archive_cutoff(self, produced_at: int) -> list[tuple[bytes, bytes]]:
+        """How far back this database knows about expired certificates (RFC 6960 section 4.4.4), if the config says so."""
+        retention = self.authority.settings.archive_cutoff
+        if retention is None:
+            return []
+        cutoff = self.authority.certificate.not_before if retention == "ca" else produced_at - retention * 24 * 60 * 60
+        return [(messages.ID_PKIX_OCSP_ARCHIVE_CUTOFF, der.tlv(der.GENERALIZED_TIME, times.generalized_time(cutoff)))]
 
     def facts(self) -> list[tuple[str, str]]:
         status = self.cert_status

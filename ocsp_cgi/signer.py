@@ -125,7 +125,7 @@ class Signer:
         check_validity(self.certificate, rsigner, now)
         if not self.delegated:
             return
-        if not self.certificate.may_sign_ocsp:
+        if certificate.OCSP_SIGNING not in self.certificate.extended_key_usages:
             raise SignerError(
                 f"{rsigner}: it lacks the extended key usage OCSPSigning:"
                 " issue a signer certificate with `openssl ca -extensions ocsp_ext`"
@@ -138,6 +138,20 @@ class Signer:
             if _same_algorithm(algorithm, self.certificate.signature_algorithm):
                 return _verifies(self.ca, self.certificate.signature, self.certificate.tbs, algorithm)
         raise SignerError(f"{self._settings.rsigner}: its own signature is with a weak or unknown algorithm: issue it with SHA-256")
+
+    def warnings(self) -> list[str]:
+        """What is not as it should be with the certificate, but keeps no client from believing it (RFC 6960 section 4.2.2.2.1,
+        Baseline Requirements 7.1.2.8 and 7.1.2.10.7)."""
+        holder = self.certificate
+        faults = {"keyUsage-lacks-digitalSignature": not holder.may_sign_data}
+        if self.delegated:
+            faults["lacks-ocsp-nocheck"] = certificate.OCSP_NOCHECK not in holder.extensions
+            faults["lacks-authorityKeyIdentifier"] = certificate.AUTHORITY_KEY_IDENTIFIER not in holder.extensions
+            faults["has-authorityInfoAccess"] = certificate.AUTHORITY_INFO_ACCESS in holder.extensions
+            faults["has-crlDistributionPoints"] = certificate.CRL_DISTRIBUTION_POINTS in holder.extensions
+            faults["has-other-extendedKeyUsage"] = holder.extended_key_usages != [certificate.OCSP_SIGNING]
+            faults["is-a-CA"] = holder.is_ca
+        return ["rsigner-" + fault for fault, present in faults.items() if present]
 
     def algorithm(self, preferred: list[bytes]) -> SignatureAlgorithm:
         """The first AlgorithmIdentifier (DER) of the client's wishes that the key can make, else the key's own

@@ -35,7 +35,7 @@ def certificate(path: Path) -> x509.Certificate:
 
 
 def integer(number: int) -> bytes:
-    return der.tlv(der.INTEGER, number.to_bytes(number.bit_length() // 8 + 1, "big", signed=True))
+    return der.tlv(der.INTEGER, number.to_bytes((number if number >= 0 else ~number).bit_length() // 8 + 1, "big", signed=True))
 
 
 def oid(dotted: str) -> bytes:

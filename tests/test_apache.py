@@ -99,7 +99,7 @@ def test_curl_post_in_other_ways(post, question, root, options):
 
 
 @pytest.mark.parametrize("form", ["escaped", "lower-case escapes", "plain", "doubled slash", "for URLs, without padding", "absolute-form"])
-def test_curl_get(apache, question, root, form):
+def test_section_5_curl_get(apache, question, root, form):
     for number in range(10000):  # until one comes by with //, which Apache would merge, and with +
         text = base64_of(question("bad", extensions=nonce(hashlib.sha256(bytes(str(number), "ascii")).digest())))
         if "//" in text and "+" in text:
@@ -125,7 +125,7 @@ def test_curl_head(apache, question):
     assert answer.status == 200 and int(answer.headers["content-length"]) > 500 and answer.body == b""
 
 
-def test_apache_answers_304_for_what_a_cache_has(apache, question):
+def test_section_5_apache_answers_304_for_what_a_cache_has(apache, question):
     url = f"{apache.url}/{base64_of(question('good'))}"
     now = lambda: email.utils.formatdate(usegmt=True)  # noqa: E731
     assert 304 in [curl("-H", f"If-Modified-Since: {now()}", url).status for _ in range(5)]  # one not across a second's end
@@ -135,7 +135,7 @@ def test_apache_answers_304_for_what_a_cache_has(apache, question):
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS", "PATCH", "NONSENSE"])
-def test_other_methods(apache, method):
+def test_section_5_other_methods(apache, method):
     answer = curl("-X", method, apache.url)
     assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD, POST")
 

@@ -31,7 +31,7 @@ def status(row) -> str:
 
 
 @pytest.mark.parametrize("spelling", [b"0A", b"0a", b"A", b"000A", b"00A", b" 0A", b"0A ", b" a "])
-def test_serials_are_numbers(find, spelling):
+def test_section_2_serials_are_numbers(find, spelling):
     row, remarks = find(ROW % b"0B" + REVOKED_ROW % spelling + ROW % b"AA", 10)
     assert (status(row), remarks) == ("revoked", [])
 
@@ -42,11 +42,11 @@ def test_what_is_not_that_number(find, spelling):
 
 
 @pytest.mark.parametrize("spelling", ["0x0A", "0 A", "--A"])
-def test_what_looks_like_that_number_and_is_none_is_remarked_on(find, tmp_path, spelling):
+def test_section_2_what_looks_like_that_number_and_is_none_is_remarked_on(find, tmp_path, spelling):
     assert find(ROW % spelling.encode(), 10) == (None, [f"{tmp_path}/index line 1: skipped, since `{spelling}` is no serial number"])
 
 
-def test_zero_negative_and_long_serials(find):
+def test_section_2_zero_negative_and_long_serials(find):
     index = b"".join(REVOKED_ROW % serial for serial in (b"00", b"-0A", b"FF" * 20, b"FF" * 100))
     for number in (0, -10, 2**160 - 1, 2**800 - 1):
         assert status(find(index, number)[0]) == "revoked", number
@@ -90,7 +90,7 @@ ODD_FILES = {
 
 
 @pytest.mark.parametrize("content, expected, remarks", ODD_FILES.values(), ids=ODD_FILES.keys())
-def test_odd_files(find, content, expected, remarks):
+def test_section_2_odd_files(find, content, expected, remarks):
     row, said = find(content, 10)
     assert (status(row), len(said)) == (expected, remarks)
 
@@ -107,7 +107,7 @@ def test_odd_files(find, content, expected, remarks):
     (REVOKED_ROW.replace(b"keyCompromise", b"keyTime,never") % b"0A",
      "index line 1: `never` after `keytime` cannot be read: answered without it"),
 ])  # fmt: skip
-def test_remarks_name_the_line(find, tmp_path, content, remark):
+def test_section_2_remarks_name_the_line(find, tmp_path, content, remark):
     assert find(content, 10)[1] == [f"{tmp_path}/{remark.format(tmp_path)}"]
 
 
@@ -153,7 +153,7 @@ REVOCATIONS = {
 
 
 @pytest.mark.parametrize("field, expected", REVOCATIONS.items(), ids=lambda value: value.decode() if isinstance(value, bytes) else "")
-def test_revocation_field(find, field, expected):
+def test_section_3_revocation_field(find, field, expected):
     row, _ = find(REVOKED_ROW.replace(b"261122135115Z,keyCompromise", field) % b"0A", 10)
     revocation_time, reason, extensions = expected
     assert row.cert_status.name == "revoked"
@@ -165,7 +165,7 @@ def test_revocation_field(find, field, expected):
 
 
 @pytest.mark.parametrize("row_type, expected", [(b"V", "good"), (b"E", "good"), (b"R", "revoked"), (b"S", "revoked"), (b"X", "unknown")])
-def test_types(find, row_type, expected):
+def test_section_3_types(find, row_type, expected):
     row, _ = find(row_type + (ROW % b"0A")[1:], 10)
     assert row.cert_status.name == expected
     if row_type == b"S":
@@ -216,7 +216,7 @@ def test_index_txt(find):
     assert status(find(REVOKED_ROW % b"0A", 10, "index.txt")[0]) == "revoked"
 
 
-def test_index_old_is_never_read(find, tmp_path, monkeypatch):
+def test_section_2_index_old_is_never_read(find, tmp_path, monkeypatch):
     monkeypatch.setattr(database.limits, "DATABASE_RETRY_SECONDS", 0.02)
     (tmp_path / "index.old").write_bytes(ROW % b"0A")
     with pytest.raises(database.DatabaseUnavailable, match="index: No such file or directory"):
@@ -231,7 +231,7 @@ def test_two_databases_in_one_directory_are_refused(find, tmp_path, left_over):
         find(REVOKED_ROW % b"0A", 10)
 
 
-def test_a_missing_index_is_waited_for(tmp_path):
+def test_section_2_a_missing_index_is_waited_for(tmp_path):
     def rename():
         time.sleep(0.05)
         os.rename(tmp_path / "index.new", tmp_path / "index")

@@ -96,7 +96,7 @@ def awkward(pki):
 
 
 @pytest.mark.parametrize("form", paths(b"").keys())
-def test_get(ask, root, awkward, form):
+def test_section_5_get(ask, root, awkward, form):
     for encoded in awkward:
         answer = ask("GET", path=paths(encoded)[form])
         assert answer.status == 200, form
@@ -130,7 +130,7 @@ def test_head_is_get_without_its_body(ask, question):
 
 
 @pytest.mark.parametrize("content_type", ["application/ocsp-request", "Application/OCSP-Request", "application/ocsp-request; charset=utf-8"])
-def test_content_type(ask, question, root, content_type):
+def test_section_5_content_type(ask, question, root, content_type):
     assert verified(ask("POST", question("good"), CONTENT_TYPE=content_type).body, root)
 
 
@@ -149,7 +149,7 @@ def test_chunked_body_without_content_length(ask, question, root):
     ("PUT", "", "application/ocsp-request", 405),
     ("DELETE", "", "", 405),
 ])  # fmt: skip
-def test_page(ask, pki, method, path, content_type, status):
+def test_section_0_page(ask, pki, method, path, content_type, status):
     answer = ask(method, b"<script>" if method == "POST" else b"", path=path, CONTENT_TYPE=content_type, HTTP_HOST="pki.example.com")
     assert (answer.status, answer.headers["content-type"]) == (status, "text/html; charset=utf-8")
     assert answer.headers["content-length"] == str(len(answer.body))
@@ -175,7 +175,7 @@ def test_page_tells_nothing_of_a_broken_config_but_the_log_does(cgi, place):
     assert f"{place}/none.conf: No such file or directory; this is the config, which OCSP_CGI_CONFIG names" in answer.log
 
 
-def test_what_is_no_ocsp_in_the_right_type_is_malformed(ask):
+def test_section_0_what_is_no_ocsp_in_the_right_type_is_malformed(ask):
     for body in (b"", b"hello", b"\x30", b"\x30\x80"):
         answer = ask("POST", body)
         assert (answer.status, answer.body, answer.headers["cache-control"]) == (200, MALFORMED, "no-cache, no-store")
