@@ -28,8 +28,6 @@ _KNOWN_EXTENSIONS = (
     messages.ID_PKIX_OCSP_SERVICE_LOCATOR,
     messages.ID_PKIX_OCSP_PREF_SIG_ALGS,
 )
-
-
 _MOST_LOGGED = 10  # CertIDs of one request
 
 
@@ -73,7 +71,7 @@ def respond(encoded: bytes | None, load_settings, now: int) -> Answer:
 def _refuse(answer: Answer, response_status: int, reason: str) -> None:
     answer.response_status = response_status
     answer.der = messages.error_response(response_status)
-    answer.facts = [("response", messages.RESPONSE_STATUS_NAMES[response_status])]
+    answer.facts.append(("response", messages.RESPONSE_STATUS_NAMES[response_status]))
     answer.remarks.append(reason)
 
 
@@ -81,6 +79,7 @@ def _sign_answer(answer: Answer, encoded: bytes | None, load_settings, now: int)
     if encoded is None:
         raise messages.MalformedRequest(f"the request has more than {limits.REQUEST_BYTES} bytes")
     request = messages.OCSPRequest.from_der(encoded)
+    answer.facts = [("serial", _hex(single.req_cert)) for single in request.request_list[:_MOST_LOGGED]]
     _refuse_what_no_answer_fits(request)
 
     authorities = [Authority(ca) for ca in load_settings().cas]
@@ -98,7 +97,11 @@ def _sign_answer(answer: Answer, encoded: bytes | None, load_settings, now: int)
         _look_up(authority, questions, answer, signer if authority is signing else None)
 
     responses = [question.single_response(now, signer.certificate.not_after) for question in questions]
-    extensions = _response_extensions(request, signing, questions, answer)
+    nonce = request.request_extensions.get(messages.ID_PKIX_OCSP_NONCE)
+    answer.has_nonce = nonce is not None and signing.settings.nonce == "echo"
+    extensions = [(nonce.extn_id, nonce.value)] if answer.has_nonce else []
+    if any(question.unissued for question in questions):
+        extensions.append((messages.ID_PKIX_OCSP_EXTENDED_REVOKE, b"\x05\x00"))
     tbs = messages.response_data(_responder_id(signing, signer), now, responses, extensions)
     algorithm = signer.algorithm(request.preferred_signature_algorithms)
     certs = [signer.certificate.der] if signer.delegated else []
@@ -109,10 +112,12 @@ def _sign_answer(answer: Answer, encoded: bytes | None, load_settings, now: int)
     left = answer.next_update - now
     # Half of its life, so that a cache asks again well before the end (BR 4.9.9), and never in the last second.
     answer.max_age = max(0, min([left // 2, left - 1] + [question.max_age for question in questions]))
-    facts = [fact for question in questions[:_MOST_LOGGED] for fact in question.facts()]
+    answer.facts = [fact for question in questions[:_MOST_LOGGED] for fact in question.facts()]
     if len(questions) > _MOST_LOGGED:
-        facts.append(("more", str(len(questions) - _MOST_LOGGED)))
-    answer.facts = facts + answer.facts + [("warning", warning) for warning in signer.warnings()]
+        answer.facts.append(("more", str(len(questions) - _MOST_LOGGED)))
+    if nonce is not None:
+        answer.facts.append(("nonce", f"{_nonce_octets(request)}{'' if answer.has_nonce else '-ignored'}"))
+    answer.facts += [("warning", warning) for warning in signer.warnings()]
 
 
 def _refuse_what_no_answer_fits(request: messages.OCSPRequest) -> None:
@@ -234,7 +239,7 @@ class Question:
         facts = [("serial", _hex(self.cert_id)), ("status", status.name)]
         if status.revocation_reason is not None:
             facts.append(("reason", messages.REASON_NAMES[status.revocation_reason]))
-        facts.append(("ca", self.authority.settings.name if self.authority else "none of ours"))
+        facts.append(("ca", self.authority.settings.name if self.authority else "-"))
         return facts
 
 
@@ -256,21 +261,6 @@ def _responder_id(signing: Authority, signer: Signer) -> bytes:
     if signing.settings.responder_id == "name":
         return messages.responder_id_by_name(signer.certificate.subject)
     return messages.responder_id_by_key(digest("sha1", signer.certificate.public_key))
-
-
-def _response_extensions(request: messages.OCSPRequest, signing: Authority, questions: list[Question],
-                         answer: Answer) -> list[tuple[bytes, bytes]]:  # fmt: skip
-    extensions = []
-    nonce = request.request_extensions.get(messages.ID_PKIX_OCSP_NONCE)
-    answer.has_nonce = nonce is not None and signing.settings.nonce == "echo"
-    if answer.has_nonce:
-        extensions.append((nonce.extn_id, nonce.value))
-    if nonce is not None:
-        octets = str(_nonce_octets(request))
-        answer.facts.append(("nonce", octets if answer.has_nonce else octets + " ignored"))
-    if any(question.unissued for question in questions):
-        extensions.append((messages.ID_PKIX_OCSP_EXTENDED_REVOKE, b"\x05\x00"))
-    return extensions
 
 
 def _hex(cert_id: messages.CertID) -> str:

@@ -220,10 +220,11 @@ def test_every_directive_of_the_site_conf_is_needed(place, ca, cgi, question, di
     assert site_conf.count(directive) == 1
     with started(place / "httpd", cgi, ca.home / "ocsp-cgi.conf", site_conf=site_conf.replace(directive, "")) as server:
         text = base64_of(question("good", extensions=nonce(b"\xff" * 128)))
-        escaped = curl(f"{server.url}/{urllib.parse.quote(text, safe='')}")
+        url = f"{server.url}/{urllib.parse.quote(text, safe='')}"
         seen = {
-            "404 for %2F": escaped.status == 404,
-            "no Content-Length": "content-length" not in escaped.headers,
+            "404 for %2F": curl(url).status == 404,
+            # now and then Apache has the whole answer early enough to count it itself
+            "no Content-Length": not all("content-length" in curl(url).headers for _ in range(20)),
             "no 413": curl("--data-binary", "x" * 70000, server.url).status == 415,
             "noise in the log": "AH00036" in server.error_log or "AH01630" in server.error_log,
             "TRACE is answered": curl("-X", "TRACE", server.url).status == 200,
