@@ -27,10 +27,10 @@ class ConfigError(messages.OCSPError):
 class CASettings:
     """One CA.  A field is a key of its section; paths are absolute or from the working directory.
 
-    `nmin` and `max_age` are minutes, `archive_cutoff` days or "ca".
+    `nmin`, `max_age` and `stale_after` are minutes, `archive_cutoff` days or "ca".
     """
 
-    __slots__ = ("name", "db", "ca", "rsigner", "rkey", "passin", "nmin", "max_age", "nonce", "unissued", "responder_id",
+    __slots__ = ("name", "db", "ca", "rsigner", "rkey", "passin", "nmin", "max_age", "stale_after", "nonce", "unissued", "responder_id",
                  "archive_cutoff")  # fmt: skip
 
     def __init__(self, name: str):
@@ -39,6 +39,7 @@ class CASettings:
         self.passin: str | None = None
         self.nmin = 60
         self.max_age: int | None = None
+        self.stale_after: int | None = None
         self.nonce = "echo"
         self.unissued = "unknown"
         self.responder_id = "key"
@@ -57,7 +58,7 @@ class Settings:
 
 _PATHS = ("db", "ca", "rsigner", "rkey", "passin")
 _REQUIRED = ("db", "ca", "rsigner", "rkey")
-_MINUTES = ("nmin", "max_age")
+_MINUTES = ("nmin", "max_age", "stale_after")
 _CHOICES = {"nonce": ("echo", "ignore"), "unissued": ("unknown", "revoked"), "responder_id": ("key", "name")}
 _CA_KEYS = (*_PATHS, *_MINUTES, *_CHOICES, "archive_cutoff")
 _RESPONDER_KEYS = ("hyperlink",)

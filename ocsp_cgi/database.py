@@ -9,6 +9,12 @@ It rewrites the file for each change and renames it into place; between its two 
 one is waited for.  `index.old` is never read: it is the state before the revocation that is being written.  The file is
 opened once for each call, and everything is read through that one descriptor, which sees one state of it.
 
+What a reader can know of a copy in progress, by scp, by cp or by rsync --inplace, which all write into the file that is read:
+that it ends before the size it had when it was opened; that its last line breaks off; that it was written to while it was
+read, or a moment ago.  In each case a row that was found is believed, since whoever copies does not invent rows, but that a
+row was not found means nothing: there is no answer then.  What it cannot know is that a copy was given up, long ago, just
+at the end of a line.  A copy under another name that is renamed (rsync's way) is never seen half.
+
 The search does not parse the file.  It looks for the serial's digits block by block and takes apart only the lines
 that hold them, so an odd line hurts nobody but its own serial.  Serials are compared as numbers: `0a`, `0A`, `A` and
 `00A` are one.  Of several rows for one serial a revoked one wins.
@@ -157,7 +163,7 @@ def find(directory: str, serial_numbers: set[int], also: set[int] = frozenset())
             path = file.name
             torn = _search(file, serial_numbers | also, found)
             if torn and not serial_numbers <= found.rows.keys():
-                raise DatabaseUnavailable(f"{path} breaks off {torn}: is it being copied? Copy it to another name and rename it")
+                raise DatabaseUnavailable(f"{path} {torn}: is it being copied? Copy it to another name and rename it, as rsync does")
             for row in found.rows.values():
                 if row.remark:
                     found.remark(row.offset, row.remark)
@@ -170,6 +176,20 @@ def find(directory: str, serial_numbers: set[int], also: set[int] = frozenset())
     except OSError as error:
         raise DatabaseUnavailable(f"{path}: {error.strerror}. `db` names the directory that holds `index`") from None
     return found
+
+
+def check_heartbeat(directory: str, minutes: int, now: int) -> None:
+    """DatabaseUnavailable if the file `heartbeat` of a db directory was not touched in the last minutes, by the job that copies
+    the directory from the CA's host: what is there then may have been overtaken by revocations."""
+    path = directory + "/heartbeat"
+    try:
+        age = now - posix.stat(path).st_mtime
+    except OSError as error:
+        raise DatabaseUnavailable(f"{path}: {error.strerror}. With `stale_after` the job that copies db touches this file") from None
+    if age > minutes * 60:
+        raise DatabaseUnavailable(
+            f"{path}: touched {age / 60:.0f} minutes ago, more than stale_after = {minutes}: does the job still run that copies db?"
+        )
 
 
 def _open_index(directory: str):
@@ -199,8 +219,8 @@ def _exists(path: str) -> bool:
 
 
 def _search(file, serial_numbers: set[int], found: Found) -> str:
-    """Add to `found` what the file says of these serial numbers.  Returns how the file breaks off, "" if it is whole."""
-    size = posix.fstat(file.fileno()).st_size
+    """Add to `found` what the file says of these serial numbers.  Returns what shows that it is not whole, or ""."""
+    before = posix.fstat(file.fileno())
     needles = {b"%X" % abs(number) + behind for number in serial_numbers for behind in (b"\t", b" ")}
     if len(serial_numbers) > _MOST_NEEDLES:
         needles = {b"\n"}
@@ -209,11 +229,17 @@ def _search(file, serial_numbers: set[int], found: Found) -> str:
     for offset, lines in _whole_lines(file):
         for start, end in _lines_with(needles, lines):
             _consider(lines[start:end], offset + start, serial_numbers, found)
+    after = posix.fstat(file.fileno())
     last = lines[lines.rfind(b"\n") + 1 :]
-    if offset + len(lines) < size:
-        return f"after {offset + len(lines)} of {size} bytes"
+    if offset + len(lines) < before.st_size:
+        return f"ends after {offset + len(lines)} of {before.st_size} bytes"
     if last.strip() and not last.startswith(b"#") and last.count(b"\t") < 5:
-        return "in the middle of its last line"
+        return "breaks off in the middle of its last line"
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        return "was written to while it was read"
+    # Renaming a file, as `openssl ca` does when it is whole, changes its ctime after its mtime; writing changes both at once.
+    if after.st_mtime_ns == after.st_ctime_ns and 0 <= time.time() - after.st_mtime < limits.DATABASE_SETTLING_SECONDS:
+        return "was written to a moment ago"
     return ""
 
 

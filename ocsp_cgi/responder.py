@@ -68,6 +68,13 @@ def respond(encoded: bytes | None, load_settings, now: int) -> Answer:
     return answer
 
 
+def refusal(response_status: int, reason: str) -> Answer:
+    """The answer of one who cannot answer."""
+    answer = Answer()
+    _refuse(answer, response_status, reason)
+    return answer
+
+
 def _refuse(answer: Answer, response_status: int, reason: str) -> None:
     answer.response_status = response_status
     answer.der = messages.error_response(response_status)
@@ -94,6 +101,8 @@ def _sign_answer(answer: Answer, encoded: bytes | None, load_settings, now: int)
     signer.check(now)
     for authority in asked:
         check_validity(authority.certificate, authority.settings.ca, now)
+        if authority.settings.stale_after is not None:
+            database.check_heartbeat(authority.settings.db, authority.settings.stale_after, now)
         _look_up(authority, questions, answer, signer if authority is signing else None)
 
     responses = [question.single_response(now, signer.certificate.not_after) for question in questions]

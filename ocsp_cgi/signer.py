@@ -223,6 +223,9 @@ def _usable_algorithms(holder: certificate.Certificate, path: str) -> list[Signa
 
 
 def _load_key(path: str, passin: str | None):
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))  # no core file holds the key
     text = _read_private(path, "rkey")
     password = None
     if b"-----BEGIN ENCRYPTED" in text or b"4,ENCRYPTED" in text:

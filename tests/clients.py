@@ -11,6 +11,7 @@ import hashlib
 import os
 import pwd
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -174,6 +175,11 @@ def check_signature(public_key, signature: bytes, data: bytes, hash_algorithm) -
 
 def base64_of(encoded: bytes) -> str:
     return base64.b64encode(encoded).decode()
+
+
+def settle(path: Path) -> None:
+    """Make a file look as if it had been written a minute ago: an index written to a moment ago may not be whole."""
+    os.utime(path, (time.time() - 60,) * 2)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,8 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "tests")]
 
+from clients import settle  # noqa: E402
+
 from ocsp_cgi.commands import httpd  # noqa: E402
 from ocsp_cgi.commands.private_ca import PrivateCA  # noqa: E402
 
@@ -67,6 +69,7 @@ def pki(workspace) -> PrivateCA:
         ca.issue(name)
     ca.revoke("bad", "-crl_reason", "keyCompromise")
     ca.revoke("held", "-crl_hold", "holdInstructionCallIssuer")
+    settle(ca.home / "db" / "index")
     (ca.home / "ocsp-cgi.conf").write_text(CONFIG)
     return ca
 

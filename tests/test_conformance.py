@@ -14,7 +14,8 @@ import time
 
 import pytest
 from clients import (
-    NULL, OCSP_NONCE, cert_id, cert_id_of, certificate, extension, integer, nonce, octets, oid, openssl_ocsp, request, run_cgi, verified,
+    NULL, OCSP_NONCE, cert_id, cert_id_of, certificate, extension, integer, nonce, octets, oid, openssl_ocsp, request, run_cgi, settle,
+    verified,
 )  # fmt: skip
 from cryptography.x509 import ocsp
 
@@ -47,6 +48,7 @@ class Core:
 
     def index(self, content: bytes) -> None:
         (self.directory / "index").write_bytes(content)
+        settle(self.directory / "index")
 
     def id(self, serial: int = 10, hash_name: str = "sha1", parameters: bytes = NULL) -> bytes:
         return cert_id(self.root, serial, hash_name, parameters)

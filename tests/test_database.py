@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+from clients import settle
 
 from ocsp_cgi import database, messages, times
 
@@ -14,12 +15,17 @@ ROW = b"V\t270220135115Z\t\t%s\tunknown\t/C=GB/O=Example/CN=www\n"
 REVOKED_ROW = b"R\t270220135115Z\t261122135115Z,keyCompromise\t%s\tunknown\t/C=GB/O=Example/CN=www\n"
 
 
+def write(path, content: bytes) -> None:
+    path.write_bytes(content)
+    settle(path)
+
+
 @pytest.fixture
 def find(tmp_path):
     """find(content, serial) writes an index and looks the serial number up.  Returns its Row or None, and the remarks."""
 
     def find(content: bytes, serial: int, name: str = "index"):
-        (tmp_path / name).write_bytes(content)
+        write(tmp_path / name, content)
         found = database.find(str(tmp_path), {serial})
         return found.rows.get(serial), found.remarks
 
@@ -183,7 +189,7 @@ def test_rows_at_every_place_between_blocks(find, monkeypatch):
 
 def test_several_serials_in_one_reading(tmp_path):
     index = b"".join((REVOKED_ROW if number % 3 else ROW) % b"%04X" % number for number in range(5000))
-    (tmp_path / "index").write_bytes(index)
+    write(tmp_path / "index", index)
     wanted = {0, 1, 2, 3, 2500, 4999, 5000}
     found = database.find(str(tmp_path), wanted)
     assert {number: status(row) for number, row in found.rows.items()} == {
@@ -193,7 +199,7 @@ def test_several_serials_in_one_reading(tmp_path):
 
 def test_many_serials_in_one_reading(tmp_path):
     """So many that every line is taken apart."""
-    (tmp_path / "index").write_bytes((b"".join((REVOKED_ROW if number % 3 else ROW) % b"%04x" % number for number in range(1000))).rstrip(b"\n"))
+    write(tmp_path / "index", (b"".join((REVOKED_ROW if number % 3 else ROW) % b"%04x" % number for number in range(1000))).rstrip(b"\n"))
     found = database.find(str(tmp_path), set(range(950, 1050)))
     assert {number: status(row) for number, row in found.rows.items()} == {
         number: "revoked" if number % 3 else "good" for number in range(950, 1000)
@@ -206,7 +212,7 @@ def test_remarks_have_an_end(find):
 
 
 def test_a_tear_does_not_matter_for_what_is_only_looked_for_also(tmp_path):
-    (tmp_path / "index").write_bytes(REVOKED_ROW % b"0A" + b"V\t2702")
+    write(tmp_path / "index", REVOKED_ROW % b"0A" + b"V\t2702")
     assert status(database.find(str(tmp_path), {10}, {11}).rows[10]) == "revoked"
     with pytest.raises(database.DatabaseUnavailable):
         database.find(str(tmp_path), {10, 11})
@@ -285,5 +291,51 @@ def test_a_file_that_shrinks_while_it_is_read_is_torn(find, tmp_path, monkeypatc
             os.truncate(tmp_path / "index", len(ROW % b"0B") * 10)
 
     monkeypatch.setattr(database, "_whole_lines", shrinking)
-    with pytest.raises(database.DatabaseUnavailable, match=r"index breaks off after \d+ of \d+ bytes"):
+    with pytest.raises(database.DatabaseUnavailable, match=r"index ends after \d+ of \d+ bytes"):
         find(index, 10)
+
+
+def test_a_row_missing_from_a_file_written_a_moment_ago_means_nothing(tmp_path):
+    """Its copy may have stopped at the end of a line for a moment; a row that is there is there."""
+    (tmp_path / "index").write_bytes(REVOKED_ROW % b"0A")
+    assert status(database.find(str(tmp_path), {10}).rows[10]) == "revoked"
+    with pytest.raises(database.DatabaseUnavailable, match="index was written to a moment ago: is it being copied"):
+        database.find(str(tmp_path), {11})
+    settle(tmp_path / "index")
+    assert database.find(str(tmp_path), {11}).rows == {}
+
+
+def test_a_file_renamed_a_moment_ago_is_whole(tmp_path):
+    (tmp_path / "index.new").write_bytes(REVOKED_ROW % b"0A")
+    written = os.stat(tmp_path / "index.new").st_mtime_ns
+    while True:  # the clock of a file system moves a few milliseconds at a time
+        os.rename(tmp_path / "index.new", tmp_path / "index")
+        if os.stat(tmp_path / "index").st_ctime_ns != written:
+            break
+        os.rename(tmp_path / "index", tmp_path / "index.new")
+    assert database.find(str(tmp_path), {11}).rows == {}
+
+
+def test_a_file_that_grows_while_it_is_read_is_torn(find, tmp_path, monkeypatch):
+    read_lines = database._whole_lines
+
+    def growing(file):
+        yield from read_lines(file)
+        with open(tmp_path / "index", "ab") as more:
+            more.write(ROW % b"0C")
+        settle(tmp_path / "index")
+
+    monkeypatch.setattr(database, "_whole_lines", growing)
+    with pytest.raises(database.DatabaseUnavailable, match="index was written to while it was read"):
+        find(ROW % b"0B", 10)
+
+
+def test_heartbeat(tmp_path):
+    with pytest.raises(database.DatabaseUnavailable, match="heartbeat: No such file or directory. With `stale_after` the job"):
+        database.check_heartbeat(str(tmp_path), 60, int(time.time()))
+    (tmp_path / "heartbeat").touch()
+    database.check_heartbeat(str(tmp_path), 60, int(time.time()))
+    database.check_heartbeat(str(tmp_path), 60, int(time.time()) + 3599)
+    database.check_heartbeat(str(tmp_path), 60, int(time.time()) - 3600)
+    with pytest.raises(database.DatabaseUnavailable, match=r"heartbeat: touched 61 minutes ago, more than stale_after = 60: does the job"):
+        database.check_heartbeat(str(tmp_path), 60, int(time.time()) + 3660)

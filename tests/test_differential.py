@@ -14,7 +14,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from clients import NULL, OCSP_NONCE, cert_id, cert_id_of, certificate, extension, integer, nonce, octets, oid, request
+from clients import NULL, OCSP_NONCE, cert_id, cert_id_of, certificate, extension, integer, nonce, octets, oid, request, settle
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509 import ocsp
 
@@ -262,6 +262,7 @@ def test_every_difference_from_openssl_ocsp_is_intended(pki, tmp_path):
         home.mkdir()
         index, serials, odd_line = database(draw)
         (home / "index").write_bytes(index)
+        settle(home / "index")
         (home / "index.attr").write_text("unique_subject = no\n")
         (home / "conf").write_text(
             f"[root-ca]\ndb = .\nca = {pki.home}/root-ca.crt\nrsigner = {pki.home}/root-ocsp.crt\nrkey = {pki.home}/private/root-ocsp.key\n"

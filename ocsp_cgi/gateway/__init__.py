@@ -14,9 +14,13 @@ def handle(request: http.Request, config_path: str, url: str, now: int) -> tuple
         encoded = http.ocsp_request(request)
     except http.NotOCSP as error:
         return _page(error.status, request.method, config_path, url)
-    answer = responder.respond(encoded, lambda: config.load(config_path), now)
+    return answered(responder.respond(encoded, lambda: config.load(config_path), now), request.method)
+
+
+def answered(answer: responder.Answer, method: str) -> tuple[http.Response, list[str]]:
+    """An answer as `handle` returns it."""
     facts = " ".join(f"{name}={value}" for name, value in answer.facts)
-    return http.response(answer, request.method), [*answer.remarks, facts]
+    return http.response(answer, method), [*answer.remarks, facts]
 
 
 def _page(status: int, method: str, config_path: str, url: str) -> tuple[http.Response, list[str]]:

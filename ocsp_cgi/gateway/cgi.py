@@ -4,22 +4,28 @@ The whole of standard input is read before anything is answered, however little 
 answer of a script that ends with input unread.  Nothing but the answer goes to standard output, in one write, after the
 log line, since Apache ends a script as soon as it has the answer.  Then the process leaves by _exit: Python's own way
 out costs a millisecond or more and has nothing left to do.
+
+A second thread watches the clock.  Whatever the first one hangs in, a client that stops sending or a file system that
+stopped answering, it has its answer out at the deadline and ends the process.
 """
 
 from __future__ import annotations
 
+import _thread
 import posix
 import sys
 import time
 
-from .. import config, http, limits, times
-from . import handle
+from .. import config, http, limits, messages, responder, times
+from . import answered, handle
 
 _REASON_PHRASES = {404: "Not Found", 405: "Method Not Allowed", 415: "Unsupported Media Type"}
 
 
 def main(started: float) -> None:
     """Answer the request that Apache started this process for, and end the process.  `started` is a time.monotonic()."""
+    answering = _thread.allocate_lock()
+    _thread.start_new_thread(_watch, (started, answering, _thread.get_ident()))
     request = http.Request(
         _variable("REQUEST_METHOD"),
         _variable("REQUEST_URI"),
@@ -31,12 +37,37 @@ def main(started: float) -> None:
     now = int(time.time())
     config_path = posix.environ.get(b"OCSP_CGI_CONFIG", b"").decode(sys.getfilesystemencoding(), "surrogateescape")
     response, lines = handle(request, config_path or config.DEFAULT_PATH, _own_url(), now)
-    milliseconds = (time.monotonic() - started) * 1000
-    lines[-1] = f"{request.method} {lines[-1]} client={_variable('REMOTE_ADDR')} ms={milliseconds:.0f}"
-    for line in lines:
-        _log(now, line)
-    _write(1, _head(response) + response.body)
-    posix._exit(0)
+    _answer(response, lines, started, answering)
+
+
+def _watch(started: float, answering: _thread.LockType, watched: int) -> None:
+    """At the deadline, unless an answer is on its way out, answer tryLater and end the process."""
+    time.sleep(max(0, started + limits.DEADLINE_SECONDS - time.monotonic()))
+    reason = f"no answer within {limits.DEADLINE_SECONDS} seconds, still reading {_what_is_read(watched)}: does what it is on hang?"
+    response, lines = answered(responder.refusal(messages.TRY_LATER, reason), _variable("REQUEST_METHOD"))
+    _answer(response, lines, started, answering)
+
+
+def _what_is_read(thread: int) -> str:
+    """The file or directory that a thread is at, by the names of variables in its functions."""
+    frame = sys._current_frames().get(thread)
+    while frame is not None and frame.f_code.co_name != "<module>":
+        for name in ("path", "directory"):
+            if frame.f_locals.get(name):
+                return frame.f_locals[name]
+        frame = frame.f_back
+    return "the request"
+
+
+def _answer(response: http.Response, lines: list[str], started: float, answering: _thread.LockType) -> None:
+    """Log, write the response, and end the process: for whichever thread comes first."""
+    with answering:
+        milliseconds = (time.monotonic() - started) * 1000
+        lines[-1] = f"{_variable('REQUEST_METHOD')} {lines[-1]} client={_variable('REMOTE_ADDR')} ms={milliseconds:.0f}"
+        for line in lines:
+            _log(line)
+        _write(1, _head(response) + response.body)
+        posix._exit(0)
 
 
 def _variable(name: str) -> str:
@@ -80,9 +111,9 @@ def _head(response: http.Response) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
-def _log(now: int, line: str) -> None:
+def _log(line: str) -> None:
     """Write a line to Apache's error log, with the time, since mod_cgid adds none.  What a client sent cannot break it."""
-    _write(2, f"{times.log_time(now)} ocsp.cgi: {line}".encode("unicode_escape") + b"\n")
+    _write(2, f"{times.log_time(int(time.time()))} ocsp.cgi: {line}".encode("unicode_escape") + b"\n")
 
 
 def _write(descriptor: int, data: bytes) -> None:
