@@ -31,6 +31,7 @@ _BLOCK_BYTES = 128 * 1024
 _LINE_BYTES = 1024 * 1024
 _HEX_DIGITS = b"0123456789ABCDEFabcdef"
 _BEFORE_SERIAL = b"\t -0"
+_TRUNCATION_SECONDS = 0.1  # a file that is being truncated is empty before its times tell
 _MOST_NEEDLES = 8   # serial numbers to look for one by one; for more it is faster to take every line apart
 _MOST_REMARKS = 10  # in one search
 
@@ -229,6 +230,8 @@ def _search(file, serial_numbers: set[int], found: Found) -> str:
     for offset, lines in _whole_lines(file):
         for start, end in _lines_with(needles, lines):
             _consider(lines[start:end], offset + start, serial_numbers, found)
+    if before.st_size == 0:
+        time.sleep(_TRUNCATION_SECONDS)
     after = posix.fstat(file.fileno())
     last = lines[lines.rfind(b"\n") + 1 :]
     if offset + len(lines) < before.st_size:

@@ -1,0 +1,113 @@
+"""The trials of endurance in their short forms, and how time and memory grow with what a client sends."""
+
+from __future__ import annotations
+
+import statistics
+import time
+import tracemalloc
+
+import pytest
+import trials
+from clients import NULL, cert_id, extension, integer, nonce, octets, oid, request
+
+from ocsp_cgi import der
+from ocsp_cgi.commands import httpd
+
+
+@pytest.mark.parametrize("name", trials.TRIALS)
+def test_trial(name, place):
+    trial, _, quick = trials.TRIALS[name]
+    try:
+        result = trial(place, *quick)
+    except httpd.Unavailable as error:
+        pytest.skip(str(error))
+    assert result.tried > 50
+
+
+@pytest.fixture(scope="module")
+def ask(workspace):
+    return trials.Asker(trials.make_ca(workspace / "growth").home)
+
+
+def nested(octets_wanted: int) -> bytes:
+    encoded = b""
+    while len(encoded) < octets_wanted:
+        encoded = der.sequence(encoded)
+    return encoded
+
+
+# Each makes a request of about so many octets, with one part as long as that takes.
+GROWING = {
+    "serial": lambda root, size: request(cert_id(root, 1 << 8 * size)),
+    "negative serial": lambda root, size: request(cert_id(root, -(1 << 8 * size))),
+    "CertIDs": lambda root, size: request(*[cert_id(root, number) for number in range(size // 80)]),
+    "object identifier": lambda root, size: request(cert_id(root, 1), extensions=extension("1.2" + ".1" * size, b"")),
+    "long number in an object identifier": lambda root, size: request(
+        cert_id(root, 1), extensions=der.sequence(der.tlv(der.OBJECT_IDENTIFIER, b"\x2a" + b"\xff" * size + b"\x01"), octets(b""))
+    ),
+    "extensions": lambda root, size: request(
+        cert_id(root, 1), extensions=b"".join(extension(f"1.2.{number}", b"") for number in range(size // 10))
+    ),
+    "nested extension": lambda root, size: request(cert_id(root, 1), extensions=extension("1.3.6.1.5.5.7.48.1.8", nested(size))),
+    "preferences": lambda root, size: request(
+        cert_id(root, 1), extensions=extension("1.3.6.1.5.5.7.48.1.8", der.sequence(*[der.sequence(der.sequence(oid("1.2"), NULL))] * (size // 10)))
+    ),
+    "nonce": lambda root, size: request(cert_id(root, 1), extensions=nonce(bytes(size))),
+    "requestor": lambda root, size: request(cert_id(root, 1), requestor=der.tlv(der.context(1), der.tlv(0x82, bytes(size)))),
+    "signature": lambda root, size: request(
+        cert_id(root, 1), signature=der.tlv(der.context(0), der.sequence(der.sequence(oid("1.2")), der.tlv(der.BIT_STRING, bytes(size))))
+    ),
+    "version": lambda root, size: request(cert_id(root, 1), version=der.tlv(der.context(0), integer(1 << 8 * size))),
+    "garbage": lambda root, size: b"\x30" * size,
+    "nesting": lambda root, size: nested(size),
+}
+
+
+@pytest.mark.parametrize("what", GROWING)
+def test_time_and_memory_grow_no_faster_than_the_request(ask, what):
+    """Eight times the length may take eight times as long, and some; the square would be sixty-four times."""
+    short, long = (GROWING[what](ask.root, size) for size in (7_500, 60_000))
+    assert len(long) < 65_536 * 1.2
+    ask(short), ask(long)
+
+    def seconds(encoded: bytes) -> float:
+        started = time.process_time()
+        ask(encoded)
+        return time.process_time() - started
+
+    runs = [(seconds(short), seconds(long)) for _ in range(7)]
+    ratio = statistics.median(one for _, one in runs) / statistics.median(one for one, _ in runs)
+    assert ratio < 20, ratio
+
+    tracemalloc.start()
+    try:
+        ask(long)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 100 * len(long), peak
+
+
+def test_time_grows_no_faster_than_the_index(ask, tmp_path):
+    from ocsp_cgi import database
+
+    def index(rows: int, name: str) -> str:
+        directory = tmp_path / name
+        directory.mkdir()
+        (directory / "index").write_bytes(b"".join(b"V\t270220135115Z\t\t%040X\tunknown\t/CN=0A 0A\n" % number for number in range(rows)))
+        return str(directory)
+
+    short, long = index(5_000, "short"), index(40_000, "long")
+    for serial_numbers in ({10}, {0xBEEF}, set(range(100))):
+
+        def seconds(directory: str, wanted: set[int] = serial_numbers) -> float:
+            started = time.process_time()
+            try:
+                database.find(directory, wanted)
+            except database.DatabaseUnavailable:
+                pass
+            return time.process_time() - started
+
+        runs = [(seconds(short), seconds(long)) for _ in range(7)]
+        ratio = statistics.median(one for _, one in runs) / statistics.median(one for one, _ in runs)
+        assert ratio < 20, (len(serial_numbers), ratio)

@@ -1,0 +1,448 @@
+"""Trials of endurance: what is done to the responder again and again, to see that no answer is wrong, broken or missing.
+
+    python3 tests/trials.py            the long ones, about five minutes; prints the table of the README
+    python3 tests/trials.py --quick    what test_trials.py runs too, in a minute
+
+Each trial raises AssertionError at the first wrong answer; else it returns how often it tried, and what it saw.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import http.client
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "tests")]
+
+from ocsp_cgi.commands import environment  # noqa: E402
+
+if __name__ == "__main__":
+    environment.ensure("cryptography")
+
+from clients import NULL, cert_id, certificate, extension, integer, nonce, octets, oid, request, run_cgi, settle  # noqa: E402
+from cryptography.x509 import ocsp  # noqa: E402
+
+from ocsp_cgi import config, database, der, responder  # noqa: E402
+from ocsp_cgi.commands import httpd  # noqa: E402
+from ocsp_cgi.commands.demo import CONFIG  # noqa: E402
+from ocsp_cgi.commands.private_ca import PrivateCA  # noqa: E402
+
+ERRORS = {bytes((0x30, 3, 0x0A, 1, status)): name for status, name in ((1, "malformedRequest"), (2, "internalError"), (3, "tryLater"), (6, "unauthorized"))}
+
+
+class Result(NamedTuple):
+    """How often it was tried, and what came of it, for the table."""
+
+    tried: int
+    seen: str
+
+
+def make_ca(home: Path) -> PrivateCA:
+    ca = PrivateCA(home)
+    ca.issue("root-ocsp", "ocsp_ext")
+    ca.issue("good")
+    ca.issue("bad")
+    ca.revoke("bad", "-crl_reason", "keyCompromise")
+    (home / "ocsp-cgi.conf").write_text(CONFIG)
+    settle(ca.home / "db" / "index")
+    return ca
+
+
+def read(answer: bytes) -> str:
+    """good, revoked or unknown, or the name of an error.  AssertionError if it is no whole answer."""
+    if answer in ERRORS:
+        return ERRORS[answer]
+    response = ocsp.load_der_ocsp_response(answer)
+    assert response.response_status == ocsp.OCSPResponseStatus.SUCCESSFUL
+    return response.certificate_status.name.lower()
+
+
+class Asker:
+    """Asks the core, in this process, over a CA's directory."""
+
+    def __init__(self, home: Path):
+        self.config = str(home / "ocsp-cgi.conf")
+        self.root = certificate(home / "root-ca.crt")
+        self.remarks: list[str] = []
+
+    def __call__(self, encoded: bytes) -> bytes:
+        answer = responder.respond(encoded, lambda: config.load(self.config), int(time.time()))
+        self.remarks = answer.remarks
+        return answer.der
+
+    def about(self, serial: int) -> str:
+        return read(self(request(cert_id(self.root, serial))))
+
+
+class Life:
+    """When each certificate was issued and revoked: the times at which the command began and had returned."""
+
+    def __init__(self) -> None:
+        self.issued: dict[int, float] = {}
+        self.revoking: dict[int, float] = {}
+        self.revoked: dict[int, float] = {}
+
+    def check(self, serial: int, status: str, asked: float, answered: float) -> None:
+        """Assert that this status can have been right for a question between these times."""
+        if status == "tryLater":
+            return
+        possible = set()
+        if self.revoked.get(serial, answered) >= asked:
+            possible.add("good")
+        if self.revoking.get(serial, answered) < answered:
+            possible.add("revoked")
+        assert status in possible, (hex(serial), status, possible)
+
+
+def issue_and_revoke(ca: PrivateCA, life: Life, stop: threading.Event, prefix: str = "c") -> int:
+    """Let the real `openssl ca` issue and revoke until `stop`.  Returns how many certificates."""
+    count = 0
+    while not stop.is_set():
+        name = f"{prefix}{count}"
+        ca.issue(name)
+        serial = int(ca.serial(name), 16)
+        life.issued[serial] = time.monotonic()
+        life.revoking[serial] = float("inf")
+        if stop.wait(0.02):
+            break
+        life.revoking[serial] = time.monotonic()
+        ca.revoke(name, "-crl_reason", "superseded")
+        life.revoked[serial] = time.monotonic()
+        count += 1
+    return count
+
+
+def rename_gap(place: Path, seconds: float) -> Result:
+    """`openssl ca` issues and revokes without a pause while its database is read."""
+    ca = make_ca(place / "ca")
+    ask, life, stop = Asker(ca.home), Life(), threading.Event()
+    counts: collections.Counter[str] = collections.Counter()
+    worker = threading.Thread(target=lambda: counts.update(certificates=issue_and_revoke(ca, life, stop)))
+    worker.start()
+    draw, end = random.Random(1), time.monotonic() + seconds
+    try:
+        while time.monotonic() < end:
+            serials = list(life.issued)[-5:]
+            if not serials:
+                continue
+            serial, asked = draw.choice(serials), time.monotonic()
+            status = ask.about(serial)
+            life.check(serial, status, asked, time.monotonic())
+            counts[status] += 1
+    finally:
+        stop.set()
+        worker.join()
+    tried = sum(counts.values()) - counts["certificates"]
+    return Result(tried, f"{counts['certificates']} certificates issued and revoked meanwhile; {counts['tryLater']} tryLater")
+
+
+def renames(place: Path, seconds: float) -> Result:
+    """The two renames of `openssl ca`, imitated some hundreds of times a second, with a revocation in each other state."""
+    ca = make_ca(place / "ca")
+    ask, index = Asker(ca.home), ca.home / "db" / "index"
+    serial = int(ca.serial("good"), 16)
+    states = [index.read_bytes()]
+    ca.revoke("good")
+    states.append(index.read_bytes())
+    stop, done = threading.Event(), collections.Counter()
+
+    def rename() -> None:
+        while not stop.wait(0.001):
+            (ca.home / "db" / "index.new").write_bytes(states[done["renames"] % 2])
+            os.rename(index, ca.home / "db" / "index.old")
+            os.rename(ca.home / "db" / "index.new", index)
+            done["renames"] += 1
+
+    worker = threading.Thread(target=rename)
+    worker.start()
+    counts: collections.Counter[str] = collections.Counter()
+    end = time.monotonic() + seconds
+    try:
+        while time.monotonic() < end:
+            counts[ask.about(serial)] += 1
+    finally:
+        stop.set()
+        worker.join()
+    assert set(counts) <= {"good", "revoked", "tryLater"} and counts["good"] and counts["revoked"], counts
+    return Result(sum(counts.values()), f"{done['renames']} renames meanwhile; {counts['tryLater']} tryLater")
+
+
+def copies(place: Path, seconds: float) -> Result:
+    """The database overwritten in place, in pieces, as scp and cp do, and renamed, as rsync does, while it is read."""
+    ca = make_ca(place / "ca")
+    source, target = place / "source", ca.home / "db" / "index"
+    others = b"".join(b"V\t270220135115Z\t\t%040X\tunknown\t/CN=filler\n" % number for number in range(4000, 8000))
+    own = target.read_bytes()
+    source.write_bytes(others[: len(others) // 2] + own + others[len(others) // 2 :])
+    shutil.copy(source, target)
+    settle(target)
+    ask = Asker(ca.home)
+    expected = {int(ca.serial("good"), 16): "good", int(ca.serial("bad"), 16): "revoked", 7999: "good", 3: "unknown"}
+    stop, done = threading.Event(), collections.Counter()
+    draw = random.Random(2)
+
+    def write_in_pieces() -> None:
+        content, position = source.read_bytes(), 0
+        with open(target, "wb", buffering=0) as file:
+            while position < len(content):
+                position += file.write(content[position : position + draw.choice((100, 4096, 32768, 107))])
+                if draw.random() < 0.2:
+                    time.sleep(0.0005)
+
+    def copy() -> None:
+        while not stop.is_set():
+            how = draw.choice(("in pieces", "cp", "rename", "cp -p"))
+            if how == "in pieces":
+                write_in_pieces()
+            elif how == "rename":
+                shutil.copy(source, f"{target}.x")
+                os.rename(f"{target}.x", target)
+            else:
+                subprocess.run([*how.split(), str(source), str(target)], check=True)
+            done[how] += 1
+
+    worker = threading.Thread(target=copy)
+    worker.start()
+    counts: collections.Counter[str] = collections.Counter()
+    end = time.monotonic() + seconds
+    try:
+        while time.monotonic() < end:
+            serial = draw.choice(list(expected))
+            status = ask.about(serial)
+            assert status in (expected[serial], "tryLater"), (serial, status)
+            counts[status] += 1
+    finally:
+        stop.set()
+        worker.join()
+    return Result(sum(counts.values()), f"{sum(done.values())} copies meanwhile; {counts['tryLater']} tryLater")
+
+
+def mutated(draw: random.Random, encoded: bytes) -> bytes:
+    """The same with a few octets changed, cut out, put in or repeated."""
+    changed = bytearray(encoded)
+    for _ in range(draw.choice((0, 1, 1, 2, 5))):
+        at = draw.randrange(len(changed) + 1)
+        how = draw.randrange(5)
+        if how == 0 and at < len(changed):
+            changed[at] ^= 1 << draw.randrange(8)
+        elif how == 1 and at < len(changed):
+            changed[at] = draw.choice((0, 1, 2, 3, 4, 5, 6, 0x0A, 0x1F, 0x30, 0x7F, 0x80, 0x81, 0x82, 0x84, 0xA0, 0xA1, 0xA2, 0xFF))
+        elif how == 2:
+            del changed[at : at + draw.choice((1, 2, 10))]
+        elif how == 3:
+            changed[at:at] = draw.randbytes(draw.choice((1, 2, 10)))
+        else:
+            changed[at:at] = changed[at : at + draw.choice((2, 20))]
+    return bytes(changed)
+
+
+def any_der(draw: random.Random, depth: int = 0) -> bytes:
+    """DER of any shape; sometimes not quite."""
+    tag = draw.choice((0x30, 0x30, 0x30, 2, 4, 5, 6, 0x0A, 1, 3, 0x18, 0xA0, 0xA1, 0xA2, 0x82, 0x1F, 0x3F, 0xFF))
+    if tag & 0x20 and depth < 60 and draw.random() < 0.9:
+        contents = b"".join(any_der(draw, depth + 1) for _ in range(draw.choice((0, 1, 1, 2, 3)) if depth < 12 else draw.randrange(2)))
+    else:
+        contents = draw.randbytes(draw.choice((0, 1, 1, 2, 9, 20, 300)))
+    encoded = der.tlv(tag, contents)
+    if draw.random() < 0.03:  # another way to write its length, or a lie
+        encoded = bytes((tag,)) + draw.choice((b"\x80", b"\x81" + bytes((len(contents) & 0xFF,)), b"\x84\xff\xff\xff\xff", b"\x89" + bytes(9))) + contents
+    return encoded
+
+
+def hostile_requests(draw: random.Random, root, serials: list[int]):
+    """Yield requests without end: real ones mutated, such with one part of any shape, and any DER."""
+    hashes = ("sha1", "sha256", "sha512")
+    while True:
+        ids = [
+            cert_id(root, draw.choice((*serials, draw.getrandbits(159), -draw.getrandbits(64), 0)), draw.choice(hashes), draw.choice((NULL, b"")))
+            for _ in range(draw.choice((1, 1, 1, 2, 5)))
+        ]  # fmt: skip
+        options = {"extensions": nonce(draw.randbytes(draw.choice((0, 1, 16, 32, 128, 129))))} if draw.random() < 0.5 else {}
+        part = draw.randrange(9)
+        if part == 0:
+            options["extensions"] = extension("1.3.6.1.5.5.7.48.1.8", any_der(draw))
+        elif part == 1:
+            options["requestor"] = der.tlv(der.context(1), any_der(draw))
+        elif part == 2:
+            options["signature"] = der.tlv(der.context(0), any_der(draw))
+        elif part == 3:
+            ids.append(der.sequence(any_der(draw), octets(draw.randbytes(20)), octets(draw.randbytes(20)), integer(draw.getrandbits(4000))))
+        elif part == 4:
+            options["single_extensions"] = der.sequence(oid("1.2.3." + "9" * draw.randrange(1, 400)), octets(any_der(draw)))
+        elif part == 5:
+            yield any_der(draw)
+            continue
+        yield mutated(draw, request(*ids, **options))
+
+
+def fuzz_requests(place: Path, count: int) -> Result:
+    """Requests of every shape, against the core; each hundredth through the real CGI."""
+    ca = make_ca(place / "ca")
+    script = httpd.install_cgi(place / "cgi")
+    ask = Asker(ca.home)
+    serials = [int(ca.serial(name), 16) for name in ("good", "bad", "root-ocsp")]
+    outcomes: collections.Counter[str] = collections.Counter()
+    slowest = 0.0
+    for number, encoded in zip(range(count), hostile_requests(random.Random(count), ask.root, serials)):
+        started = time.monotonic()
+        answer = ask(encoded)
+        slowest = max(slowest, time.monotonic() - started)
+        assert answer in ERRORS or ocsp.load_der_ocsp_response(answer).response_status.value == 0, encoded.hex()
+        assert answer in ERRORS or b"\x30\x03\x0a\x01" not in answer[:5]
+        assert not any("report this" in remark for remark in ask.remarks), (encoded.hex(), ask.remarks)
+        outcomes["answered" if answer not in ERRORS else ERRORS[answer]] += 1
+        if number % 100 == 0:
+            through = run_cgi(script, ca.home / "ocsp-cgi.conf", "POST", encoded)
+            assert through.status == 200 and (through.body in ERRORS) == (answer in ERRORS), encoded.hex()
+            assert through.body == answer or answer not in ERRORS, encoded.hex()
+    assert outcomes["answered"] > count / 10 and outcomes["malformedRequest"] > count / 10, outcomes
+    assert not outcomes["internalError"] and not outcomes["tryLater"], outcomes
+    return Result(count, ", ".join(f"{number} {name}" for name, number in outcomes.most_common()))
+
+
+def fuzz_indexes(place: Path, count: int) -> Result:
+    """Indexes with rows of every shape: the row that is whole is found, and nothing but tryLater keeps it from being."""
+    place.mkdir(exist_ok=True)
+    index = place / "index"
+    draw = random.Random(count)
+    row = b"R\t270220135115Z\t261122135115Z,keyCompromise\t0ACE\tunknown\t/CN=x\n"
+    pieces = (b"\t", b"\n", b"\r\n", b"V", b"R", b"E", b"#", b" ", b"\0", b"\xff", b"0ACE", b"0ace\t", b"ACE \t", b"270220135115Z", b"261122135115Z,keyTime,",
+              b"99999999999999Z", b",holdInstruction,1.2", b"\xef\xbb\xbf", b"unknown", b"/CN=", b"x" * 300, b"-", b"0x")  # fmt: skip
+    counts: collections.Counter[str] = collections.Counter()
+    for _ in range(count):
+        before, after = (b"".join(draw.choice(pieces) for _ in range(draw.randrange(30))) for _ in range(2))
+        before += b"\n" if before else b""
+        index.write_bytes(before + row + after)
+        settle(index)
+        wanted = {0xACE, 0xBAD} if draw.random() < 0.3 else {0xACE}
+        try:
+            found = database.find(str(place), wanted)
+        except database.DatabaseUnavailable:
+            counts["tryLater"] += 1
+            assert wanted != {0xACE}
+            continue
+        assert found.rows[0xACE].cert_status.name == "revoked"
+        counts["found"] += 1
+    return Result(count, f"{counts['found']} found, {counts['tryLater']} tryLater for another, in a file that breaks off")
+
+
+def fuzz_configs(place: Path, count: int) -> Result:
+    """Configs of every shape: read, or refused with a ConfigError."""
+    place.mkdir(exist_ok=True)
+    path = place / "ocsp-cgi.conf"
+    draw = random.Random(count)
+    pieces = ("[root-ca]\n", "[", "]", "=", "\n", "db = db\n", "ca = c\n", "rsigner = s\n", "rkey = k\n", "nmin = ", "0", "12", "9" * 30, "\u0665", "#", ";",
+              "cache", "[responder]\n", "hyperlink = ", "https://x\n", "\0", "\r", "\ufeff", "nonce = echo\n", "archive_cutoff = ca\n", " ", "\t", "x" * 200)  # fmt: skip
+    counts: collections.Counter[str] = collections.Counter()
+    whole = "[root-ca]\ndb = db\nca = c\nrsigner = s\nrkey = k\n"
+    for _ in range(count):
+        text = (whole if draw.random() < 0.3 else "") + "".join(draw.choice(pieces) for _ in range(draw.randrange(12)))
+        path.write_bytes(text.encode() if draw.random() < 0.9 else draw.randbytes(200))
+        try:
+            config.load(str(path))
+            counts["read"] += 1
+        except config.ConfigError as error:
+            assert str(error).startswith(str(path))
+            counts["refused"] += 1
+    return Result(count, f"{counts['read']} read, {counts['refused']} refused with file and line")
+
+
+def load(place: Path, seconds: float, clients: int) -> Result:
+    """Many clients at once ask a real Apache while certificates are revoked; every answer is looked at."""
+    httpd.give_away(place)
+    httpd.check_python(sys.executable)
+    ca = make_ca(place / "ca")
+    root = certificate(ca.home / "root-ca.crt")
+    life, stop = Life(), threading.Event()
+    for number in range(40):
+        ca.issue(f"s{number}")
+        serial = int(ca.serial(f"s{number}"), 16)
+        life.issued[serial], life.revoking[serial] = time.monotonic(), float("inf")
+    serials = list(life.issued)
+    # As root the web server's user must be able to read what root's umask gives; the key it owns.
+    httpd.give_away(ca.home)
+    counts: collections.Counter[str] = collections.Counter()
+    failures: list[BaseException] = []
+
+    def client(number: int) -> None:
+        draw = random.Random(number)
+        try:
+            while not stop.is_set():
+                serial = draw.choice(serials)
+                encoded = request(cert_id(root, serial), extensions=nonce(draw.randbytes(16)) if draw.random() < 0.5 else b"")
+                asked = time.monotonic()
+                connection = http.client.HTTPConnection("127.0.0.1", apache.port, timeout=60)
+                connection.request("POST", "/cgi-bin/ocsp.cgi", encoded, {"Content-Type": "application/ocsp-request"})
+                answer = connection.getresponse()
+                body = answer.read()
+                assert answer.status == 200 and answer.headers["Content-Length"] == str(len(body))
+                status = read(body)
+                life.check(serial, status, asked, time.monotonic())
+                connection.close()
+                counts[status] += 1
+        except BaseException as error:
+            failures.append(error)
+            stop.set()
+
+    def revoke() -> None:
+        for number, serial in enumerate(serials):
+            if stop.wait(seconds / len(serials)):
+                return
+            life.revoking[serial] = time.monotonic()
+            ca.revoke(f"s{number}", "-crl_reason", "superseded")
+            life.revoked[serial] = time.monotonic()
+
+    with httpd.Apache(place / "httpd", httpd.install_cgi(place / "cgi-bin"), ca.home / "ocsp-cgi.conf") as apache:
+        threads = [threading.Thread(target=client, args=(number,)) for number in range(clients)] + [threading.Thread(target=revoke)]
+        for thread in threads:
+            thread.start()
+        stop.wait(seconds)
+        stop.set()
+        for thread in threads:
+            thread.join()
+    if failures:
+        raise failures[0]
+    assert counts["good"] and counts["revoked"] and set(counts) <= {"good", "revoked", "tryLater"}, counts
+    return Result(sum(counts.values()), f"{clients} clients at once; {counts['good']} good, {counts['revoked']} revoked, {counts['tryLater']} tryLater")
+
+
+TRIALS = {
+    # name in the table: the trial, its arguments in the long form, and in the quick one
+    "`openssl ca` issuing and revoking": (rename_gap, (60,), (5,)),
+    "its renames, imitated": (renames, (30,), (3,)),
+    "copies over the database": (copies, (30,), (4,)),
+    "hostile requests": (fuzz_requests, (100_000,), (4_000,)),
+    "hostile indexes": (fuzz_indexes, (50_000,), (3_000,)),
+    "hostile configs": (fuzz_configs, (50_000,), (3_000,)),
+    "clients of a real Apache, during revocations": (load, (60, 64), (6, 64)),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="the short forms")
+    arguments = parser.parse_args()
+    print("| what was tried | how often | wrong or broken answers | |\n|---|---|---|---|", flush=True)
+    for name, (trial, long, quick) in TRIALS.items():
+        directory = Path(tempfile.mkdtemp(prefix="ocsp-cgi-trial-"))
+        try:
+            result = trial(directory, *(quick if arguments.quick else long))
+            print(f"| {name} | {result.tried} | 0 | {result.seen} |", flush=True)
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
