@@ -29,8 +29,9 @@ try:
 except BaseException as error:
     sys.stderr.write(f"ocsp.cgi: {error!r}; is the whole of ocsp_cgi in {directory}, or installed for {sys.executable}?\n")
     try:
-        while posix.read(0, 65536):
-            pass
+        for _ in range(16):
+            if not posix.read(0, 65536):
+                break
     except OSError:
         pass
     posix.write(1, b"Content-Type: application/ocsp-response\r\nCache-Control: no-cache, no-store\r\n\r\n\x30\x03\x0a\x01\x02")

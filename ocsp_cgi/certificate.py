@@ -32,6 +32,8 @@ class Certificate:
     __slots__ = ("der", "tbs", "serial_number", "issuer", "subject", "not_before", "not_after",
                  "key_algorithm", "public_key", "signature_algorithm", "signature", "extensions")  # fmt: skip
 
+    extensions: dict[bytes, bytes]
+
     def __init__(self, encoded: bytes):
         """Read the DER of a Certificate.  CertificateError if it is none."""
         try:

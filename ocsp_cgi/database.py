@@ -32,7 +32,7 @@ _LINE_BYTES = 1024 * 1024
 _HEX_DIGITS = b"0123456789ABCDEFabcdef"
 _BEFORE_SERIAL = b"\t -0"
 _TRUNCATION_SECONDS = 0.1  # a file that is being truncated is empty before its times tell
-_MOST_NEEDLES = 8   # serial numbers to look for one by one; for more it is faster to take every line apart
+_MOST_NEEDLES = 8  # serial numbers to look for one by one; for more it is faster to take every line apart
 _MOST_REMARKS = 10  # in one search
 
 # openssl's names of reasons in lower case (crl_reasons of apps/lib/apps.c), and RFC 5280's own where they differ.

@@ -14,6 +14,8 @@ Whatever is not DER, or not what was asked for, raises DERError; nothing else is
 
 from __future__ import annotations
 
+from . import limits
+
 BOOLEAN = 0x01
 INTEGER = 0x02
 BIT_STRING = 0x03
@@ -100,8 +102,8 @@ class Element:
     def object_identifier(self) -> bytes:
         """The contents of an OBJECT IDENTIFIER, to compare with oid("1.2.3")."""
         contents = self.contents
-        if not contents or contents[-1] & 0x80:
-            raise DERError(f"OBJECT IDENTIFIER cut off at octet {self.start}")
+        if not contents or contents[-1] & 0x80 or len(contents) > limits.OID_OCTETS:
+            raise DERError(f"OBJECT IDENTIFIER cut off or too long at octet {self.start}")
         if contents[0] == 0x80 or any(a < 0x80 and b == 0x80 for a, b in zip(contents, contents[1:])):
             raise DERError(f"OBJECT IDENTIFIER not minimal at octet {self.start}")
         return contents

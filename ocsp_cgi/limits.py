@@ -3,6 +3,7 @@
 REQUEST_BYTES = 64 * 1024
 DRAINED_BYTES = 1024 * 1024         # read and thrown away past a request's limit, so that Apache can finish sending it
 CERT_IDS = 100                      # in one request
+OID_OCTETS = 63                     # of an OBJECT IDENTIFIER; those in use have about ten, and other readers end here too
 NONCE_OCTETS = range(1, 128 + 1)    # RFC 9654 section 2.1
 DEADLINE_SECONDS = 10               # for a whole answer (BR 4.10.2), from the start of the process
 DATABASE_RETRY_SECONDS = 0.5        # `openssl ca` renames the index in two steps: between them there is none

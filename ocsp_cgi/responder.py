@@ -42,6 +42,13 @@ class Answer:
 
     __slots__ = ("der", "response_status", "this_update", "next_update", "max_age", "has_nonce", "facts", "remarks")
 
+    der: bytes
+    response_status: int
+    this_update: int
+    next_update: int
+    max_age: int
+    has_nonce: bool
+
     def __init__(self) -> None:
         self.facts: list[tuple[str, str]] = []
         self.remarks: list[str] = []
@@ -108,7 +115,7 @@ def _sign_answer(answer: Answer, encoded: bytes | None, load_settings, now: int)
     responses = [question.single_response(now, signer.certificate.not_after) for question in questions]
     nonce = request.request_extensions.get(messages.ID_PKIX_OCSP_NONCE)
     answer.has_nonce = nonce is not None and signing.settings.nonce == "echo"
-    extensions = [(nonce.extn_id, nonce.value)] if answer.has_nonce else []
+    extensions = [(nonce.extn_id, nonce.value)] if nonce and answer.has_nonce else []
     if any(question.unissued for question in questions):
         extensions.append((messages.ID_PKIX_OCSP_EXTENDED_REVOKE, b"\x05\x00"))
     tbs = messages.response_data(_responder_id(signing, signer), now, responses, extensions)
@@ -124,7 +131,7 @@ def _sign_answer(answer: Answer, encoded: bytes | None, load_settings, now: int)
     answer.facts = [fact for question in questions[:_MOST_LOGGED] for fact in question.facts()]
     if len(questions) > _MOST_LOGGED:
         answer.facts.append(("more", str(len(questions) - _MOST_LOGGED)))
-    if nonce is not None:
+    if nonce:
         answer.facts.append(("nonce", f"{_nonce_octets(request)}{'' if answer.has_nonce else '-ignored'}"))
     answer.facts += [("warning", warning) for warning in signer.warnings()]
 

@@ -14,7 +14,20 @@ import time
 
 import pytest
 from clients import (
-    NULL, OCSP_NONCE, cert_id, cert_id_of, certificate, extension, integer, nonce, octets, oid, openssl_ocsp, request, run_cgi, settle,
+    NULL,
+    OCSP_NONCE,
+    cert_id,
+    cert_id_of,
+    certificate,
+    extension,
+    integer,
+    nonce,
+    octets,
+    oid,
+    openssl_ocsp,
+    request,
+    run_cgi,
+    settle,
     verified,
 )  # fmt: skip
 from cryptography.x509 import ocsp

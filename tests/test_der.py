@@ -101,7 +101,7 @@ def test_object_identifier(dotted, contents):
     assert der.read(der.tlv(der.OBJECT_IDENTIFIER, der.oid(dotted)), der.OBJECT_IDENTIFIER).object_identifier() == der.oid(dotted)
 
 
-@pytest.mark.parametrize("contents", ["", "80", "8001", "2a80", "2a86", "2a8001"])
+@pytest.mark.parametrize("contents", ["", "80", "8001", "2a80", "2a86", "2a8001", "2a" * 64])
 def test_object_identifier_that_is_none(contents):
     with pytest.raises(der.DERError):
         der.read(der.tlv(der.OBJECT_IDENTIFIER, bytes.fromhex(contents)), der.OBJECT_IDENTIFIER).object_identifier()

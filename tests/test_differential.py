@@ -13,7 +13,6 @@ import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
 from clients import NULL, OCSP_NONCE, cert_id, cert_id_of, certificate, extension, integer, nonce, octets, oid, request, settle
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509 import ocsp

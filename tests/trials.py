@@ -33,12 +33,12 @@ if __name__ == "__main__":
 from clients import NULL, cert_id, certificate, extension, integer, nonce, octets, oid, request, run_cgi, settle  # noqa: E402
 from cryptography.x509 import ocsp  # noqa: E402
 
-from ocsp_cgi import config, database, der, responder  # noqa: E402
+from ocsp_cgi import config, database, der, messages, responder  # noqa: E402
 from ocsp_cgi.commands import httpd  # noqa: E402
 from ocsp_cgi.commands.demo import CONFIG  # noqa: E402
 from ocsp_cgi.commands.private_ca import PrivateCA  # noqa: E402
 
-ERRORS = {bytes((0x30, 3, 0x0A, 1, status)): name for status, name in ((1, "malformedRequest"), (2, "internalError"), (3, "tryLater"), (6, "unauthorized"))}
+ERRORS = {messages.error_response(status): name for status, name in messages.RESPONSE_STATUS_NAMES.items() if status}
 
 
 class Result(NamedTuple):
@@ -256,7 +256,8 @@ def any_der(draw: random.Random, depth: int = 0) -> bytes:
         contents = draw.randbytes(draw.choice((0, 1, 1, 2, 9, 20, 300)))
     encoded = der.tlv(tag, contents)
     if draw.random() < 0.03:  # another way to write its length, or a lie
-        encoded = bytes((tag,)) + draw.choice((b"\x80", b"\x81" + bytes((len(contents) & 0xFF,)), b"\x84\xff\xff\xff\xff", b"\x89" + bytes(9))) + contents
+        length = draw.choice((b"\x80", b"\x81" + bytes((len(contents) & 0xFF,)), b"\x84\xff\xff\xff\xff", b"\x89" + bytes(9)))
+        encoded = bytes((tag,)) + length + contents
     return encoded
 
 
@@ -277,7 +278,8 @@ def hostile_requests(draw: random.Random, root, serials: list[int]):
         elif part == 2:
             options["signature"] = der.tlv(der.context(0), any_der(draw))
         elif part == 3:
-            ids.append(der.sequence(any_der(draw), octets(draw.randbytes(20)), octets(draw.randbytes(20)), integer(draw.getrandbits(4000))))
+            hashed = octets(draw.randbytes(20))
+            ids.append(der.sequence(any_der(draw), hashed, hashed, integer(draw.getrandbits(4000))))
         elif part == 4:
             options["single_extensions"] = der.sequence(oid("1.2.3." + "9" * draw.randrange(1, 400)), octets(any_der(draw)))
         elif part == 5:
@@ -293,13 +295,12 @@ def fuzz_requests(place: Path, count: int) -> Result:
     ask = Asker(ca.home)
     serials = [int(ca.serial(name), 16) for name in ("good", "bad", "root-ocsp")]
     outcomes: collections.Counter[str] = collections.Counter()
-    slowest = 0.0
     for number, encoded in zip(range(count), hostile_requests(random.Random(count), ask.root, serials)):
-        started = time.monotonic()
         answer = ask(encoded)
-        slowest = max(slowest, time.monotonic() - started)
-        assert answer in ERRORS or ocsp.load_der_ocsp_response(answer).response_status.value == 0, encoded.hex()
-        assert answer in ERRORS or b"\x30\x03\x0a\x01" not in answer[:5]
+        try:
+            assert answer in ERRORS or ocsp.load_der_ocsp_response(answer).response_status.value == 0
+        except ValueError as error:
+            raise AssertionError(encoded.hex()) from error
         assert not any("report this" in remark for remark in ask.remarks), (encoded.hex(), ask.remarks)
         outcomes["answered" if answer not in ERRORS else ERRORS[answer]] += 1
         if number % 100 == 0:
@@ -317,8 +318,9 @@ def fuzz_indexes(place: Path, count: int) -> Result:
     index = place / "index"
     draw = random.Random(count)
     row = b"R\t270220135115Z\t261122135115Z,keyCompromise\t0ACE\tunknown\t/CN=x\n"
-    pieces = (b"\t", b"\n", b"\r\n", b"V", b"R", b"E", b"#", b" ", b"\0", b"\xff", b"0ACE", b"0ace\t", b"ACE \t", b"270220135115Z", b"261122135115Z,keyTime,",
-              b"99999999999999Z", b",holdInstruction,1.2", b"\xef\xbb\xbf", b"unknown", b"/CN=", b"x" * 300, b"-", b"0x")  # fmt: skip
+    pieces = (b"\t", b"\n", b"\r\n", b"V", b"R", b"E", b"#", b" ", b"\0", b"\xff", b"0ACE", b"0ace\t", b"ACE \t", b"270220135115Z",
+              b"261122135115Z,keyTime,", b"99999999999999Z", b",holdInstruction,1.2", b"\xef\xbb\xbf", b"unknown", b"/CN=",
+              b"x" * 300, b"-", b"0x")  # fmt: skip
     counts: collections.Counter[str] = collections.Counter()
     for _ in range(count):
         before, after = (b"".join(draw.choice(pieces) for _ in range(draw.randrange(30))) for _ in range(2))
@@ -342,8 +344,9 @@ def fuzz_configs(place: Path, count: int) -> Result:
     place.mkdir(exist_ok=True)
     path = place / "ocsp-cgi.conf"
     draw = random.Random(count)
-    pieces = ("[root-ca]\n", "[", "]", "=", "\n", "db = db\n", "ca = c\n", "rsigner = s\n", "rkey = k\n", "nmin = ", "0", "12", "9" * 30, "\u0665", "#", ";",
-              "cache", "[responder]\n", "hyperlink = ", "https://x\n", "\0", "\r", "\ufeff", "nonce = echo\n", "archive_cutoff = ca\n", " ", "\t", "x" * 200)  # fmt: skip
+    pieces = ("[root-ca]\n", "[", "]", "=", "\n", "db = db\n", "ca = c\n", "rsigner = s\n", "rkey = k\n", "nmin = ", "0", "12", "9" * 30,
+              "\u0665", "#", ";", "cache", "[responder]\n", "hyperlink = ", "https://x\n", "\0", "\r", "\ufeff", "nonce = echo\n",
+              "archive_cutoff = ca\n", " ", "\t", "x" * 200)  # fmt: skip
     counts: collections.Counter[str] = collections.Counter()
     whole = "[root-ca]\ndb = db\nca = c\nrsigner = s\nrkey = k\n"
     for _ in range(count):
@@ -414,7 +417,8 @@ def load(place: Path, seconds: float, clients: int) -> Result:
     if failures:
         raise failures[0]
     assert counts["good"] and counts["revoked"] and set(counts) <= {"good", "revoked", "tryLater"}, counts
-    return Result(sum(counts.values()), f"{clients} clients at once; {counts['good']} good, {counts['revoked']} revoked, {counts['tryLater']} tryLater")
+    seen = f"{clients} clients at once; {counts['good']} good, {counts['revoked']} revoked, {counts['tryLater']} tryLater"
+    return Result(sum(counts.values()), seen)
 
 
 TRIALS = {

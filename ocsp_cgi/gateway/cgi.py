@@ -79,7 +79,7 @@ def _read_body(content_length: str) -> bytes | None:
 
     As long as CONTENT_LENGTH says; to its end if that is not there, as for a chunked request.
     """
-    expected = int(content_length) if content_length.isdigit() and len(content_length) < 10 else limits.DRAINED_BYTES
+    expected = int(content_length) if content_length.isdecimal() and len(content_length) < 10 else limits.DRAINED_BYTES
     parts, size = [], 0
     while size < min(expected, limits.DRAINED_BYTES):
         try:

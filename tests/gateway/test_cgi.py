@@ -279,7 +279,7 @@ def test_without_its_package_there_is_an_answer_and_a_hint(place, pki, question)
     script = httpd.install_script(place, "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable)
     answer = run_cgi(script, pki.home / "ocsp-cgi.conf", "POST", question("good"))
     assert answer.body == INTERNAL_ERROR
-    assert f"No module named 'ocsp_cgi'" in answer.log and f"is the whole of ocsp_cgi in {place}, or installed for" in answer.log
+    assert "No module named 'ocsp_cgi'" in answer.log and f"is the whole of ocsp_cgi in {place}, or installed for" in answer.log
 
 
 def test_environment_that_a_client_could_shape_changes_nothing(ask, question, root):

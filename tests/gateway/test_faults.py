@@ -224,7 +224,8 @@ def test_no_module_from_outside_is_loaded(prepared, cgi, place):
     user.mkdir(parents=True)
     shutil.copy(place / "cryptography.py", user)
     run = subprocess.run([cgi], input=encoded, capture_output=True, cwd=place, timeout=60, env=environment(
-        ca.home / "ocsp-cgi.conf", PYTHONPATH=str(place), PYTHONSTARTUP=str(place / "posix.py"), HOME=str(place), PYTHONUSERBASE=str(place / ".local"),
+        ca.home / "ocsp-cgi.conf", PYTHONPATH=str(place), PYTHONSTARTUP=str(place / "posix.py"), HOME=str(place),
+        PYTHONUSERBASE=str(place / ".local"),
     ))  # fmt: skip
     assert verified(parse_http(run.stdout).body, certificate(ca.home / "root-ca.crt")), run.stderr
 
