@@ -70,7 +70,6 @@ def _is_there(package: str) -> bool:
 
 def _command() -> list[str]:
     """The arguments that this Python was started with, after its own name."""
-    main = sys.modules["__main__"]
-    package = main.__spec__ and main.__spec__.name.rpartition(".")[0]
-    start = ["-m", package] if package else [str(CHECKOUT / "tests")]
-    return [*start, *sys.argv[1:]]
+    spec = sys.modules["__main__"].__spec__
+    package = spec and spec.name.rpartition(".")[0]
+    return ["-m", package, *sys.argv[1:]] if package else sys.argv

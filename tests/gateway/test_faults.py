@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import venv
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from clients import as_nobody, base64_of, cert_id, certificate, parse_http, request, run_cgi, settle, verified
 
 from ocsp_cgi import gateway, http, limits
+from ocsp_cgi.commands import httpd
 
 INTERNAL_ERROR, TRY_LATER = b"\x30\x03\x0a\x01\x02", b"\x30\x03\x0a\x01\x03"
 
@@ -228,6 +230,15 @@ def test_no_module_from_outside_is_loaded(prepared, cgi, place):
         PYTHONUSERBASE=str(place / ".local"),
     ))  # fmt: skip
     assert verified(parse_http(run.stdout).body, certificate(ca.home / "root-ca.crt")), run.stderr
+
+
+def test_without_cryptography_the_log_says_which_python_lacks_it(prepared, place):
+    ca, encoded = prepared
+    venv.create(place / "bare", with_pip=False)
+    python = place / "bare" / "bin" / "python"
+    answer = run_cgi(httpd.install_cgi(place / "cgi", str(python)), ca.home / "ocsp-cgi.conf", "POST", encoded)
+    assert answer.body == INTERNAL_ERROR
+    assert f"{python} cannot import the package `cryptography`: No module named 'cryptography'" in answer.log
 
 
 def test_what_a_client_sends_as_headers_changes_nothing(prepared, cgi):
