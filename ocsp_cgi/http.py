@@ -71,7 +71,9 @@ def _path(request: Request) -> str:
     before, script_name, after = path.partition(request.script_name or "/")
     if script_name and not before.strip("/"):
         return after
-    return request.path_info
+    # The server has rewritten the path.  PATH_INFO has what it made of it; the request itself may still be whole in the old one.
+    starts = [start for start in range(len(path)) if path.startswith("/M", start)]
+    return next((path[start:] for start in starts if _is_whole(_decode(path[start + 1 :]))), request.path_info)
 
 
 def _unquote(text: str) -> str:

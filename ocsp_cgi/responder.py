@@ -199,13 +199,18 @@ class Question:
     """One CertID of a request, on its way to its SingleResponse.
 
     `authority` is None where the issuer is none of our CAs, `row` where that CA's database has none for the serial.
+    OCSPError if the config has two databases for the issuer: either could be the wrong one.
     """
 
     __slots__ = ("cert_id", "authority", "row")
 
     def __init__(self, cert_id: messages.CertID, authorities: list[Authority]):
         self.cert_id = cert_id
-        self.authority = next((authority for authority in authorities if authority.issued(cert_id)), None)
+        issuers = [authority for authority in authorities if authority.issued(cert_id)]
+        self.authority = issuers[0] if issuers else None
+        if len({authority.settings.db for authority in issuers}) > 1:
+            names = " and ".join(f"[{authority.settings.name}]" for authority in issuers)
+            raise messages.OCSPError(f"{names} of the config are one CA by the certificates in `ca`, and have different `db`")
         self.row: database.Row | None = None
 
     @property

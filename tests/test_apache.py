@@ -9,7 +9,7 @@ import sys
 import urllib.parse
 
 import pytest
-from clients import base64_of, cert_id, certificate, curl, nonce, openssl_ocsp, request, verified
+from clients import base64_of, cert_id, certificate, curl, nonce, openssl_ocsp, request, settle, verified
 from cryptography.x509 import ocsp
 
 from ocsp_cgi.commands import httpd
@@ -22,7 +22,7 @@ OCSP_TYPE = ("-H", "Content-Type: application/ocsp-request")
 def ca(pki, workspace):
     """A copy of the CA that the web server can read, for the tests of this module to change."""
     ca = pki.copy(workspace / "apache-ca")
-    ca.issue("short-lived")
+    settle(ca.home / "db" / "index")
     httpd.give_away(ca.home)
     return ca
 

@@ -93,6 +93,16 @@ def test_issuer_name_of_one_and_key_of_the_other_is_neither(ask, roots):
     assert ask(request(mixed)).response_status == messages.UNAUTHORIZED
 
 
+def test_one_ca_with_two_databases_is_refused(cas, roots, tmp_path):
+    section = "[{0}]\ndb = {1}\nca = {2}/root-ca.crt\nrsigner = {2}/first-ocsp.crt\nrkey = {2}/private/first-ocsp.key\n"
+    home = cas["first"].home
+    for db, expected in ((home / "db", messages.SUCCESSFUL), (cas["second"].home / "db", messages.INTERNAL_ERROR)):
+        (tmp_path / "conf").write_text(section.format("old", home / "db", home) + section.format("new", db, home))
+        answer = responder.respond(request(cert_id(roots["first"], 0x77AA)), lambda: config.load(str(tmp_path / "conf")), int(time.time()))
+        assert answer.response_status == expected
+    assert answer.remarks == ["[old] and [new] of the config are one CA by the certificates in `ca`, and have different `db`"]
+
+
 def test_a_broken_ca_hurts_only_its_own(ask, cas, roots, monkeypatch):
     (cas["first"].home / "root-ca.crt").rename(cas["first"].home / "away.crt")
     try:

@@ -191,7 +191,7 @@ def copies(place: Path, seconds: float) -> Result:
     expected = {int(ca.serial("good"), 16): "good", int(ca.serial("bad"), 16): "revoked", 7999: "good", 3: "unknown"}
     stop, done = threading.Event(), collections.Counter()
     draw = random.Random(2)
-    hows = ["in pieces", "cp", "cp -p"]
+    hows = ["small-pieces", "cp", "cp -p"]
     if shutil.which("rsync"):
         hows += ["rsync --ignore-times", "rsync --times --ignore-times", "rsync --inplace --ignore-times --no-whole-file"]
 
@@ -206,7 +206,7 @@ def copies(place: Path, seconds: float) -> Result:
     def copy() -> None:
         while not stop.is_set():
             how = draw.choice(hows)
-            if how == "in pieces":
+            if how == "small-pieces":
                 write_in_pieces()
             else:
                 subprocess.run([*how.split(), str(source), str(target)], check=True)

@@ -118,6 +118,15 @@ def test_get_where_only_path_info_tells_the_path(ask, question, root):
     assert verified(answer.body, root).certificate_status == ocsp.OCSPCertStatus.REVOKED
 
 
+def test_get_at_a_path_that_the_server_has_rewritten(ask, awkward, root):
+    """PATH_INFO then lacks one slash of two, but the path as it came is whole."""
+    for encoded in awkward:
+        text = base64_of(encoded)
+        for uri in (f"/ocsp/{urllib.parse.quote(text, safe='')}", f"/{text}", f"/Main/{text}"):
+            answer = ask("GET", REQUEST_URI=uri, PATH_INFO="/" + text.replace("//", "/"))
+            assert verified(answer.body, root).certificate_status == ocsp.OCSPCertStatus.REVOKED
+
+
 def test_get_and_post_differ_in_nothing_but_the_signature(ask, question):
     get, post = ask("GET", path="/" + base64_of(question("bad"))), ask("POST", question("bad"))
     get, post = ocsp.load_der_ocsp_response(get.body), ocsp.load_der_ocsp_response(post.body)
