@@ -162,7 +162,7 @@ class OCSPRequest:
     def preferred_signature_algorithms(self) -> list[bytes]:
         """The DER of the AlgorithmIdentifiers the client would like, its favourite first (section 4.4.7).
 
-        None when the extension is absent, or in it nothing can be read: it is only a wish.
+        Empty when the extension is absent, or nothing can be read in it: it is only a wish.
         """
         extension = self.request_extensions.get(ID_PKIX_OCSP_PREF_SIG_ALGS)
         if extension is None:
