@@ -139,7 +139,11 @@ class Apache:
     def __enter__(self) -> Apache:
         command = [self._binary, "-f", str(self.home / "httpd.conf"), "-DFOREGROUND"]
         self._output = open(self.home / "output", "wb")
-        self._process = subprocess.Popen(command, stdout=self._output, stderr=self._output, cwd="/", **unprivileged())
+        self._process = subprocess.Popen(
+            command, stdout=self._output, stderr=self._output, cwd="/",
+            start_new_session=True,  # at its end Apache signals its whole process group: without this we were in it
+            **unprivileged(),
+        )  # fmt: skip
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
