@@ -112,14 +112,18 @@ def ask(home: Path, encoded: bytes) -> tuple[http.Response, list[str]]:
 def broken(prepared, place):
     """broken(fault) is the directory of a CA with that fault, owned by whom the responder runs as, which is not root."""
 
+    home = place / "ca"
+
     def make(fault: str) -> Path:
-        home = prepared[0].copy(place / "ca").home
+        prepared[0].copy(home)
         if os.geteuid() == 0:
             subprocess.run(["chown", "-R", "nobody", str(home)], check=True)
         FAULTS[fault][0](home)
         return home
 
-    return make
+    yield make
+    if (home / "db").exists():
+        (home / "db").chmod(0o755)  # or nobody but root could remove it
 
 
 @pytest.mark.parametrize("fault", FAULTS)
