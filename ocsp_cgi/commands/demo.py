@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -38,6 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
     if shutil.which("openssl") is None:
         sys.exit("The demonstration needs the command `openssl`: install the package openssl.")
     environment.ensure("cryptography")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(1))  # so that Apache is ended then too, and the directory removed
     directory = Path(tempfile.mkdtemp(prefix="ocsp-cgi-demo-"))
     try:
         return _demonstrate(directory, arguments)

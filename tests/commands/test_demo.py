@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -36,7 +37,8 @@ def test_demo(options, tmp_path):
     assert not os.path.exists(directory)
 
 
-def test_demo_stays_up_until_it_is_interrupted():
+@pytest.mark.parametrize("end, status", [(signal.SIGINT, 0), (signal.SIGTERM, 1), (signal.SIGHUP, 1)])
+def test_demo_stays_up_until_it_is_ended(end, status):
     command = [sys.executable, "-m", "ocsp_cgi", "demo", "--stay"]
     with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
@@ -45,9 +47,11 @@ def test_demo_stays_up_until_it_is_interrupted():
                 break
         url, directory = stays.groups()
         assert curl(url).headers["content-type"] == "text/html; charset=utf-8"
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+        process.send_signal(end)
+        assert process.wait(30) == status
     assert not os.path.exists(directory)
+    with pytest.raises(OSError):
+        socket.create_connection(("127.0.0.1", int(re.search(r":(\d+)/", url)[1])), 5)
 
 
 def test_demo_without_openssl_says_so(tmp_path):
