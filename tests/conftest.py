@@ -15,19 +15,8 @@ sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "tests")]
 
 from clients import settle  # noqa: E402
 
-from ocsp_cgi.commands import httpd  # noqa: E402
+from ocsp_cgi.commands import demo, httpd  # noqa: E402
 from ocsp_cgi.commands.private_ca import PrivateCA  # noqa: E402
-
-CONFIG = """\
-[responder]
-hyperlink = https://pki.example.com/ocsp
-
-[root-ca]
-db      = db
-ca      = root-ca.crt
-rsigner = root-ocsp.crt
-rkey    = private/root-ocsp.key
-"""
 
 
 def pytest_configure() -> None:
@@ -63,14 +52,12 @@ def place(workspace):
 @pytest.fixture(scope="session")
 def pki(workspace) -> PrivateCA:
     """A CA with a signer, and good.crt, held.crt and bad.crt, of which the last two are revoked.  Nobody changes it."""
-    ca = PrivateCA(workspace / "pki")
-    ca.issue("root-ocsp", "ocsp_ext")
-    for name in ("good", "bad", "held"):
-        ca.issue(name)
-    ca.revoke("bad", "-crl_reason", "keyCompromise")
+    ca = demo.make_ca(workspace / "pki")
+    ca.issue("held")
     ca.revoke("held", "-crl_hold", "holdInstructionCallIssuer")
     settle(ca.home / "db" / "index")
-    (ca.home / "ocsp-cgi.conf").write_text(CONFIG)
+    with open(ca.home / "ocsp-cgi.conf", "a") as config:
+        config.write("[responder]\nhyperlink = https://pki.example.com/ocsp\n")
     return ca
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import http.client
 import os
 import random
@@ -34,8 +35,7 @@ from clients import NULL, cert_id, certificate, extension, integer, nonce, octet
 from cryptography.x509 import ocsp  # noqa: E402
 
 from ocsp_cgi import config, database, der, messages, responder  # noqa: E402
-from ocsp_cgi.commands import httpd  # noqa: E402
-from ocsp_cgi.commands.demo import CONFIG  # noqa: E402
+from ocsp_cgi.commands import demo, httpd  # noqa: E402
 from ocsp_cgi.commands.private_ca import PrivateCA  # noqa: E402
 
 ERRORS = {messages.error_response(status): name for status, name in messages.RESPONSE_STATUS_NAMES.items() if status}
@@ -49,12 +49,7 @@ class Result(NamedTuple):
 
 
 def make_ca(home: Path) -> PrivateCA:
-    ca = PrivateCA(home)
-    ca.issue("root-ocsp", "ocsp_ext")
-    ca.issue("good")
-    ca.issue("bad")
-    ca.revoke("bad", "-crl_reason", "keyCompromise")
-    (home / "ocsp-cgi.conf").write_text(CONFIG)
+    ca = demo.make_ca(home)
     settle(ca.home / "db" / "index")
     return ca
 
@@ -105,11 +100,33 @@ class Life:
         assert status in possible, (hex(serial), status, possible)
 
 
-def issue_and_revoke(ca: PrivateCA, life: Life, stop: threading.Event, prefix: str = "c") -> int:
-    """Let the real `openssl ca` issue and revoke until `stop`.  Returns how many certificates."""
-    count = 0
+@contextlib.contextmanager
+def meanwhile(work):
+    """Inside the `with`, run work(stop) in a thread, until it sees that `stop` is set.  What it raises is raised at the end:
+    a trial beside which nothing happened has shown nothing."""
+    stop, failures = threading.Event(), []
+
+    def run() -> None:
+        try:
+            work(stop)
+        except BaseException as error:
+            failures.append(error)
+
+    worker = threading.Thread(target=run)
+    worker.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        worker.join()
+    if failures:
+        raise failures[0]
+
+
+def issue_and_revoke(ca: PrivateCA, life: Life, stop: threading.Event) -> None:
+    """Let the real `openssl ca` issue and revoke until `stop`."""
     while not stop.is_set():
-        name = f"{prefix}{count}"
+        name = f"c{len(life.issued)}"
         ca.issue(name)
         serial = int(ca.serial(name), 16)
         life.issued[serial] = time.monotonic()
@@ -119,19 +136,15 @@ def issue_and_revoke(ca: PrivateCA, life: Life, stop: threading.Event, prefix: s
         life.revoking[serial] = time.monotonic()
         ca.revoke(name, "-crl_reason", "superseded")
         life.revoked[serial] = time.monotonic()
-        count += 1
-    return count
 
 
 def rename_gap(place: Path, seconds: float) -> Result:
     """`openssl ca` issues and revokes without a pause while its database is read."""
     ca = make_ca(place / "ca")
-    ask, life, stop = Asker(ca.home), Life(), threading.Event()
+    ask, life = Asker(ca.home), Life()
     counts: collections.Counter[str] = collections.Counter()
-    worker = threading.Thread(target=lambda: counts.update(certificates=issue_and_revoke(ca, life, stop)))
-    worker.start()
     draw, end = random.Random(1), time.monotonic() + seconds
-    try:
+    with meanwhile(lambda stop: issue_and_revoke(ca, life, stop)):
         while time.monotonic() < end:
             serials = list(life.issued)[-5:]
             if not serials:
@@ -140,11 +153,7 @@ def rename_gap(place: Path, seconds: float) -> Result:
             status = ask.about(serial)
             life.check(serial, status, asked, time.monotonic())
             counts[status] += 1
-    finally:
-        stop.set()
-        worker.join()
-    tried = sum(counts.values()) - counts["certificates"]
-    return Result(tried, f"{counts['certificates']} certificates issued and revoked meanwhile; {counts['tryLater']} tryLater")
+    return Result(sum(counts.values()), f"{len(life.revoked)} certificates issued and revoked meanwhile; {counts['tryLater']} tryLater")
 
 
 def renames(place: Path, seconds: float) -> Result:
@@ -155,25 +164,20 @@ def renames(place: Path, seconds: float) -> Result:
     states = [index.read_bytes()]
     ca.revoke("good")
     states.append(index.read_bytes())
-    stop, done = threading.Event(), collections.Counter()
+    done: collections.Counter[str] = collections.Counter()
 
-    def rename() -> None:
+    def rename(stop: threading.Event) -> None:
         while not stop.wait(0.001):
             (ca.home / "db" / "index.new").write_bytes(states[done["renames"] % 2])
             os.rename(index, ca.home / "db" / "index.old")
             os.rename(ca.home / "db" / "index.new", index)
             done["renames"] += 1
 
-    worker = threading.Thread(target=rename)
-    worker.start()
     counts: collections.Counter[str] = collections.Counter()
     end = time.monotonic() + seconds
-    try:
+    with meanwhile(rename):
         while time.monotonic() < end:
             counts[ask.about(serial)] += 1
-    finally:
-        stop.set()
-        worker.join()
     assert set(counts) <= {"good", "revoked", "tryLater"} and counts["good"] and counts["revoked"], counts
     return Result(sum(counts.values()), f"{done['renames']} renames meanwhile; {counts['tryLater']} tryLater")
 
@@ -189,7 +193,7 @@ def copies(place: Path, seconds: float) -> Result:
     settle(target)
     ask = Asker(ca.home)
     expected = {int(ca.serial("good"), 16): "good", int(ca.serial("bad"), 16): "revoked", 7999: "good", 3: "unknown"}
-    stop, done = threading.Event(), collections.Counter()
+    done: collections.Counter[str] = collections.Counter()
     draw = random.Random(2)
     hows = ["small-pieces", "cp", "cp -p"]
     if shutil.which("rsync"):
@@ -203,7 +207,7 @@ def copies(place: Path, seconds: float) -> Result:
                 if draw.random() < 0.2:
                     time.sleep(0.0005)
 
-    def copy() -> None:
+    def copy(stop: threading.Event) -> None:
         while not stop.is_set():
             how = draw.choice(hows)
             if how == "small-pieces":
@@ -212,20 +216,16 @@ def copies(place: Path, seconds: float) -> Result:
                 subprocess.run([*how.split(), str(source), str(target)], check=True)
             done[how] += 1
 
-    worker = threading.Thread(target=copy)
-    worker.start()
     counts: collections.Counter[str] = collections.Counter()
     end = time.monotonic() + seconds
-    try:
+    with meanwhile(copy):
         while time.monotonic() < end:
             serial = draw.choice(list(expected))
             status = ask.about(serial)
             assert status in (expected[serial], "tryLater"), (serial, status)
             counts[status] += 1
-    finally:
-        stop.set()
-        worker.join()
-    return Result(sum(counts.values()), f"{sum(done.values())} copies meanwhile, by {', '.join(sorted({how.split()[0] for how in done}))}; {counts['tryLater']} tryLater")
+    programs = ", ".join(sorted({how.split()[0] for how in done}))
+    return Result(sum(counts.values()), f"{sum(done.values())} copies meanwhile, by {programs}; {counts['tryLater']} tryLater")
 
 
 def mutated(draw: random.Random, encoded: bytes) -> bytes:
@@ -398,7 +398,7 @@ def load(place: Path, seconds: float, clients: int) -> Result:
             failures.append(error)
             stop.set()
 
-    def revoke() -> None:
+    def revoke(stop: threading.Event) -> None:
         for number, serial in enumerate(serials):
             if stop.wait(seconds / len(serials)):
                 return
@@ -407,13 +407,14 @@ def load(place: Path, seconds: float, clients: int) -> Result:
             life.revoked[serial] = time.monotonic()
 
     with httpd.Apache(place / "httpd", httpd.install_cgi(place / "cgi-bin"), ca.home / "ocsp-cgi.conf") as apache:
-        threads = [threading.Thread(target=client, args=(number,)) for number in range(clients)] + [threading.Thread(target=revoke)]
-        for thread in threads:
-            thread.start()
-        stop.wait(seconds)
-        stop.set()
-        for thread in threads:
-            thread.join()
+        threads = [threading.Thread(target=client, args=(number,)) for number in range(clients)]
+        with meanwhile(revoke):
+            for thread in threads:
+                thread.start()
+            stop.wait(seconds)
+            stop.set()
+            for thread in threads:
+                thread.join()
     if failures:
         raise failures[0]
     assert counts["good"] and counts["revoked"] and set(counts) <= {"good", "revoked", "tryLater"}, counts

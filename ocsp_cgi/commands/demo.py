@@ -52,22 +52,28 @@ def run(arguments: argparse.Namespace) -> int:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _demonstrate(directory: Path, arguments: argparse.Namespace) -> int:
-    httpd.give_away(directory)
-    _say(f"This takes place in {directory} and is gone afterwards.\n")
-    _say("1. A private CA, made with `openssl ca` and apache/root-ca.cnf.  It has issued:")
-    ca = PrivateCA(directory / "ca")
+def make_ca(home: Path) -> PrivateCA:
+    """A CA with the signer root-ocsp.crt, a good and a revoked server certificate, good.crt and bad.crt, and ocsp-cgi.conf."""
+    ca = PrivateCA(home)
     ca.issue("root-ocsp", "ocsp_ext")
     ca.issue("good")
     ca.issue("bad")
     ca.revoke("bad", "-crl_reason", "keyCompromise")
+    (home / "ocsp-cgi.conf").write_text(CONFIG)
+    return ca
+
+
+def _demonstrate(directory: Path, arguments: argparse.Namespace) -> int:
+    httpd.give_away(directory)
+    _say(f"This takes place in {directory} and is gone afterwards.\n")
+    _say("1. A private CA, made with `openssl ca` and apache/root-ca.cnf.  It has issued:")
+    ca = make_ca(directory / "ca")
     for name, what in (
         ("root-ocsp", "the responder's own, with which it signs"),
         ("good", "a server's"),
         ("bad", "another server's, revoked because its key was stolen"),
     ):
         _say(f"   {name + '.crt':14} {ca.serial(name)}  {what}")
-    (ca.home / "ocsp-cgi.conf").write_text(CONFIG)
     _say("\n   The responder's config:\n" + textwrap.indent(CONFIG, "   "))
     httpd.give_away(ca.home)
     script = httpd.install_cgi(directory / "cgi-bin")
