@@ -103,17 +103,17 @@ def load(path: str) -> Certificate:
     with open(path, "rb") as file:
         content = file.read()
     if content[:1] != b"\x30":
-        content = pem(content, b"CERTIFICATE")
+        content = _from_pem(content)
     return Certificate(content)
 
 
-def pem(text: bytes, label: bytes) -> bytes:
-    """The DER of the first PEM block with this label.  CertificateError if there is none."""
-    _, begin, rest = text.partition(b"-----BEGIN %s-----" % label)
-    body, end, _ = rest.partition(b"-----END %s-----" % label)
+def _from_pem(text: bytes) -> bytes:
+    """The DER of the first CERTIFICATE block.  CertificateError if there is none."""
+    _, begin, rest = text.partition(b"-----BEGIN CERTIFICATE-----")
+    body, end, _ = rest.partition(b"-----END CERTIFICATE-----")
     if not begin or not end:
-        raise CertificateError(f"no -----BEGIN {label.decode()}----- block")
+        raise CertificateError("no -----BEGIN CERTIFICATE----- block")
     try:
         return binascii.a2b_base64(body)
     except binascii.Error as error:
-        raise CertificateError(f"broken base64 in the {label.decode()} block: {error}") from None
+        raise CertificateError(f"broken base64 in the CERTIFICATE block: {error}") from None

@@ -80,7 +80,7 @@ def load(path: str) -> Settings:
     settings = Settings()
     for name, place, entries in _sections(text, path):
         if name == "responder":
-            _fill_responder(settings, place, entries)
+            _fill_responder(settings, entries)
         else:
             settings.cas.append(_ca(name, place, entries, path))
     if not settings.cas:
@@ -114,7 +114,7 @@ def _sections(text: str, path: str) -> list[tuple[str, str, list[tuple[str, str,
     return sections
 
 
-def _fill_responder(settings: Settings, place: str, entries: list[tuple[str, str, str]]) -> None:
+def _fill_responder(settings: Settings, entries: list[tuple[str, str, str]]) -> None:
     for key, value, place in entries:
         _refuse_unknown(key, _RESPONDER_KEYS, place)
         if value and not value.startswith(("https://", "http://")):
@@ -125,8 +125,7 @@ def _fill_responder(settings: Settings, place: str, entries: list[tuple[str, str
 def _ca(name: str, place: str, entries: list[tuple[str, str, str]], path: str) -> CASettings:
     directory = path.rpartition("/")[0]
     ca = CASettings(name)
-    keys = [key for key, _, _ in entries]
-    if not any(key in _CA_KEYS for key in keys):
+    if not any(key in _CA_KEYS for key, _, _ in entries):
         raise ConfigError(f"{place}: [{name}] has no key of a CA{_nearest(name, ('responder',))}")
     for key, value, place_of_key in entries:
         _refuse_unknown(key, _CA_KEYS, place_of_key)

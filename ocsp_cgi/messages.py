@@ -92,7 +92,7 @@ class CertID:
         fields = element.elements()
         algorithm, parameters = _algorithm(fields.next(der.SEQUENCE))
         self.hash_name = _HASH_NAMES.get(algorithm)
-        if self.hash_name and parameters not in (None, b"\x05\x00"):
+        if self.hash_name and parameters not in (None, der.ENCODED_NULL):
             raise der.DERError("parameters of a hash that has none")
         self.issuer_name_hash = fields.next(der.OCTET_STRING).contents
         self.issuer_key_hash = fields.next(der.OCTET_STRING).contents

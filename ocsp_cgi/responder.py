@@ -117,7 +117,7 @@ def _sign_answer(answer: Answer, encoded: bytes | None, load_settings, now: int)
     answer.has_nonce = nonce is not None and signing.settings.nonce == "echo"
     extensions = [(nonce.extn_id, nonce.value)] if nonce and answer.has_nonce else []
     if any(question.unissued for question in questions):
-        extensions.append((messages.ID_PKIX_OCSP_EXTENDED_REVOKE, b"\x05\x00"))
+        extensions.append((messages.ID_PKIX_OCSP_EXTENDED_REVOKE, der.ENCODED_NULL))
     tbs = messages.response_data(_responder_id(signing, signer), now, responses, extensions)
     algorithm = signer.algorithm(request.preferred_signature_algorithms)
     certs = [signer.certificate.der] if signer.delegated else []

@@ -12,8 +12,6 @@ import sys
 
 from . import certificate, der, messages, times
 
-_NULL = b"\x05\x00"
-
 
 def _identifier(dotted: str, *parameters: bytes) -> bytes:
     return der.sequence(der.tlv(der.OBJECT_IDENTIFIER, der.oid(dotted)), *parameters)
@@ -21,7 +19,7 @@ def _identifier(dotted: str, *parameters: bytes) -> bytes:
 
 def _pss(hash_oid: str, salt_octets: int) -> bytes:
     """RSASSA-PSS-params with the salt as long as the hash, and trailerField at its default (RFC 4055 section 3.1)."""
-    hash_algorithm = _identifier(hash_oid, _NULL)
+    hash_algorithm = _identifier(hash_oid, der.ENCODED_NULL)
     return _identifier(
         "1.2.840.113549.1.1.10",
         der.sequence(
@@ -47,9 +45,9 @@ class SignatureAlgorithm:
 # RFC 4055 section 5 (RSA has a NULL), RFC 5758 section 3.2 and RFC 8410 section 3 (the others have no parameters).
 # SHA-1 is not here, so nothing is ever signed with it, nor believed.
 _ALGORITHMS = (
-    SignatureAlgorithm("RSA", "SHA256", _identifier("1.2.840.113549.1.1.11", _NULL)),
-    SignatureAlgorithm("RSA", "SHA384", _identifier("1.2.840.113549.1.1.12", _NULL)),
-    SignatureAlgorithm("RSA", "SHA512", _identifier("1.2.840.113549.1.1.13", _NULL)),
+    SignatureAlgorithm("RSA", "SHA256", _identifier("1.2.840.113549.1.1.11", der.ENCODED_NULL)),
+    SignatureAlgorithm("RSA", "SHA384", _identifier("1.2.840.113549.1.1.12", der.ENCODED_NULL)),
+    SignatureAlgorithm("RSA", "SHA512", _identifier("1.2.840.113549.1.1.13", der.ENCODED_NULL)),
     SignatureAlgorithm("RSASSA-PSS", "SHA256", _pss("2.16.840.1.101.3.4.2.1", 32)),
     SignatureAlgorithm("RSASSA-PSS", "SHA384", _pss("2.16.840.1.101.3.4.2.2", 48)),
     SignatureAlgorithm("RSASSA-PSS", "SHA512", _pss("2.16.840.1.101.3.4.2.3", 64)),

@@ -14,7 +14,7 @@ from cryptography.x509 import ocsp
 
 from ocsp_cgi.commands import httpd
 
-GOOD, REVOKED, UNKNOWN = ocsp.OCSPCertStatus.GOOD, ocsp.OCSPCertStatus.REVOKED, ocsp.OCSPCertStatus.UNKNOWN
+GOOD, REVOKED = ocsp.OCSPCertStatus.GOOD, ocsp.OCSPCertStatus.REVOKED
 OCSP_TYPE = ("-H", "Content-Type: application/ocsp-request")
 
 

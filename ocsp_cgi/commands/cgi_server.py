@@ -18,12 +18,8 @@ class CGIServer:
 
     def __init__(self, script: Path, config: Path):
         self._log: list[str] = []
-        outer = self
-
-        class Handler(_CGIHandler):
-            cgi_script, cgi_config, cgi_log = script, config, outer._log
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        handler = type("Handler", (_CGIHandler,), {"cgi_script": script, "cgi_config": config, "cgi_log": self._log})
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self.url = f"http://127.0.0.1:{self._server.server_port}{SCRIPT_NAME}"
 

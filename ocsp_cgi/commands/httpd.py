@@ -16,7 +16,7 @@ from .private_ca import CHECKOUT
 
 SITE_CONF = CHECKOUT / "apache" / "ocsp-cgi.conf"
 MODULE_DIRECTORIES = ("/usr/lib/apache2/modules", "/usr/lib64/httpd/modules", "/usr/lib/httpd/modules")
-CGI_MODULES = {"event": "cgid", "worker": "cgid", "prefork": "cgi"}
+CGI_MODULES = {"event": "cgid", "prefork": "cgi"}
 
 _HTTPD_CONF = """\
 ServerRoot "{home}"
@@ -39,26 +39,25 @@ class Unavailable(Exception):
     """There is no Apache to start here, or it does not start; the text says why."""
 
 
-def unprivileged() -> dict[str, str]:
+def unprivileged() -> dict:
     """What subprocess needs so that a child of root runs as the web server's user; nothing for anybody else."""
     if os.geteuid() != 0:
         return {}
     for user in ("www-data", "apache", "nobody"):
         try:
-            pwd.getpwnam(user)
+            return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
         except KeyError:
             continue
-        return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
     raise Unavailable("this is root, and there is no user www-data, apache or nobody to run as")
 
 
 def give_away(directory: Path) -> None:
     """Make everything below a directory that of the web server's user, if this is root; else leave it ours."""
-    user = unprivileged().get("user")
-    if user:
+    owner = unprivileged()
+    if owner:
         directory.chmod(0o755)
         for path in (directory, *directory.rglob("*")):
-            os.chown(path, pwd.getpwnam(user).pw_uid, pwd.getpwnam(user).pw_gid, follow_symlinks=False)
+            os.chown(path, pwd.getpwnam(owner["user"]).pw_uid, owner["group"], follow_symlinks=False)
 
 
 def install_cgi(directory: Path, python: str = sys.executable) -> Path:
