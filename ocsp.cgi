@@ -8,14 +8,13 @@ import posix
 import sys
 
 path = __file__
-while True:
-    directory = path.rpartition("/")[0] or "."
-    try:
+try:
+    while True:
+        directory = path.rpartition("/")[0] or "."
         target = posix.readlink(path)
-    except OSError:
-        break
-    path = target if target[0] == "/" else f"{directory}/{target}"
-sys.path.insert(0, directory)
+        path = target if target[0] == "/" else directory + "/" + target
+except OSError:
+    sys.path.insert(0, directory)
 try:
     try:
         import ocsp_cgi
@@ -23,11 +22,11 @@ try:
         import site
 
         site.main()
-    from ocsp_cgi.gateway import cgi
+    from ocsp_cgi import cgi
 
     cgi.main(started)
 except BaseException as error:
-    sys.stderr.write(f"ocsp.cgi: {error!r}; is the whole of ocsp_cgi in {directory}, or installed for {sys.executable}?\n")
+    sys.stderr.write("ocsp.cgi: %r; is the whole of ocsp_cgi in %s, or installed for %s?\n" % (error, directory, sys.executable))
     try:
         for _ in range(16):
             if not posix.read(0, 65536):

@@ -6,18 +6,16 @@ because `cryptography.x509` costs 40 ms of imports at every answer.
 
 from __future__ import annotations
 
-import binascii
-
 from . import der, times
 
-OCSP_SIGNING = der.oid("1.3.6.1.5.5.7.3.9")
-OCSP_NOCHECK = der.oid("1.3.6.1.5.5.7.48.1.5")
-KEY_USAGE = der.oid("2.5.29.15")
-BASIC_CONSTRAINTS = der.oid("2.5.29.19")
-CRL_DISTRIBUTION_POINTS = der.oid("2.5.29.31")
-AUTHORITY_KEY_IDENTIFIER = der.oid("2.5.29.35")
-EXTENDED_KEY_USAGE = der.oid("2.5.29.37")
-AUTHORITY_INFO_ACCESS = der.oid("1.3.6.1.5.5.7.1.1")
+OCSP_SIGNING = bytes.fromhex("2b06010505070309")  # 1.3.6.1.5.5.7.3.9
+OCSP_NOCHECK = bytes.fromhex("2b0601050507300105")  # 1.3.6.1.5.5.7.48.1.5
+KEY_USAGE = bytes.fromhex("551d0f")  # 2.5.29.15
+BASIC_CONSTRAINTS = bytes.fromhex("551d13")  # 2.5.29.19
+CRL_DISTRIBUTION_POINTS = bytes.fromhex("551d1f")  # 2.5.29.31
+AUTHORITY_KEY_IDENTIFIER = bytes.fromhex("551d23")  # 2.5.29.35
+EXTENDED_KEY_USAGE = bytes.fromhex("551d25")  # 2.5.29.37
+AUTHORITY_INFO_ACCESS = bytes.fromhex("2b06010505070101")  # 1.3.6.1.5.5.7.1.1
 
 
 class CertificateError(ValueError):
@@ -102,18 +100,7 @@ def load(path: str) -> Certificate:
     """
     with open(path, "rb") as file:
         content = file.read()
-    if content[:1] != b"\x30":
-        content = _from_pem(content)
-    return Certificate(content)
-
-
-def _from_pem(text: bytes) -> bytes:
-    """The DER of the first CERTIFICATE block.  CertificateError if there is none."""
-    _, begin, rest = text.partition(b"-----BEGIN CERTIFICATE-----")
-    body, end, _ = rest.partition(b"-----END CERTIFICATE-----")
-    if not begin or not end:
-        raise CertificateError("no -----BEGIN CERTIFICATE----- block")
     try:
-        return binascii.a2b_base64(body)
-    except binascii.Error as error:
-        raise CertificateError(f"broken base64 in the CERTIFICATE block: {error}") from None
+        return Certificate(content if content[:1] == b"\x30" else der.from_pem(content, b"CERTIFICATE")[1])
+    except der.DERError as error:
+        raise CertificateError(str(error)) from None

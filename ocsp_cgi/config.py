@@ -13,14 +13,14 @@ A section is a CA, but for [responder].  Lines that begin with `#` or `;` are co
 directory of the config.  Read by a few lines of our own, because configparser would cost every answer 5 ms.
 """
 
-from __future__ import annotations
+import posix
 
-from . import messages
+from . import errors, index
 
 DEFAULT_PATH = "/etc/ssl/ocsp-cgi.conf"
 
 
-class ConfigError(messages.OCSPError):
+class ConfigError(errors.OCSPError):
     """The config cannot be read or used; the text says where, and how to mend it."""
 
 
@@ -31,7 +31,7 @@ class CASettings:
     """
 
     __slots__ = ("name", "db", "ca", "rsigner", "rkey", "passin", "nmin", "max_age", "stale_after", "nonce", "unissued", "responder_id",
-                 "archive_cutoff")  # fmt: skip
+                 "archive_cutoff", "cache")  # fmt: skip
 
     def __init__(self, name: str):
         self.name = name
@@ -44,19 +44,24 @@ class CASettings:
         self.unissued = "unknown"
         self.responder_id = "key"
         self.archive_cutoff: int | str | None = None
+        self.cache: str | None = None
 
 
 class Settings:
-    """The whole config: `hyperlink` for the page, "" if there is none, and the CAs in their order."""
+    """The whole config: `hyperlink` for the page, "" if there is none, and the CAs in their order.
 
-    __slots__ = ("hyperlink", "cas")
+    `stamp` is another whenever the file has been written or replaced.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("stamp", "hyperlink", "cas")
+
+    def __init__(self, stamp: bytes):
+        self.stamp = stamp
         self.hyperlink = ""
         self.cas: list[CASettings] = []
 
 
-_PATHS = ("db", "ca", "rsigner", "rkey", "passin")
+_PATHS = ("db", "ca", "rsigner", "rkey", "passin", "cache")
 _REQUIRED = ("db", "ca", "rsigner", "rkey")
 _MINUTES = ("nmin", "max_age", "stale_after")
 _CHOICES = {"nonce": ("echo", "ignore"), "unissued": ("unknown", "revoked"), "responder_id": ("key", "name")}
@@ -69,15 +74,16 @@ _MOST_DAYS = 100 * 365
 def load(path: str) -> Settings:
     """Read the config in this file.  ConfigError if it cannot be read, or anything in it is not as it should be."""
     try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read()
+        with open(path, "rb") as file:
+            stamp_of_file = index.stamp(posix.fstat(file.fileno()))
+            text = file.read().decode()
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; this is the config, which OCSP_CGI_CONFIG names") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not UTF-8, so it is no config") from None
     if "\0" in text:
         raise ConfigError(f"{path}: a NUL byte in it, so it is no config")
-    settings = Settings()
+    settings = Settings(stamp_of_file)
     for name, place, entries in _sections(text, path):
         if name == "responder":
             _fill_responder(settings, entries)

@@ -5,9 +5,7 @@
     type   expiry         revocation                   serial   filename  subject
     R      270220135115Z  261122135115Z,keyCompromise  40C096   unknown   /C=GB/O=Example/CN=www
 
-It rewrites the file for each change and renames it into place; between its two renames there is no file, so a missing
-one is waited for.  `index.old` is never read: it is the state before the revocation that is being written.  The file is
-opened once for each call, and everything is read through that one descriptor, which sees one state of it.
+The file is opened once for each call, and everything is read through that one descriptor, which sees one state of it.
 
 What a reader can know of a copy in progress, by scp, by cp or by rsync --inplace, which all write into the file that is read:
 that it ends before the size it had when it was opened; that its last line breaks off; that it was written to while it was
@@ -15,9 +13,10 @@ read, or a moment ago.  In each case a row that was found is believed, since who
 row was not found means nothing: there is no answer then.  What it cannot know is that a copy was given up, long ago, just
 at the end of a line.  A copy under another name that is renamed (rsync's way) is never seen half.
 
-The search does not parse the file.  It looks for the serial's digits block by block and takes apart only the lines
-that hold them, so an odd line hurts nobody but its own serial.  Serials are compared as numbers: `0a`, `0A`, `A` and
-`00A` are one.  Of several rows for one serial a revoked one wins.
+The search does not parse the file.  It looks for the serial's digits block by block, in one buffer, and takes apart only the
+lines that hold them, so an odd line hurts nobody but its own serial, and memory does not grow with the index.  Serials are
+compared as numbers: `0a`, `0A`, `A` and `00A` are one.  Of several rows for one serial a revoked one wins.  In an index of
+more than _FOLDED_BYTES a serial is looked for in capitals, as openssl writes it, and only if it is not there in small letters.
 """
 
 from __future__ import annotations
@@ -25,12 +24,15 @@ from __future__ import annotations
 import posix
 import time
 
-from . import der, limits, messages, times
+from . import der, index, limits, messages, times
 
-_BLOCK_BYTES = 128 * 1024
+_BLOCK_BYTES = 128 * 1024  # what stays in a processor's cache between reading and searching
 _LINE_BYTES = 1024 * 1024
+_FOLDED_BYTES = 4 * 1024 * 1024
 _HEX_DIGITS = b"0123456789ABCDEFabcdef"
 _BEFORE_SERIAL = b"\t -0"
+_BEHIND_SERIAL = b"\t "
+_SHORT_DIGITS = 8  # so few stand in many places
 _TRUNCATION_SECONDS = 0.1  # a file that is being truncated is empty before its times tell
 _MOST_NEEDLES = 8  # serial numbers to look for one by one; for more it is faster to take every line apart
 _MOST_REMARKS = 10  # in one search
@@ -61,14 +63,8 @@ _HOLD_INSTRUCTIONS = {
 }
 
 
-class DatabaseUnavailable(messages.OCSPError):
-    """The database cannot be read, or not to its end, at this moment."""
-
-    response_status = messages.TRY_LATER
-
-
 class Row:
-    """One row: `type` is its letter, `revocation` its third field as it stands, `offset` where its line begins.
+    """One row: `line` as it stands in the file, `offset` where it begins, `type` its letter, `revocation` its third field.
 
     What it says is in `cert_status` and in `single_extensions`, (OBJECT IDENTIFIER, value) pairs; `remark` tells what
     was odd about it, "" if nothing was.
@@ -78,23 +74,26 @@ class Row:
     revoked does so however little of the rest can be read.
     """
 
-    __slots__ = ("type", "revocation", "offset", "cert_status", "single_extensions", "remark")
+    __slots__ = ("line", "offset", "type", "revocation", "cert_status", "single_extensions", "remark")
 
-    def __init__(self, row_type: bytes, revocation: bytes, offset: int):
-        self.type = row_type
-        self.revocation = revocation
+    def __init__(self, line: bytes, offset: int):
+        """Read a line that has six fields."""
+        self.line = line
         self.offset = offset
+        fields = _fields(line)
+        self.type = fields[0][:1]
+        self.revocation = fields[2].strip()
         self.single_extensions: list[tuple[bytes, bytes]] = []
         self.remark = ""
-        if row_type in (b"V", b"E"):
+        if self.type in (b"V", b"E"):
             self.cert_status = messages.CertStatus("good")
-            if revocation:
+            if self.revocation:
                 self.remark = "it is marked as valid and has a revocation date: good"
-        elif row_type in (b"R", b"S"):
+        elif self.type in (b"R", b"S"):
             self.cert_status = self._revoked()
         else:
             self.cert_status = messages.CertStatus("unknown")
-            self.remark = f"type {_readable(row_type)} is none of V, R, E, S: unknown"
+            self.remark = f"type {_readable(self.type)} is none of V, R, E, S: unknown"
 
     def _revoked(self) -> messages.CertStatus:
         date, _, reason = self.revocation.partition(b",")
@@ -128,11 +127,15 @@ class Row:
 
 
 class Found:
-    """What a search has found: `rows` by serial number, and `remarks` on odd lines, in words for the operator."""
+    """What a search has found: `rows` by serial number, and `remarks` on odd lines, in words for the operator.
 
-    __slots__ = ("rows", "remarks", "_odd")
+    `stamp` is that of the index, b"" if it was written to so lately that it may still change under the same one.
+    """
+
+    __slots__ = ("rows", "remarks", "stamp", "_odd")
 
     def __init__(self) -> None:
+        self.stamp = b""
         self.rows: dict[int, Row] = {}
         self.remarks: list[str] = []
         self._odd: list[tuple[int, str, int | None]] = []
@@ -157,135 +160,118 @@ def find(directory: str, serial_numbers: set[int], also: set[int] = frozenset())
     DatabaseUnavailable if the index cannot be read, or breaks off (as a copy in progress does) and so might have held
     one of `serial_numbers` that was not found above its end; those in `also` are looked for as far as it goes.
     """
+    return index.read(directory, lambda file: _find(file, serial_numbers, also))
+
+
+def _find(file, serial_numbers: set[int], also: set[int]) -> Found:
     found = Found()
-    path = directory + "/index"
-    try:
-        with _open_index(directory) as file:
-            path = file.name
-            torn = _search(file, serial_numbers | also, found)
-            if torn and not serial_numbers <= found.rows.keys():
-                raise DatabaseUnavailable(f"{path} {torn}: is it being copied? Copy it to another name and rename it, as rsync does")
-            for row in found.rows.values():
-                if row.remark:
-                    found.remark(row.offset, row.remark)
-            found.number_lines(file)
-    except PermissionError:
-        raise DatabaseUnavailable(
-            f"{path}: permission denied. `openssl ca` gives it the mode of its umask; the web server's user"
-            " must be able to read it, and to enter every directory above it"
-        ) from None
-    except OSError as error:
-        raise DatabaseUnavailable(f"{path}: {error.strerror}. `db` names the directory that holds `index`") from None
+    torn = _search(file, serial_numbers | also, found)
+    if torn and not serial_numbers <= found.rows.keys():
+        raise index.DatabaseUnavailable(f"{file.name} {torn}: is it being copied? Copy it to another name and rename it, as rsync does")
+    for row in found.rows.values():
+        if row.remark:
+            found.remark(row.offset, row.remark)
+    found.number_lines(file)
     return found
-
-
-def check_heartbeat(directory: str, minutes: int, now: int) -> None:
-    """DatabaseUnavailable if the file `heartbeat` of a db directory was not touched in the last minutes, by the job that copies
-    the directory from the CA's host: what is there then may have been overtaken by revocations."""
-    path = directory + "/heartbeat"
-    try:
-        age = now - posix.stat(path).st_mtime
-    except OSError as error:
-        raise DatabaseUnavailable(f"{path}: {error.strerror}. With `stale_after` the job that copies db touches this file") from None
-    if age > minutes * 60:
-        raise DatabaseUnavailable(
-            f"{path}: touched {age / 60:.0f} minutes ago, more than stale_after = {minutes}: does the job still run that copies db?"
-        )
-
-
-def _open_index(directory: str):
-    """The open index, `index` or `index.txt`, whichever the directory has."""
-    index, index_txt = directory + "/index", directory + "/index.txt"
-    deadline = time.monotonic() + limits.DATABASE_RETRY_SECONDS
-    while True:
-        in_use = [path for path in (index, index_txt) if _exists(path) or _exists(path + ".old")]
-        if len(in_use) == 2:
-            raise DatabaseUnavailable(
-                f"{directory}: both index and index.txt, or their .old: remove what belongs to the one `openssl ca` does not write"
-            )
-        try:
-            return open(in_use[0] if in_use else index, "rb", buffering=0)
-        except FileNotFoundError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.002)
-
-
-def _exists(path: str) -> bool:
-    try:
-        posix.stat(path)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _search(file, serial_numbers: set[int], found: Found) -> str:
     """Add to `found` what the file says of these serial numbers.  Returns what shows that it is not whole, or ""."""
     before = posix.fstat(file.fileno())
-    needles = {b"%X" % abs(number) + behind for number in serial_numbers for behind in (b"\t", b" ")}
-    if len(serial_numbers) > _MOST_NEEDLES:
-        needles = {b"\n"}
-    offset = 0
-    lines = b""
-    for offset, lines in _whole_lines(file):
-        for start, end in _lines_with(needles, lines):
-            _consider(lines[start:end], offset + start, serial_numbers, found)
+    folded = before.st_size <= _FOLDED_BYTES
+    size, last = _scan(file, serial_numbers, found, bytes.upper, folded)
+    missing = serial_numbers - found.rows.keys()
+    if missing and not folded:
+        file.seek(0)
+        size, last = _scan(file, missing, found, bytes.lower, False)
     if before.st_size == 0:
         time.sleep(_TRUNCATION_SECONDS)
     after = posix.fstat(file.fileno())
-    last = lines[lines.rfind(b"\n") + 1 :]
-    if offset + len(lines) < before.st_size:
-        return f"ends after {offset + len(lines)} of {before.st_size} bytes"
+    if size < before.st_size:
+        return f"ends after {size} of {before.st_size} bytes"
     if last.strip() and not last.startswith(b"#") and last.count(b"\t") < 5:
         return "breaks off in the middle of its last line"
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         return "was written to while it was read"
+    now = time.time()
+    if not 0 <= now - after.st_ctime < limits.DATABASE_SETTLING_SECONDS:
+        found.stamp = index.stamp(after)
     # Renaming a file, as `openssl ca` does when it is whole, changes its ctime after its mtime; writing changes both at once.
-    if after.st_mtime_ns == after.st_ctime_ns and 0 <= time.time() - after.st_mtime < limits.DATABASE_SETTLING_SECONDS:
+    if after.st_mtime_ns == after.st_ctime_ns and 0 <= now - after.st_mtime < limits.DATABASE_SETTLING_SECONDS:
         return "was written to a moment ago"
     return ""
 
 
-def _lines_with(needles: set[bytes], lines: bytes):
-    """Yield (start, end) of every line in which one of the needles may be the end of a serial number.
+def _scan(file, serial_numbers: set[int], found: Found, spelling, folded: bool) -> tuple[int, bytes]:
+    """Add to `found` what the file says of these serial numbers where they are written in one `spelling`, bytes.upper or bytes.lower,
+    or in any if `folded`.  Returns how long the file was, and its last line if that has no newline."""
+    digits = [spelling(b"%X" % abs(number)) for number in serial_numbers]
+    needles = {some + behind for some in digits for behind in ((b"",) if len(some) >= _SHORT_DIGITS else (b"\t", b" "))}
+    every_line = len(serial_numbers) > _MOST_NEEDLES
+    offset = end = 0
+    lines = bytearray()
+    for offset, lines, end in _whole_lines(file):
+        if every_line:
+            places = _every_line(lines, end)
+        else:
+            places = _lines_with(needles, lines[:end].upper() if folded else lines, end)
+        for start, behind in places:
+            _consider(bytes(lines[start:behind]), offset + start, serial_numbers, found)
+    return offset + end, bytes(lines[lines.rfind(b"\n", 0, end) + 1 : end])
 
-    The octet before a needle sorts out nearly all that are not: a serial begins behind a TAB, a blank, a sign or a zero.
+
+def _lines_with(needles: set[bytes], lines: bytearray, end: int):
+    """Yield (start, end) of every line of lines[:end] in which one of the needles may be the end of a serial number.
+
+    The octets around a needle sort out nearly all that are not: a serial begins behind a TAB, a blank, a sign or a zero, and
+    a TAB or a blank follows.
     """
-    upper = lines.upper()
     for needle in needles:
-        at = upper.find(needle)
+        at = lines.find(needle, 0, end)
         while at >= 0:
-            if needle == b"\n" or upper[at - 1] in _BEFORE_SERIAL:
-                start = lines.rfind(b"\n", 0, at) + 1
-                end = lines.find(b"\n", at)
-                end = len(lines) if end < 0 else end
-                yield start, end
-                at = upper.find(needle, end + 1)
+            behind = at + len(needle)
+            if lines[at - 1] in _BEFORE_SERIAL and (needle[-1:].isspace() or behind < end and lines[behind] in _BEHIND_SERIAL):
+                line_end = lines.find(b"\n", at, end)
+                line_end = end if line_end < 0 else line_end
+                yield lines.rfind(b"\n", 0, at) + 1, line_end
+                at = lines.find(needle, line_end, end)
             else:
-                at = upper.find(needle, at + 1)
-    if needles == {b"\n"} and lines[-1:] != b"\n":
-        yield lines.rfind(b"\n") + 1, len(lines)
+                at = lines.find(needle, at + 1, end)
+
+
+def _every_line(lines: bytearray, end: int):
+    start = 0
+    while start < end:
+        line_end = lines.find(b"\n", start, end)
+        line_end = end if line_end < 0 else line_end
+        yield start, line_end
+        start = line_end + 1
 
 
 def _whole_lines(file):
-    """Yield (offset, bytes) of one part of the file after the other, each cut behind a newline, and then its rest."""
-    offset, rest = 0, b""
-    while block := file.read(_BLOCK_BYTES):
-        block = rest + block
-        cut = block.rfind(b"\n") + 1
-        if not cut and len(block) > _LINE_BYTES:
-            cut = len(block)
-        if cut:
-            yield offset, block[:cut]
-        offset += cut
-        rest = block[cut:]
+    """Yield (offset, lines, end): what is at this offset of the file is lines[:end], and ends behind a newline unless the file does
+    not.  `lines` is one buffer, and only so long as the longest line needs."""
+    buffer = bytearray(_BLOCK_BYTES)
+    offset = rest = 0
+    while count := file.readinto(memoryview(buffer)[rest:]):
+        filled = rest + count
+        end = buffer.rfind(b"\n", rest, filled) + 1
+        if not end and filled >= _LINE_BYTES:
+            end = filled
+        if end:
+            yield offset, buffer, end
+            buffer[: filled - end] = buffer[end:filled]
+        offset += end
+        rest = filled - end
+        if rest == len(buffer):
+            buffer += bytes(len(buffer))
     if rest:
-        yield offset, rest
+        yield offset, buffer, rest
 
 
 def _consider(line: bytes, offset: int, serial_numbers: set[int], found: Found) -> None:
     """Add the row in `line` to `found` if it is that of one of these serial numbers."""
-    fields = line.lstrip(b"\xef\xbb\xbf \t").split(b"\t", 5)
+    fields = _fields(line)
     if len(fields) < 6 or fields[0][:1] == b"#":
         if line[:1] != b"#" and not serial_numbers.isdisjoint(map(_serial_number, fields)):
             found.remark(offset, "skipped, since it is no row of six fields")
@@ -295,12 +281,17 @@ def _consider(line: bytes, offset: int, serial_numbers: set[int], found: Found) 
         found.remark(offset, f"skipped, since {_readable(fields[3])} is no serial number")
     if number not in serial_numbers:
         return
-    row = Row(fields[0][:1], fields[2].strip(), offset)
+    row = Row(line, offset)
     known = found.rows.setdefault(number, row)
     if known.offset != offset:
         found.remark(offset, "a revoked one counts, of several rows for one serial; another is in", known.offset)
         if row.precedence > known.precedence:
             found.rows[number] = row
+
+
+def _fields(line: bytes) -> list[bytes]:
+    """The fields of a line, with what editors leave before the first taken off."""
+    return line.lstrip(b"\xef\xbb\xbf \t").split(b"\t", 5)
 
 
 def _serial_number(field: bytes) -> int | None:

@@ -14,6 +14,8 @@ Whatever is not DER, or not what was asked for, raises DERError; nothing else is
 
 from __future__ import annotations
 
+import binascii
+
 from . import limits
 
 BOOLEAN = 0x01
@@ -169,6 +171,22 @@ def read(buffer: bytes, tag: int) -> Element:
     element = elements.next(tag)
     elements.end()
     return element
+
+
+def from_pem(text: bytes, *labels: bytes) -> tuple[bytes, bytes]:
+    """The label and the octets of the first PEM block (RFC 7468) with one of these labels; text around it does no harm."""
+    begins = {text.find(b"-----BEGIN %s-----" % label): label for label in labels}
+    begins.pop(-1, None)
+    if not begins:
+        raise DERError(f"no -----BEGIN {labels[0].decode()}----- block")
+    label = begins[min(begins)]
+    body, end, _ = text[min(begins) + len(b"-----BEGIN -----") + len(label) :].partition(b"-----END %s-----" % label)
+    if not end:
+        raise DERError(f"no -----END {label.decode()}----- behind its beginning")
+    try:
+        return label, binascii.a2b_base64(body)
+    except binascii.Error as error:
+        raise DERError(f"broken base64 in the {label.decode()} block: {error}") from None
 
 
 def tlv(tag: int, *contents: bytes) -> bytes:

@@ -5,11 +5,9 @@ and merge its slashes, before a CGI sees it as PATH_INFO, which breaks one reque
 request line as it came, REQUEST_URI, and decoded here, once.
 """
 
-from __future__ import annotations
-
 import binascii
 
-from . import der, limits, messages, responder, times
+from . import config, errors, limits, responder, times
 
 OCSP_REQUEST = "application/ocsp-request"
 OCSP_RESPONSE = "application/ocsp-response"
@@ -23,7 +21,7 @@ class Request:
 
     __slots__ = ("method", "uri", "script_name", "path_info", "content_type", "body")
 
-    def __init__(self, method: str, uri: str, script_name: str, path_info: str, content_type: str, body: bytes | None):
+    def __init__(self, method: str, uri: str, script_name: str, path_info: str, content_type: str, body: "bytes | None"):
         self.method = method
         self.uri = uri
         self.script_name = script_name
@@ -51,7 +49,7 @@ class NotOCSP(Exception):
         self.status = status
 
 
-def ocsp_request(request: Request) -> bytes | None:
+def ocsp_request(request: Request) -> "bytes | None":
     """What an HTTP request carries as an OCSPRequest, be it one or not; None if it is too long.  NotOCSP if it carries none."""
     if request.method == "POST":
         if request.content_type.partition(";")[0].strip().lower() != OCSP_REQUEST:
@@ -87,7 +85,7 @@ def _unquote(text: str) -> str:
     return decoded
 
 
-def _from_path(path: str) -> bytes | None:
+def _from_path(path: str) -> "bytes | None":
     """The DER in a path: base64, the standard's or that for URLs, with or without its padding.
 
     `/` is a digit of base64.  Leading ones are none, since the base64 of a SEQUENCE begins with M.  A last one may be
@@ -102,7 +100,9 @@ def _from_path(path: str) -> bytes | None:
     readings = [reading for reading in readings if reading[:1] == _SEQUENCE]
     if not readings:
         raise NotOCSP(404)
-    encoded = next((reading for reading in readings if _is_whole(reading)), readings[0])
+    encoded = readings[0]
+    if len(readings) > 1 and not _is_whole(encoded):
+        encoded = next((reading for reading in readings if _is_whole(reading)), encoded)
     return encoded if len(encoded) <= limits.REQUEST_BYTES else None
 
 
@@ -115,6 +115,8 @@ def _decode(text: str) -> bytes:
 
 
 def _is_whole(encoded: bytes) -> bool:
+    from . import der  # most requests leave no doubt
+
     try:
         der.read(encoded, der.SEQUENCE)
     except der.DERError:
@@ -125,7 +127,7 @@ def _is_whole(encoded: bytes) -> bool:
 def response(answer: responder.Answer, method: str) -> Response:
     """The HTTP response around an answer: an error of OCSP is a success of HTTP, and nothing but a success is cached."""
     headers = [("Content-Type", OCSP_RESPONSE), ("Content-Length", str(len(answer.der)))]
-    if answer.response_status != messages.SUCCESSFUL:
+    if answer.response_status != errors.SUCCESSFUL:
         headers.append(("Cache-Control", "no-cache, no-store"))
     elif answer.has_nonce:
         headers.append(("Cache-Control", "max-age=0, private, no-transform"))
@@ -133,7 +135,47 @@ def response(answer: responder.Answer, method: str) -> Response:
         headers += [
             ("Last-Modified", times.http_date(answer.this_update)),
             ("Expires", times.http_date(answer.next_update)),
-            ("ETag", '"' + responder.digest("sha256", answer.der).hex() + '"'),
+            ("ETag", f'"{answer.entity_tag}"'),
             ("Cache-Control", f"max-age={answer.max_age}, public, no-transform, must-revalidate"),
         ]
     return Response(200, headers, b"" if method == "HEAD" else answer.der)
+
+
+def handle(request: Request, config_path: str, url: str, now: int) -> tuple[Response, list[str]]:
+    """Answer an HTTP request at a time in seconds since 1970; `url` is the address to show on the HTML page.
+
+    Returns the response, and lines for the log: what the operator should look at first, and what was answered last.
+    """
+    try:
+        encoded = ocsp_request(request)
+    except NotOCSP as error:
+        return _page(error.status, request.method, config_path, url)
+    return answered(responder.respond(encoded, lambda: config.load(config_path), now), request.method)
+
+
+def answered(answer: responder.Answer, method: str) -> tuple[Response, list[str]]:
+    """An answer as `handle` returns it."""
+    facts = " ".join(f"{name}={value}" for name, value in answer.facts)
+    return response(answer, method), [*answer.remarks, facts]
+
+
+def _page(http_status: int, method: str, config_path: str, url: str) -> tuple[Response, list[str]]:
+    from . import keys, page  # only people get pages, and they have time
+
+    lines = []
+    try:
+        hyperlink = config.load(config_path).hyperlink
+    except config.ConfigError as error:
+        hyperlink = ""
+        lines.append(str(error))
+    body = page.render(http_status, url, hyperlink, keys.crypto_library())
+    headers = [
+        ("Content-Type", "text/html; charset=utf-8"),
+        ("Content-Length", str(len(body))),
+        ("Cache-Control", "no-cache"),
+        ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"),
+        ("X-Content-Type-Options", "nosniff"),
+    ]
+    if http_status == 405:
+        headers.append(("Allow", "GET, HEAD, POST"))
+    return Response(http_status, headers, b"" if method == "HEAD" else body), [*lines, f"page={http_status}"]

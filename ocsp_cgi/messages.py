@@ -7,24 +7,7 @@ clients differ in whether they write a hash's NULL parameters, and compare.
 
 from __future__ import annotations
 
-from . import der, times
-
-# OCSPResponseStatus, section 4.2.1; 4 is not used
-SUCCESSFUL = 0
-MALFORMED_REQUEST = 1
-INTERNAL_ERROR = 2
-TRY_LATER = 3
-SIG_REQUIRED = 5
-UNAUTHORIZED = 6
-
-RESPONSE_STATUS_NAMES = {
-    SUCCESSFUL: "successful",
-    MALFORMED_REQUEST: "malformedRequest",
-    INTERNAL_ERROR: "internalError",
-    TRY_LATER: "tryLater",
-    SIG_REQUIRED: "sigRequired",
-    UNAUTHORIZED: "unauthorized",
-}
+from . import der, errors, times
 
 # CRLReason, RFC 5280 section 5.3.1
 KEY_COMPROMISE = 1
@@ -47,35 +30,29 @@ REASON_NAMES = {
     AA_COMPROMISE: "aACompromise",
 }
 
-ID_PKIX_OCSP_BASIC = der.oid("1.3.6.1.5.5.7.48.1.1")
-ID_PKIX_OCSP_NONCE = der.oid("1.3.6.1.5.5.7.48.1.2")
-ID_PKIX_OCSP_RESPONSE = der.oid("1.3.6.1.5.5.7.48.1.4")  # AcceptableResponses
-ID_PKIX_OCSP_ARCHIVE_CUTOFF = der.oid("1.3.6.1.5.5.7.48.1.6")
-ID_PKIX_OCSP_SERVICE_LOCATOR = der.oid("1.3.6.1.5.5.7.48.1.7")
-ID_PKIX_OCSP_PREF_SIG_ALGS = der.oid("1.3.6.1.5.5.7.48.1.8")
-ID_PKIX_OCSP_EXTENDED_REVOKE = der.oid("1.3.6.1.5.5.7.48.1.9")
-HOLD_INSTRUCTION_CODE = der.oid("2.5.29.23")
-INVALIDITY_DATE = der.oid("2.5.29.24")
+ID_PKIX_OCSP_BASIC = bytes.fromhex("2b0601050507300101")  # 1.3.6.1.5.5.7.48.1.1
+ID_PKIX_OCSP_NONCE = bytes.fromhex("2b0601050507300102")  # 1.3.6.1.5.5.7.48.1.2
+ID_PKIX_OCSP_RESPONSE = bytes.fromhex("2b0601050507300104")  # 1.3.6.1.5.5.7.48.1.4, AcceptableResponses
+ID_PKIX_OCSP_ARCHIVE_CUTOFF = bytes.fromhex("2b0601050507300106")  # 1.3.6.1.5.5.7.48.1.6
+ID_PKIX_OCSP_SERVICE_LOCATOR = bytes.fromhex("2b0601050507300107")  # 1.3.6.1.5.5.7.48.1.7
+ID_PKIX_OCSP_PREF_SIG_ALGS = bytes.fromhex("2b0601050507300108")  # 1.3.6.1.5.5.7.48.1.8
+ID_PKIX_OCSP_EXTENDED_REVOKE = bytes.fromhex("2b0601050507300109")  # 1.3.6.1.5.5.7.48.1.9
+HOLD_INSTRUCTION_CODE = bytes.fromhex("551d17")  # 2.5.29.23
+INVALIDITY_DATE = bytes.fromhex("551d18")  # 2.5.29.24
 
 
-class OCSPError(Exception):
-    """Why a request gets no signed answer, in words for the operator; `response_status` is what the client is told."""
-
-    response_status = INTERNAL_ERROR
-
-
-class MalformedRequest(OCSPError):
+class MalformedRequest(errors.OCSPError):
     """The request is no OCSPRequest, or asks for what no answer could be right for."""
 
-    response_status = MALFORMED_REQUEST
+    response_status = errors.MALFORMED_REQUEST
 
 
 _HASH_NAMES = {
-    der.oid("1.3.14.3.2.26"): "sha1",
-    der.oid("2.16.840.1.101.3.4.2.1"): "sha256",
-    der.oid("2.16.840.1.101.3.4.2.2"): "sha384",
-    der.oid("2.16.840.1.101.3.4.2.3"): "sha512",
-    der.oid("2.16.840.1.101.3.4.2.4"): "sha224",
+    bytes.fromhex("2b0e03021a"): "sha1",  # 1.3.14.3.2.26
+    bytes.fromhex("608648016503040201"): "sha256",  # 2.16.840.1.101.3.4.2.1
+    bytes.fromhex("608648016503040202"): "sha384",  # 2.16.840.1.101.3.4.2.2
+    bytes.fromhex("608648016503040203"): "sha512",  # 2.16.840.1.101.3.4.2.3
+    bytes.fromhex("608648016503040204"): "sha224",  # 2.16.840.1.101.3.4.2.4
 }
 
 
@@ -98,6 +75,14 @@ class CertID:
         self.issuer_key_hash = fields.next(der.OCTET_STRING).contents
         self.serial_number = fields.next(der.INTEGER).integer()
         fields.end()
+
+    @property
+    def index_serial(self) -> str:
+        """The serial number as the index of `openssl ca` has it, cut off where it is far longer than one can be."""
+        digits = f"{abs(self.serial_number):X}"
+        if len(digits) > 64:
+            return f"{digits[:64]}..."
+        return ("-" if self.serial_number < 0 else "") + "0" * (len(digits) % 2) + digits
 
 
 class Extension:
@@ -284,16 +269,7 @@ def basic_response(tbs_response_data: bytes, signature_algorithm: bytes, signatu
         der.tlv(der.context(0), der.sequence(*certs)) if certs else b"",
     )
     response_bytes = der.sequence(der.tlv(der.OBJECT_IDENTIFIER, ID_PKIX_OCSP_BASIC), der.tlv(der.OCTET_STRING, basic))
-    return der.sequence(_response_status(SUCCESSFUL), der.tlv(der.context(0), response_bytes))
-
-
-def error_response(response_status: int) -> bytes:
-    """The DER of an OCSPResponse that says only what went wrong: unsigned, five octets."""
-    return der.sequence(_response_status(response_status))
-
-
-def _response_status(response_status: int) -> bytes:
-    return der.tlv(der.ENUMERATED, bytes((response_status,)))
+    return der.sequence(der.tlv(der.ENUMERATED, bytes((errors.SUCCESSFUL,))), der.tlv(der.context(0), response_bytes))
 
 
 def _time(seconds: int) -> bytes:

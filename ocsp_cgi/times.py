@@ -3,8 +3,6 @@
 `datetime` would cost a millisecond of every answer, and its formats are not quite these.
 """
 
-from __future__ import annotations
-
 import time
 
 EPOCH = 0

@@ -25,18 +25,18 @@ def test_defaults(load, tmp_path):
     assert {name: getattr(ca, name) for name in ca.__slots__} == {
         "name": "root-ca", "db": f"{tmp_path}/db", "ca": f"{tmp_path}/ca.crt", "rsigner": "/abs/ocsp.crt", "rkey": f"{tmp_path}/ocsp.key",
         "passin": None, "nmin": 60, "max_age": None, "stale_after": None, "nonce": "echo", "unissued": "unknown", "responder_id": "key",
-        "archive_cutoff": None,
+        "archive_cutoff": None, "cache": None,
     }  # fmt: skip
 
 
 def test_every_key(load, tmp_path):
     settings = load(
         "[responder]\nhyperlink = https://example.com/?a=b\n" + CA
-        + "passin = pass\nnmin = 2880\nmax_age = 5\nstale_after = 90\nnonce = ignore\nunissued = revoked\nresponder_id = name\narchive_cutoff = 30\n"
+        + "passin = pass\nnmin = 2880\nmax_age = 5\nstale_after = 90\nnonce = ignore\nunissued = revoked\nresponder_id = name\narchive_cutoff = 30\ncache = c\n"
     )  # fmt: skip
     [ca] = settings.cas
     assert settings.hyperlink == "https://example.com/?a=b"
-    assert (ca.passin, ca.nmin, ca.max_age, ca.nonce) == (f"{tmp_path}/pass", 2880, 5, "ignore")
+    assert (ca.passin, ca.cache, ca.nmin, ca.max_age, ca.nonce) == (f"{tmp_path}/pass", f"{tmp_path}/c", 2880, 5, "ignore")
     assert (ca.unissued, ca.responder_id, ca.archive_cutoff, ca.stale_after) == ("revoked", "name", 30, 90)
     assert load(CA + "archive_cutoff = ca").cas[0].archive_cutoff == "ca"
 
@@ -63,7 +63,7 @@ def test_spellings(load, text):
     (CA + "[broken\n", ":6: neither `key = value` nor [section]"),
     (CA + "rsinger = x\n", ":6: unknown key `rsinger`; did you mean `rsigner`?"),
     (CA + "zzz = x\n",
-     ":6: unknown key `zzz`; known are db, ca, rsigner, rkey, passin, nmin, max_age, stale_after, nonce, unissued, responder_id, archive_cutoff"),
+     ":6: unknown key `zzz`; known are db, ca, rsigner, rkey, passin, cache, nmin, max_age, stale_after, nonce, unissued, responder_id, archive_cutoff"),
     (CA + "db = other\n", ":6: a second `db` in [root-ca]"),
     (CA + CA, ":6: a second section [root-ca]"),
     (CA + "[responser]\nhyperlink = https://example.com\n", ":6: [responser] has no key of a CA; did you mean `responder`?"),

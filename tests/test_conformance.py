@@ -33,7 +33,7 @@ from clients import (
 from cryptography.x509 import ocsp
 
 from ocsp_cgi import certificate as own_certificate
-from ocsp_cgi import config, der, http, messages, responder
+from ocsp_cgi import config, der, errors, http, messages, responder
 
 GOOD, REVOKED, UNKNOWN = ocsp.OCSPCertStatus.GOOD, ocsp.OCSPCertStatus.REVOKED, ocsp.OCSPCertStatus.UNKNOWN
 MALFORMED, INTERNAL_ERROR, TRY_LATER, UNAUTHORIZED = (bytes((0x30, 3, 0x0A, 1, status)) for status in (1, 2, 3, 6))
@@ -159,7 +159,7 @@ def test_row_1_any_cut_or_changed_length_is_malformed(core):
 
 
 def test_row_2_errors_are_five_octets_and_4_is_never_used(core, tmp_path):
-    assert [messages.error_response(status).hex() for status in messages.RESPONSE_STATUS_NAMES if status] == [
+    assert [errors.error_response(status).hex() for status in errors.RESPONSE_STATUS_NAMES if status] == [
         "30030a0101", "30030a0102", "30030a0103", "30030a0105", "30030a0106",
     ]  # fmt: skip
     for encoded in (MALFORMED, INTERNAL_ERROR, TRY_LATER, UNAUTHORIZED):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import threading
 import time
+import tracemalloc
 
 import pytest
 from clients import settle
 
 from ocsp_cgi import database, messages, times
+from ocsp_cgi import index as index_file
 
 ROW = b"V\t270220135115Z\t\t%s\tunknown\t/C=GB/O=Example/CN=www\n"
 REVOKED_ROW = b"R\t270220135115Z\t261122135115Z,keyCompromise\t%s\tunknown\t/C=GB/O=Example/CN=www\n"
@@ -187,6 +189,31 @@ def test_rows_at_every_place_between_blocks(find, monkeypatch):
         assert (status(row), remarks) == ("revoked", []), size
 
 
+@pytest.mark.parametrize("spelling", [bytes.upper, bytes.lower, lambda serial: b"00" + serial.upper(), lambda serial: b" %s " % serial.lower()])
+@pytest.mark.parametrize("serial", [b"A0", b"CAFE0A", b"CAFE0A12345678901234567890ABCDEF"])
+def test_a_long_index(find, monkeypatch, spelling, serial):
+    """Which is not read in every spelling at once."""
+    monkeypatch.setattr(database, "_FOLDED_BYTES", 0)
+    monkeypatch.setattr(database, "_BLOCK_BYTES", 150)
+    index = ROW % (serial + b"00") + ROW % (b"FF" + serial) + REVOKED_ROW % spelling(serial) + ROW % b"0C"
+    row, remarks = find(index, int(serial, 16))
+    assert (status(row), remarks) == ("revoked", [])
+    assert find(index, int(serial + b"11", 16)) == (None, [])
+
+
+def test_memory_does_not_grow_with_the_index(tmp_path):
+    """Nor does the time to find out that a serial is nowhere, beyond that of reading."""
+    rows = b"".join(ROW % b"%040X" % (number * 0x9E3779B97F4A7C15F39CC0605CEDC8341082276B) for number in range(1000, 101_000))
+    peaks = {}
+    for length in (len(rows) // 20, len(rows)):
+        write(tmp_path / "index", rows[:length].rpartition(b"\n")[0])
+        tracemalloc.start()
+        assert database.find(str(tmp_path), {0xCAFE << 140}).rows == {}
+        peaks[length] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peaks[len(rows)] < 1.1 * peaks[len(rows) // 20] < 2 * 1024 * 1024
+
+
 def test_several_serials_in_one_reading(tmp_path):
     index = b"".join((REVOKED_ROW if number % 3 else ROW) % b"%04X" % number for number in range(5000))
     write(tmp_path / "index", index)
@@ -214,7 +241,7 @@ def test_remarks_have_an_end(find):
 def test_a_tear_does_not_matter_for_what_is_only_looked_for_also(tmp_path):
     write(tmp_path / "index", REVOKED_ROW % b"0A" + b"V\t2702")
     assert status(database.find(str(tmp_path), {10}, {11}).rows[10]) == "revoked"
-    with pytest.raises(database.DatabaseUnavailable):
+    with pytest.raises(index_file.DatabaseUnavailable):
         database.find(str(tmp_path), {10, 11})
 
 
@@ -225,7 +252,7 @@ def test_index_txt(find):
 def test_section_2_index_old_is_never_read(find, tmp_path, monkeypatch):
     monkeypatch.setattr(database.limits, "DATABASE_RETRY_SECONDS", 0.02)
     (tmp_path / "index.old").write_bytes(ROW % b"0A")
-    with pytest.raises(database.DatabaseUnavailable, match="index: No such file or directory"):
+    with pytest.raises(index_file.DatabaseUnavailable, match="index: No such file or directory"):
         database.find(str(tmp_path), {10})
 
 
@@ -233,7 +260,7 @@ def test_section_2_index_old_is_never_read(find, tmp_path, monkeypatch):
 def test_two_databases_in_one_directory_are_refused(find, tmp_path, left_over):
     """Either could be the stale one, also in the moment between openssl's two renames."""
     (tmp_path / left_over).write_bytes(ROW % b"0A")
-    with pytest.raises(database.DatabaseUnavailable, match="both index and index.txt, or their .old: remove what belongs"):
+    with pytest.raises(index_file.DatabaseUnavailable, match="both index and index.txt, or their .old: remove what belongs"):
         find(REVOKED_ROW % b"0A", 10)
 
 
@@ -259,7 +286,7 @@ def test_section_2_a_missing_index_is_waited_for(tmp_path):
 def test_errors_name_the_file_and_the_mend(tmp_path, monkeypatch, make, message):
     monkeypatch.setattr(database.limits, "DATABASE_RETRY_SECONDS", 0.02)
     make(tmp_path / "db")
-    with pytest.raises(database.DatabaseUnavailable) as error:
+    with pytest.raises(index_file.DatabaseUnavailable) as error:
         database.find(str(tmp_path / "db"), {10})
     assert str(error.value) == f"{tmp_path}/db/index: {message}"
 
@@ -274,7 +301,7 @@ def test_a_copy_cut_off_anywhere(find):
         if length == first:
             assert find(cut, 10) == (None, [])  # nothing shows that there was more
         elif cut[first:].count(b"\t") < 5:
-            with pytest.raises(database.DatabaseUnavailable, match="index breaks off in the middle of its last line"):
+            with pytest.raises(index_file.DatabaseUnavailable, match="index breaks off in the middle of its last line"):
                 find(cut, 10)
         else:
             assert status(find(cut, 10)[0]) == "revoked"
@@ -286,12 +313,12 @@ def test_a_file_that_shrinks_while_it_is_read_is_torn(find, tmp_path, monkeypatc
     read_lines = database._whole_lines
 
     def shrinking(file):
-        for offset, lines in read_lines(file):
-            yield offset, lines
+        for part in read_lines(file):
+            yield part
             os.truncate(tmp_path / "index", len(ROW % b"0B") * 10)
 
     monkeypatch.setattr(database, "_whole_lines", shrinking)
-    with pytest.raises(database.DatabaseUnavailable, match=r"index ends after \d+ of \d+ bytes"):
+    with pytest.raises(index_file.DatabaseUnavailable, match=r"index ends after \d+ of \d+ bytes"):
         find(index, 10)
 
 
@@ -299,7 +326,7 @@ def test_a_row_missing_from_a_file_written_a_moment_ago_means_nothing(tmp_path):
     """Its copy may have stopped at the end of a line for a moment; a row that is there is there."""
     (tmp_path / "index").write_bytes(REVOKED_ROW % b"0A")
     assert status(database.find(str(tmp_path), {10}).rows[10]) == "revoked"
-    with pytest.raises(database.DatabaseUnavailable, match="index was written to a moment ago: is it being copied"):
+    with pytest.raises(index_file.DatabaseUnavailable, match="index was written to a moment ago: is it being copied"):
         database.find(str(tmp_path), {11})
     settle(tmp_path / "index")
     assert database.find(str(tmp_path), {11}).rows == {}
@@ -326,16 +353,16 @@ def test_a_file_that_grows_while_it_is_read_is_torn(find, tmp_path, monkeypatch)
         settle(tmp_path / "index")
 
     monkeypatch.setattr(database, "_whole_lines", growing)
-    with pytest.raises(database.DatabaseUnavailable, match="index was written to while it was read"):
+    with pytest.raises(index_file.DatabaseUnavailable, match="index was written to while it was read"):
         find(ROW % b"0B", 10)
 
 
 def test_heartbeat(tmp_path):
-    with pytest.raises(database.DatabaseUnavailable, match="heartbeat: No such file or directory. With `stale_after` the job"):
-        database.check_heartbeat(str(tmp_path), 60, int(time.time()))
+    with pytest.raises(index_file.DatabaseUnavailable, match="heartbeat: No such file or directory. With `stale_after` the job"):
+        index_file.check_heartbeat(str(tmp_path), 60, int(time.time()))
     (tmp_path / "heartbeat").touch()
-    database.check_heartbeat(str(tmp_path), 60, int(time.time()))
-    database.check_heartbeat(str(tmp_path), 60, int(time.time()) + 3599)
-    database.check_heartbeat(str(tmp_path), 60, int(time.time()) - 3600)
-    with pytest.raises(database.DatabaseUnavailable, match=r"heartbeat: touched 61 minutes ago, more than stale_after = 60: does the job"):
-        database.check_heartbeat(str(tmp_path), 60, int(time.time()) + 3660)
+    index_file.check_heartbeat(str(tmp_path), 60, int(time.time()))
+    index_file.check_heartbeat(str(tmp_path), 60, int(time.time()) + 3599)
+    index_file.check_heartbeat(str(tmp_path), 60, int(time.time()) - 3600)
+    with pytest.raises(index_file.DatabaseUnavailable, match=r"heartbeat: touched 61 minutes ago, more than stale_after = 60: does the job"):
+        index_file.check_heartbeat(str(tmp_path), 60, int(time.time()) + 3660)

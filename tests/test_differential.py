@@ -17,7 +17,7 @@ from clients import NULL, OCSP_NONCE, cert_id, cert_id_of, certificate, extensio
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509 import ocsp
 
-from ocsp_cgi import config, der, messages, responder
+from ocsp_cgi import config, der, errors, messages, responder
 
 DATABASES, REQUESTS_EACH = 150, 20
 
@@ -43,7 +43,7 @@ DIFFERENCES = {
     "odd line": "2: skipped, where openssl refuses the database",
 }
 
-MALFORMED, UNAUTHORIZED = messages.error_response(1), messages.error_response(6)
+MALFORMED, UNAUTHORIZED = errors.error_response(1), errors.error_response(6)
 ISSUED = b"\x18\x0f20261122135115Z"
 
 
@@ -226,7 +226,7 @@ def compare(case: Case, serials, odd_line: bool, ours: bytes, theirs: bytes | No
         assert theirs is None
         return shown | {"odd line"}
     assert theirs is not None
-    if theirs == messages.error_response(2):
+    if theirs == errors.error_response(2):
         assert shown & {"date"} or "unknown hash" in case.differences
         return shown | case.differences & {"unknown hash"}
 

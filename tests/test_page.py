@@ -1,4 +1,4 @@
-"""The HTML page: whole, escaped, and self-contained.  How the CGI sends it is in gateway/test_cgi.py."""
+"""The HTML page: whole, escaped, and self-contained.  How the CGI sends it is in test_cgi.py."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def test_transcript_of_the_demonstration(place, cgi, pki):
 
 def test_every_key_of_the_config_has_its_row():
     rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", README, re.MULTILINE))
-    assert set(rows) == {*config.CASettings.__slots__, *config.Settings.__slots__} - {"name", "cas"}
+    assert set(rows) == {*config.CASettings.__slots__, *config.Settings.__slots__} - {"name", "cas", "stamp"}
     defaults = config.CASettings("")
     for key, default in rows.items():
         if getattr(defaults, key, None) and key not in ("max_age",):

@@ -8,7 +8,7 @@ import pytest
 from clients import cert_id, cert_id_of, certificate, openssl_ocsp, request, verified
 from cryptography.x509 import ocsp
 
-from ocsp_cgi import config, messages, responder
+from ocsp_cgi import config, database, errors, messages, responder
 from ocsp_cgi.commands.private_ca import PrivateCA
 
 GOOD, REVOKED = ocsp.OCSPCertStatus.GOOD, ocsp.OCSPCertStatus.REVOKED
@@ -81,7 +81,7 @@ def test_an_expired_ca_among_those_asked(ask, cas, roots):
         encoded = request(cert_id(roots["first"], 0x77AA), cert_id(roots["second"], 0x77AA))
         path = str(home.parent / "ocsp-cgi.conf")
         answer = responder.respond(encoded, lambda: config.load(path), int(time.time()) + 2 * 24 * 3600)
-        assert answer.response_status == messages.INTERNAL_ERROR
+        assert answer.response_status == errors.INTERNAL_ERROR
         assert "second/root-ca.crt: expired on " in answer.remarks[0]
     finally:
         (home / "away.crt").rename(home / "root-ca.crt")
@@ -90,13 +90,13 @@ def test_an_expired_ca_among_those_asked(ask, cas, roots):
 def test_issuer_name_of_one_and_key_of_the_other_is_neither(ask, roots):
     first, second = (messages.OCSPRequest.from_der(request(cert_id(root, 0x77AA))).request_list[0].req_cert for root in roots.values())
     mixed = cert_id_of("sha1", first.issuer_name_hash, second.issuer_key_hash, 0x77AA)
-    assert ask(request(mixed)).response_status == messages.UNAUTHORIZED
+    assert ask(request(mixed)).response_status == errors.UNAUTHORIZED
 
 
 def test_one_ca_with_two_databases_is_refused(cas, roots, tmp_path):
     section = "[{0}]\ndb = {1}\nca = {2}/root-ca.crt\nrsigner = {2}/first-ocsp.crt\nrkey = {2}/private/first-ocsp.key\n"
     home = cas["first"].home
-    for db, expected in ((home / "db", messages.SUCCESSFUL), (cas["second"].home / "db", messages.INTERNAL_ERROR)):
+    for db, expected in ((home / "db", errors.SUCCESSFUL), (cas["second"].home / "db", errors.INTERNAL_ERROR)):
         (tmp_path / "conf").write_text(section.format("old", home / "db", home) + section.format("new", db, home))
         answer = responder.respond(request(cert_id(roots["first"], 0x77AA)), lambda: config.load(str(tmp_path / "conf")), int(time.time()))
         assert answer.response_status == expected
@@ -108,7 +108,7 @@ def test_a_broken_ca_hurts_only_its_own(ask, cas, roots, monkeypatch):
     try:
         assert verified(ask(request(cert_id(roots["second"], 0x77AA))).der, roots["second"])
         answer = ask(request(cert_id(roots["first"], 0x77AA)))
-        assert answer.response_status == messages.INTERNAL_ERROR
+        assert answer.response_status == errors.INTERNAL_ERROR
         assert "first/root-ca.crt: No such file or directory; `ca` names it" in answer.remarks[0]
         both = ask(request(cert_id(roots["first"], 0x77AA), cert_id(roots["second"], 0x77AA)))
         assert [fact for fact in both.facts if fact[0] == "status"] == [("status", "unknown"), ("status", "good")]
@@ -123,13 +123,13 @@ def test_a_missing_database_of_one_hurts_only_its_own(ask, cas, roots, monkeypat
     try:
         assert verified(ask(request(cert_id(roots["second"], 0x77AA))).der, roots["second"])
         answer = ask(request(cert_id(roots["first"], 0x77AA)))
-        assert answer.response_status == messages.TRY_LATER
+        assert answer.response_status == errors.TRY_LATER
     finally:
         (cas["first"].home / "away").rename(cas["first"].home / "db")
 
 
 def test_an_error_of_our_own_is_an_answer_and_says_where(ask, roots, monkeypatch):
-    monkeypatch.setattr(responder.database, "find", lambda *arguments: 1 / 0)
+    monkeypatch.setattr(database, "find", lambda *arguments: 1 / 0)
     answer = ask(request(cert_id(roots["first"], 0x77AA)))
     assert answer.der == b"\x30\x03\x0a\x01\x02"
     assert answer.remarks[0].startswith("please report this: ZeroDivisionError('division by zero') at ")

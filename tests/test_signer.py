@@ -9,7 +9,7 @@ import pytest
 from clients import as_nobody, cert_id, certificate, openssl_ocsp, request, verified
 from cryptography.x509 import ocsp
 
-from ocsp_cgi import config, messages, responder
+from ocsp_cgi import config, errors, responder
 from ocsp_cgi.certificate import load as load_certificate
 from ocsp_cgi.commands.private_ca import PrivateCA
 
@@ -69,13 +69,13 @@ class Asker:
 
     def verify(self, answer: responder.Answer) -> ocsp.OCSPResponse:
         """Verify an answer `good` with openssl, and with `cryptography`, which returns it."""
-        assert answer.response_status == messages.SUCCESSFUL, answer.remarks
+        assert answer.response_status == errors.SUCCESSFUL, answer.remarks
         (self.path / "answer.der").write_bytes(answer.der)
         said = openssl_ocsp(self.ca.home, "-no_nonce", "-respin", str(self.path / "answer.der"), "-cert", "good.crt")
         assert (said.stderr, said.stdout.splitlines()[0]) == ("Response verify OK\n", "good.crt: good")
         return verified(answer.der, self.root)
 
-    def refused(self, response_status: int = messages.INTERNAL_ERROR, **settings) -> str:
+    def refused(self, response_status: int = errors.INTERNAL_ERROR, **settings) -> str:
         """Ask for an answer that there must be none of.  Returns what the log says."""
         answer = self(**settings)
         assert (answer.response_status, answer.der) == (response_status, bytes((0x30, 3, 0x0A, 1, response_status)))
@@ -123,7 +123,7 @@ def test_signer_issued_by_a_ca_with_another_kind_of_key(key, place):
     ca.issue("good")
     ca.issue("root-ocsp", "ocsp_ext")
     answer = Asker(ca, place)()
-    assert answer.response_status == messages.SUCCESSFUL, answer.remarks
+    assert answer.response_status == errors.SUCCESSFUL, answer.remarks
     (place / "answer.der").write_bytes(answer.der)
     assert openssl_ocsp(ca.home, "-no_nonce", "-respin", str(place / "answer.der"), "-cert", "good.crt").stderr == "Response verify OK\n"
 

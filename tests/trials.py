@@ -12,6 +12,7 @@ import argparse
 import collections
 import contextlib
 import http.client
+import itertools
 import os
 import random
 import shutil
@@ -34,11 +35,12 @@ if __name__ == "__main__":
 from clients import NULL, cert_id, certificate, extension, integer, nonce, octets, oid, request, run_cgi, settle  # noqa: E402
 from cryptography.x509 import ocsp  # noqa: E402
 
-from ocsp_cgi import config, database, der, messages, responder  # noqa: E402
+from ocsp_cgi import config, database, der, errors, responder  # noqa: E402
 from ocsp_cgi.commands import demo, httpd  # noqa: E402
 from ocsp_cgi.commands.private_ca import PrivateCA  # noqa: E402
+from ocsp_cgi.index import DatabaseUnavailable  # noqa: E402
 
-ERRORS = {messages.error_response(status): name for status, name in messages.RESPONSE_STATUS_NAMES.items() if status}
+ERRORS = {errors.error_response(status): name for status, name in errors.RESPONSE_STATUS_NAMES.items() if status}
 
 
 class Result(NamedTuple):
@@ -49,7 +51,13 @@ class Result(NamedTuple):
 
 
 def make_ca(home: Path) -> PrivateCA:
+    """A CA with two configs, of which one keeps answers."""
     ca = demo.make_ca(home)
+    config = (home / "ocsp-cgi.conf").read_text()
+    (home / "fresh.conf").write_text(config)
+    (home / "ocsp-cgi.conf").write_text(config + "cache = cache\n")
+    (home / "cache").mkdir(mode=0o750)
+    httpd.give_away(home)
     settle(ca.home / "db" / "index")
     return ca
 
@@ -64,15 +72,16 @@ def read(answer: bytes) -> str:
 
 
 class Asker:
-    """Asks the core, in this process, over a CA's directory."""
+    """Asks the core, in this process, over a CA's directory: by turns with kept answers and without."""
 
     def __init__(self, home: Path):
-        self.config = str(home / "ocsp-cgi.conf")
+        self.configs = itertools.cycle([str(home / "ocsp-cgi.conf"), str(home / "fresh.conf")])
         self.root = certificate(home / "root-ca.crt")
         self.remarks: list[str] = []
 
     def __call__(self, encoded: bytes) -> bytes:
-        answer = responder.respond(encoded, lambda: config.load(self.config), int(time.time()))
+        path = next(self.configs)
+        answer = responder.respond(encoded, lambda: config.load(path), int(time.time()))
         self.remarks = answer.remarks
         return answer.der
 
@@ -330,7 +339,7 @@ def fuzz_indexes(place: Path, count: int) -> Result:
         wanted = {0xACE, 0xBAD} if draw.random() < 0.3 else {0xACE}
         try:
             found = database.find(str(place), wanted)
-        except database.DatabaseUnavailable:
+        except DatabaseUnavailable:
             counts["tryLater"] += 1
             assert wanted != {0xACE}
             continue

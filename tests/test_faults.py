@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from clients import as_nobody, base64_of, cert_id, certificate, parse_http, request, run_cgi, settle, verified
 
-from ocsp_cgi import gateway, http, limits
+from ocsp_cgi import http, limits
 from ocsp_cgi.commands import httpd
 
 INTERNAL_ERROR, TRY_LATER = b"\x30\x03\x0a\x01\x02", b"\x30\x03\x0a\x01\x03"
@@ -105,7 +105,7 @@ def prepared(pki, workspace):
 
 def ask(home: Path, encoded: bytes) -> tuple[http.Response, list[str]]:
     question = http.Request("POST", "/x", "/x", "", "application/ocsp-request", encoded)
-    return gateway.handle(question, str(home / "ocsp-cgi.conf"), "http://x/x", int(time.time()))
+    return http.handle(question, str(home / "ocsp-cgi.conf"), "http://x/x", int(time.time()))
 
 
 @pytest.fixture

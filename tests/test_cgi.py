@@ -17,7 +17,7 @@ from cryptography.x509 import ocsp
 
 from ocsp_cgi.commands import httpd
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT = Path(__file__).resolve().parents[1]
 MALFORMED, INTERNAL_ERROR = b"\x30\x03\x0a\x01\x01", b"\x30\x03\x0a\x01\x02"
 
 

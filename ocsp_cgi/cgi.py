@@ -9,15 +9,12 @@ A second thread watches the clock.  Whatever the first one hangs in, a client th
 stopped answering, it has its answer out at the deadline and ends the process.
 """
 
-from __future__ import annotations
-
 import _thread
 import posix
 import sys
 import time
 
-from .. import config, http, limits, messages, responder, times
-from . import answered, handle
+from . import config, errors, http, limits, responder, times
 
 _REASON_PHRASES = {404: "Not Found", 405: "Method Not Allowed", 415: "Unsupported Media Type"}
 
@@ -36,7 +33,7 @@ def main(started: float) -> None:
     )
     now = int(time.time())
     config_path = posix.environ.get(b"OCSP_CGI_CONFIG", b"").decode(sys.getfilesystemencoding(), "surrogateescape")
-    response, lines = handle(request, config_path or config.DEFAULT_PATH, _own_url(), now)
+    response, lines = http.handle(request, config_path or config.DEFAULT_PATH, _own_url(), now)
     _answer(response, lines, started, answering)
 
 
@@ -44,7 +41,9 @@ def _watch(started: float, answering: _thread.LockType, watched: int) -> None:
     """At the deadline, unless an answer is on its way out, answer tryLater and end the process."""
     time.sleep(max(0, started + limits.DEADLINE_SECONDS - time.monotonic()))
     reason = f"no answer within {limits.DEADLINE_SECONDS} seconds, still reading {_what_is_read(watched)}: does what it is on hang?"
-    response, lines = answered(responder.refusal(messages.TRY_LATER, reason), _variable("REQUEST_METHOD"))
+    answer = responder.Answer()
+    answer.refuse(errors.TRY_LATER, reason)
+    response, lines = http.answered(answer, _variable("REQUEST_METHOD"))
     _answer(response, lines, started, answering)
 
 
@@ -74,7 +73,7 @@ def _variable(name: str) -> str:
     return posix.environ.get(name.encode(), b"").decode("latin-1")
 
 
-def _read_body(content_length: str) -> bytes | None:
+def _read_body(content_length: str) -> "bytes | None":
     """Standard input, None if it is longer than a request may be.
 
     As long as CONTENT_LENGTH says; to its end if that is not there, as for a chunked request.
@@ -113,7 +112,7 @@ def _head(response: http.Response) -> bytes:
 
 def _log(line: str) -> None:
     """Write a line to Apache's error log, with the time, since mod_cgid adds none.  What a client sent cannot break it."""
-    _write(2, f"{times.log_time(int(time.time()))} ocsp.cgi: {line}".encode("unicode_escape") + b"\n")
+    _write(2, ascii(f"{times.log_time(int(time.time()))} ocsp.cgi: {line}")[1:-1].encode() + b"\n")
 
 
 def _write(descriptor: int, data: bytes) -> None:

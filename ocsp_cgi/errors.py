@@ -1,0 +1,29 @@
+"""OCSPResponseStatus: what a client is told in the place of an answer, and the exceptions that become one."""
+
+# OCSPResponseStatus, RFC 6960 section 4.2.1; 4 is not used
+SUCCESSFUL = 0
+MALFORMED_REQUEST = 1
+INTERNAL_ERROR = 2
+TRY_LATER = 3
+SIG_REQUIRED = 5
+UNAUTHORIZED = 6
+
+RESPONSE_STATUS_NAMES = {
+    SUCCESSFUL: "successful",
+    MALFORMED_REQUEST: "malformedRequest",
+    INTERNAL_ERROR: "internalError",
+    TRY_LATER: "tryLater",
+    SIG_REQUIRED: "sigRequired",
+    UNAUTHORIZED: "unauthorized",
+}
+
+
+class OCSPError(Exception):
+    """Why a request gets no signed answer, in words for the operator; `response_status` is what the client is told."""
+
+    response_status = INTERNAL_ERROR
+
+
+def error_response(response_status: int) -> bytes:
+    """The DER of an OCSPResponse that says only what went wrong: unsigned, five octets."""
+    return bytes((0x30, 3, 0x0A, 1, response_status))

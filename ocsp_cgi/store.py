@@ -1,0 +1,184 @@
+"""Signed answers, kept on disk (`cache = DIR`): who asks what has been asked before is spared the start of a whole crypto library.
+
+One file is one answer, to one CertID without a nonce, and its name is that CertID.  It begins with what the answer was made from:
+
+    crc32 of all that follows
+    ocsp-cgi answer 1 SECTION
+    inode, size and times of the config, and of every certificate it names
+    the line of the index
+    thisUpdate, nextUpdate, the signer's serial number, the entity tag, inode, size and times of the index, the line's offset
+    what the log says of it
+    DER
+
+It is used only if all this is as it was.  The line is read from the database for each answer, so a revocation is never hidden:
+from where it was, if the index is the same file (`find_same`), else it has to be searched for, and the signer's too (`find`).  And it is used for half of its life only.
+What is cut off, damaged or something else counts as not there.  A store that cannot be written costs time, never an answer.
+
+The time of a file, as `ls -l` shows it, is its answer's nextUpdate: what is past it gets removed.
+"""
+
+import binascii
+import posix
+import time
+
+from . import index, limits
+
+_FORMAT = b"ocsp-cgi answer 1"
+_SUFFIX = ".ocsp"
+_SWEPT = "/.swept"
+_DIGITS_FOR_FILES = bytes.maketrans(b"+/", b"-_")
+
+
+class Kept:
+    """A signed answer to one CertID, and what it was made from.
+
+    `ca` are the CASettings, `stamps` what `made_from` was before these were read, `line` and `offset` the row in the index with that
+    `index_stamp`, `signer` the signer's serial number; `der`, `this_update`, `next_update`, `entity_tag` and `facts` as in a responder's Answer.
+    """
+
+    __slots__ = ("ca", "stamps", "line", "offset", "index_stamp", "signer", "der", "this_update", "next_update", "entity_tag", "facts")
+
+    def __init__(self, ca, stamps: bytes, line: bytes, offset: int, index_stamp: bytes, signer: int, der: bytes, this_update: int,
+                 next_update: int, entity_tag: str, facts: list[tuple[str, str]]):  # fmt: skip
+        self.ca = ca
+        self.stamps = stamps
+        self.line = line
+        self.offset = offset
+        self.index_stamp = index_stamp
+        self.signer = signer
+        self.der = der
+        self.this_update = this_update
+        self.next_update = next_update
+        self.entity_tag = entity_tag
+        self.facts = facts
+
+
+def made_from(settings) -> bytes:
+    """What shows that the config (config.Settings) and the certificates it names are the same as before.  To be asked before they are read."""
+    return b" ".join([settings.stamp, *[_stamp(path) for ca in settings.cas for path in (ca.ca, ca.rsigner)]])
+
+
+def find_same(encoded: "bytes | None", settings, now: int) -> "Kept | None":
+    """The kept answer to the DER of an OCSPRequest that is nothing but a CertID, while the index is the same file as then.
+
+    It needs no reading of the request: all around a CertID in such a one are tags and lengths.  DatabaseUnavailable if the index
+    cannot be read.
+    """
+    if encoded is None or encoded[:8] != bytes(octet for left in (2, 4, 6, 8) for octet in (0x30, (len(encoded) - left) & 0xFF)):
+        return None
+    for ca in settings.cas:
+        kept = find(encoded[8:], ca, settings, now) if ca.cache else None
+        if kept is not None and index.is_still(ca.db, kept.index_stamp, kept.offset, kept.line):
+            if ca.stale_after is not None:
+                index.check_heartbeat(ca.db, ca.stale_after, now)
+            return kept
+    return None
+
+
+def find(cert_id: bytes, ca, settings, now: int) -> "Kept | None":
+    """The kept answer of a CA (CASettings) to the DER of a CertID, if all it was made from but the database is as it was."""
+    format_and_name, stamps, line, numbers, facts, encoded = _read(_path(ca.cache, cert_id))
+    if format_and_name != _format_and_name(ca) or stamps != made_from(settings) or cert_id not in encoded or _is_writable_for_all(ca.cache):
+        return None
+    this_update, next_update, signer, entity_tag, index_stamp, offset = numbers.split(b" ")
+    start, end = int(this_update), int(next_update)
+    if not start <= now < (start + end) // 2:
+        return None
+    pairs = [tuple(fact.split("=")) for fact in facts.decode().split(" ")] + [("ca", ca.name)]
+    return Kept(ca, stamps, line, int(offset), index_stamp, int(signer, 16), encoded, start, end, entity_tag.decode(), pairs)
+
+
+def keep(kept: Kept, cert_id: bytes) -> list[str]:
+    """Keep the answer to the DER of a CertID.  Returns remarks on what hinders that."""
+    directory = kept.ca.cache
+    if len(cert_id) > limits.KEPT_CERT_ID_OCTETS:
+        return []
+    if _is_writable_for_all(directory):
+        return [f"{directory}: not used as `cache`: everybody on this machine may write in it: chmod o-w {directory}"]
+    numbers = f"{kept.this_update} {kept.next_update} {kept.signer:x} {kept.entity_tag} {(kept.index_stamp or b'-').decode()} {kept.offset}"
+    facts = " ".join("=".join(fact) for fact in kept.facts if fact[0] != "ca")
+    content = b"\n".join([_format_and_name(kept.ca), kept.stamps, kept.line, numbers.encode(), facts.encode(), kept.der])
+    try:
+        _write(_path(directory, cert_id), b"%08x\n" % binascii.crc32(content) + content, kept.next_update)
+        _sweep(directory)
+    except OSError as error:
+        return [f"{directory}: {error.strerror}: [{kept.ca.name}] answers without its `cache`; the web server's user must be able to write there"]
+    return []
+
+
+def _path(directory: str, cert_id: bytes) -> str:
+    """The file for a CertID: its octets in base64 for file names (RFC 4648 section 5)."""
+    return f"{directory}/{binascii.b2a_base64(cert_id, newline=False).translate(_DIGITS_FOR_FILES).decode()}{_SUFFIX}"
+
+
+def _format_and_name(ca) -> bytes:
+    return b"%s %s" % (_FORMAT, ca.name.encode())
+
+
+def _stamp(path: str) -> bytes:
+    try:
+        return index.stamp(posix.stat(path))
+    except OSError:
+        return b"-"
+
+
+def _is_writable_for_all(directory: str) -> bool:
+    """Whether somebody who is not the web server may have put something here."""
+    try:
+        return posix.stat(directory).st_mode & 0o002 != 0
+    except OSError:
+        return False  # `keep` has the reason when it fails
+
+
+def _read(path: str) -> list[bytes]:
+    """The six parts of the file of an answer, all empty if there is no such file, or it is not whole."""
+    try:
+        # A file that is none must neither be waited for nor lead elsewhere.
+        descriptor = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOFOLLOW | posix.O_CLOEXEC)
+        try:
+            content = posix.read(descriptor, limits.KEPT_BYTES)
+        finally:
+            posix.close(descriptor)
+    except OSError:
+        content = b""
+    checksum, _, rest = content.partition(b"\n")
+    parts = rest.split(b"\n", 5)
+    return parts if checksum == b"%08x" % binascii.crc32(rest) and len(parts) == 6 else [b""] * 6
+
+
+def _write(path: str, content: bytes, next_update: int) -> None:
+    """Write a file so that nobody ever sees a part of it.  OSError if that fails, and nothing is left behind."""
+    unfinished = f"{path.rpartition('/')[0]}/.{posix.getpid()}-{time.monotonic_ns()}{_SUFFIX}"
+    descriptor = posix.open(unfinished, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o600)
+    try:
+        try:
+            while content:
+                content = content[posix.write(descriptor, content) :]
+        finally:
+            posix.close(descriptor)
+        posix.utime(unfinished, (next_update, next_update))
+        posix.rename(unfinished, path)
+    except OSError:
+        posix.unlink(unfinished)
+        raise
+
+
+def _sweep(directory: str) -> None:
+    """Remove the answers that have ended, and what a process that was killed had not finished: once an hour, and not for long."""
+    now, deadline = time.time(), time.monotonic() + limits.SWEEP_SECONDS
+    try:
+        if now - posix.stat(directory + _SWEPT).st_mtime < limits.SWEEP_INTERVAL_SECONDS:
+            return
+        posix.utime(directory + _SWEPT)
+    except FileNotFoundError:
+        posix.close(posix.open(directory + _SWEPT, posix.O_WRONLY | posix.O_CREAT | posix.O_CLOEXEC, 0o600))
+    for entry in posix.scandir(directory):
+        if time.monotonic() > deadline:
+            return
+        unfinished = entry.name.startswith(".")
+        try:
+            ended = entry.stat(follow_symlinks=False).st_mtime + (limits.SWEEP_INTERVAL_SECONDS if unfinished else 0)
+            if entry.name.endswith(_SUFFIX) and now > ended:
+                posix.unlink(entry.path)
+        except FileNotFoundError:
+            pass  # replaced meanwhile

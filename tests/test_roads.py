@@ -1,0 +1,137 @@
+"""What each road through the responder loads and opens: that is its cost, and no clock is needed to see it grow."""
+
+from __future__ import annotations
+
+import collections
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cryptography
+import pytest
+from clients import cert_id, certificate, nonce, request
+
+from ocsp_cgi import der, limits
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+# Runs ocsp.cgi, and writes what it has loaded and opened to a file when it ends.
+SPY = """\
+import sys
+opened = []
+sys.addaudithook(lambda event, arguments: opened.append(arguments[0]) if event == "open" else None)
+bare = set(sys.modules)
+import posix
+leave = posix._exit
+def _exit(status):
+    modules = sorted(set(sys.modules) - bare - set(sys.builtin_module_names) - {"__main__", "binascii"})  # not built-in everywhere
+    seen = repr((modules, [path for path in opened if isinstance(path, str)])).encode()
+    with open(report, "wb") as file:
+        file.write(seen)
+    leave(status)
+posix._exit = _exit
+report, __file__ = sys.argv[1:]
+source = open(__file__, "rb").read()
+opened.clear()
+exec(compile(source, __file__, "exec"))
+"""
+KEPT = {"ocsp_cgi", *(f"ocsp_cgi.{name}" for name in ("cgi", "config", "errors", "http", "index", "limits", "responder", "store", "times"))}
+PRODUCED = KEPT | {"__future__", *(f"ocsp_cgi.{name}" for name in ("certificate", "database", "der", "keys", "messages", "producer", "signer"))}
+
+
+class Road:
+    """What one answer has loaded, and how often it opened which file of the CA's."""
+
+    def __init__(self, home: Path, modules: list[str], opened: list[str], log: str):
+        self.modules = set(modules)
+        below = [Path(path).resolve() for path in opened]
+        self.files = dict(collections.Counter(str(path.relative_to(home)) for path in below if home in path.parents))
+        self.log = log
+
+
+@pytest.fixture
+def travel(ca, cgi):
+    """travel(encoded) asks for this answer.  Returns its Road."""
+    (ca.home / "cache").mkdir(mode=0o750)
+    with open(ca.home / "ocsp-cgi.conf", "w") as config:
+        config.write("[root-ca]\ndb = db\nca = root-ca.crt\nrsigner = root-ocsp.crt\nrkey = private/root-ocsp.key\ncache = cache\n")
+    time.sleep(limits.DATABASE_SETTLING_SECONDS)
+
+    def travel(encoded: bytes) -> Road:
+        environment = {"REQUEST_METHOD": "POST", "CONTENT_TYPE": "application/ocsp-request", "CONTENT_LENGTH": str(len(encoded)),
+                       "SCRIPT_NAME": "/x", "REQUEST_URI": "/x", "OCSP_CGI_CONFIG": str(ca.home / "ocsp-cgi.conf")}  # fmt: skip
+        report = ca.home / "report"
+        run = subprocess.run([sys.executable, "-IS", "-c", SPY, str(report), str(cgi)], input=encoded, env=environment, capture_output=True, cwd="/")
+        assert run.stdout.startswith(b"Content-Type: application/ocsp-response"), run.stderr
+        modules, opened = eval(report.read_text())
+        report.unlink()
+        return Road(ca.home.resolve(), modules, opened, run.stderr.decode())
+
+    return travel
+
+
+@pytest.fixture
+def question(ca) -> bytes:
+    return request(cert_id(certificate(ca.home / "root-ca.crt"), int(ca.serial("good"), 16)))
+
+
+def cache_file(encoded: bytes) -> str:
+    import base64
+
+    return f"cache/{base64.urlsafe_b64encode(encoded[8:]).decode()}.ocsp"
+
+
+def test_a_kept_answer(travel, question):
+    """Nothing but modules of ours and built-in ones; neither a key nor a certificate."""
+    travel(question)
+    road = travel(question)
+    assert "cache=hit" in road.log
+    assert road.modules == KEPT
+    assert road.files == {"ocsp-cgi.conf": 1, cache_file(question): 1, "db/index": 1}
+
+
+def test_a_kept_answer_after_another_change_of_the_index(travel, question, ca):
+    """The index is looked through, but nothing signed; and the next one need not look."""
+    travel(question)
+    ca.issue("another")
+    time.sleep(limits.DATABASE_SETTLING_SECONDS)
+    road = travel(question)
+    assert "cache=hit" in road.log
+    assert road.modules == PRODUCED
+    assert {name: count for name, count in road.files.items() if not name.startswith("cache/")} == {"ocsp-cgi.conf": 1, "db/index": 2}
+    assert travel(question).modules == KEPT
+
+
+@pytest.mark.parametrize("kind", ["new", "with a nonce"])
+def test_a_new_answer(travel, question, ca, kind):
+    """Each file once.  Of `cryptography` as little as there is; nothing that only looks for packages, and no second crypto library."""
+    encoded = question if kind == "new" else request(question[8:], extensions=nonce(bytes(16)))
+    road = travel(encoded)
+    assert "status=good" in road.log and "cache=hit" not in road.log
+    assert {name for name in road.modules if name.startswith("ocsp_cgi")} | {"__future__"} == PRODUCED
+    assert {name: count for name, count in road.files.items() if not name.startswith("cache")} == {
+        "ocsp-cgi.conf": 1, "root-ca.crt": 1, "root-ocsp.crt": 1, "private/root-ocsp.key": 1, "db/index": 1,
+    }  # fmt: skip
+    assert not road.modules & {"site", "ssl", "argparse", "json", "logging", "socket"}
+    if int(cryptography.__version__.partition(".")[0]) > 38:  # which loads all of itself
+        assert not road.modules & {"hashlib", "cryptography.x509", "cryptography.hazmat.primitives.serialization"}
+
+
+@pytest.mark.parametrize("encoded, log", [(b"", "no OCSPRequest"), (b"hello", "no OCSPRequest"), (b"0" * 70_000, "more than 65536")])
+def test_what_needs_no_signature_loads_no_library(travel, encoded, log):
+    road = travel(encoded)
+    assert log in road.log
+    assert road.modules == PRODUCED
+    assert road.files == {"ocsp-cgi.conf": 1}
+
+
+def test_object_identifiers_are_what_stands_beside_them():
+    """They are written as octets, since to encode 40 of them at each start takes longer than to read the config."""
+    checked = 0
+    for path in (CHECKOUT / "ocsp_cgi").glob("*.py"):
+        for octets, dotted in re.findall(r'bytes\.fromhex\("([0-9a-f]+)"\).*  # ([\d.]+)', path.read_text()):
+            assert der.oid(dotted).hex() == octets, (path, dotted)
+            checked += 1
+    assert checked > 25

@@ -1,0 +1,416 @@
+"""The store of signed answers: when it is used, that it never hides anything, and that nothing in its directory can make an answer wrong."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from clients import as_nobody, cert_id, certificate, extension, nonce, oid, request, run_cgi, settle, verified
+from cryptography.x509 import ocsp
+
+from ocsp_cgi import config, database, der, errors, limits, responder, store
+from ocsp_cgi.commands.private_ca import PrivateCA
+
+GOOD, REVOKED = ocsp.OCSPCertStatus.GOOD, ocsp.OCSPCertStatus.REVOKED
+HIT = ("cache", "hit")
+
+
+class Kept:
+    """A CA with a store, and the responder core over it at a time that a test can move."""
+
+    def __init__(self, ca):
+        self.ca = ca
+        self.home = ca.home
+        self.root = certificate(ca.home / "root-ca.crt")
+        self.cache = ca.home / "cache"
+        self.cache.mkdir(mode=0o750)
+        self.config = ca.home / "ocsp-cgi.conf"
+        self.set("")
+        self.now = int(time.time())
+
+    def set(self, more: str) -> None:
+        """Write the config, with these lines in it."""
+        text = (self.home / "ocsp-cgi.conf").read_text().partition("cache")[0].partition("[responder]")[0]
+        self.config.write_text(f"{text}cache = cache\n{more}")
+
+    def serial(self, name: str = "good") -> int:
+        return int(self.ca.serial(name), 16)
+
+    def request(self, name: str = "good", **more: bytes) -> bytes:
+        return request(cert_id(self.root, self.serial(name)), **more)
+
+    def ask(self, encoded: bytes | None = None) -> responder.Answer:
+        return responder.respond(encoded or self.request(), lambda: config.load(str(self.config)), self.now)
+
+    def says(self, encoded: bytes | None = None) -> tuple[ocsp.OCSPCertStatus, bool]:
+        """What a verified answer says, and whether it was a kept one."""
+        answered = self.ask(encoded)
+        return verified(answered.der, self.root).certificate_status, HIT in answered.facts
+
+    def fill(self) -> bytes:
+        """Have the answer about good.crt kept.  Returns it."""
+        assert self.says() == (GOOD, False)
+        answered = self.ask()
+        assert HIT in answered.facts
+        return answered.der
+
+    @property
+    def files(self) -> list[Path]:
+        return sorted(self.cache.glob("M*.ocsp"))  # the base64 of a SEQUENCE
+
+
+@pytest.fixture
+def kept(ca) -> Kept:
+    return Kept(ca)
+
+
+def test_the_same_question_gets_the_same_answer(kept):
+    first, later = kept.ask(), None
+    kept.now += 100
+    later = kept.ask()
+    assert HIT not in first.facts and HIT in later.facts
+    assert later.der == first.der and later.entity_tag == first.entity_tag and later.this_update == first.this_update
+    assert (first.max_age, later.max_age) == (1800, 1750)
+    assert later.remarks == []
+    assert [fact for fact in later.facts if fact != HIT] == first.facts
+
+
+def test_the_half_of_its_life_counts(kept):
+    kept.now += 10
+    kept.fill()
+    for later, hit in ((-1, False), (0, True), (1799, True), (1800, False)):
+        now = kept.now
+        kept.now += later
+        content = kept.files[0].read_bytes()
+        assert kept.says() == (GOOD, hit), later
+        kept.files[0].write_bytes(content)
+        kept.now = now
+
+
+def test_a_revocation_counts_at_once(kept):
+    kept.fill()
+    kept.ca.revoke("good")
+    settle(kept.home / "db" / "index")
+    assert kept.says() == (REVOKED, False)
+    assert kept.says() == (REVOKED, True)
+
+
+def test_any_change_of_the_row_counts(kept):
+    kept.fill()
+    index = kept.home / "db" / "index"
+    index.write_bytes(index.read_bytes().replace(b"/CN=good", b"/CN=gold"))
+    settle(index)
+    assert kept.says() == (GOOD, False)
+
+
+def test_a_row_taken_away_counts(kept):
+    kept.fill()
+    index = kept.home / "db" / "index"
+    index.write_bytes(b"".join(line for line in index.read_bytes().splitlines(True) if b"CN=good" not in line))
+    settle(index)
+    assert kept.says() == (ocsp.OCSPCertStatus.UNKNOWN, False)
+
+
+def test_other_rows_may_change(kept):
+    kept.fill()
+    kept.ca.issue("another")
+    assert kept.says() == (GOOD, True)
+
+
+def test_a_revoked_signer_counts_at_once(kept):
+    kept.fill()
+    kept.ca.revoke("root-ocsp")
+    answered = kept.ask()
+    assert answered.response_status == errors.INTERNAL_ERROR and "has it as revoked" in answered.remarks[0]
+
+
+def test_a_long_index_is_not_searched_while_it_is_the_same(kept, monkeypatch):
+    monkeypatch.setattr(limits, "DATABASE_SETTLING_SECONDS", 0)
+    kept.fill()
+    monkeypatch.setattr(database, "find", lambda *arguments: 1 / 0)
+    assert kept.says() == (GOOD, True)
+
+
+def test_an_index_that_is_put_back(kept, monkeypatch):
+    """The same octets in another file are looked through again, once."""
+    monkeypatch.setattr(limits, "DATABASE_SETTLING_SECONDS", 0)
+    kept.fill()
+    index = kept.home / "db" / "index"
+    content = index.read_bytes()
+    kept.ca.revoke("good")
+    settle(index)
+    index.write_bytes(content)
+    settle(index)
+    assert kept.says() == (GOOD, True)
+    monkeypatch.setattr(database, "find", lambda *arguments: 1 / 0)
+    assert kept.says() == (GOOD, True)
+
+
+def test_no_database_no_answer(kept, monkeypatch):
+    monkeypatch.setattr(limits, "DATABASE_RETRY_SECONDS", 0.02)
+    kept.fill()
+    (kept.home / "db").rename(kept.home / "away")
+    assert kept.ask().response_status == errors.TRY_LATER
+
+
+def test_the_heartbeat_counts(kept):
+    kept.set("stale_after = 10\n")
+    (kept.home / "db" / "heartbeat").touch()
+    kept.fill()
+    os.utime(kept.home / "db" / "heartbeat", (kept.now - 700,) * 2)
+    assert kept.ask().response_status == errors.TRY_LATER
+
+
+@pytest.mark.parametrize("more", ["nmin = 120\n", "responder_id = name\n", "archive_cutoff = 7\n", "# nothing\n"])
+def test_any_change_of_the_config_counts(kept, more):
+    before = kept.fill()
+    kept.set(more)
+    answered = kept.ask()
+    assert HIT not in answered.facts and answered.der != before or more == "# nothing\n"
+    assert kept.says() == (GOOD, True)
+
+
+def test_a_renewed_signer_counts(kept):
+    kept.fill()
+    kept.ca.issue("renewed", "ocsp_ext")
+    shutil.move(kept.home / "renewed.crt", kept.home / "root-ocsp.crt")
+    shutil.move(kept.home / "private" / "renewed.key", kept.home / "private" / "root-ocsp.key")
+    kept.now = int(time.time())
+    answered = kept.ask()
+    assert HIT not in answered.facts
+    assert verified(answered.der, kept.root).certificates == [certificate(kept.home / "root-ocsp.crt")]
+
+
+def test_a_changed_ca_certificate_counts(kept):
+    kept.fill()
+    other = (kept.home / "good.crt").read_bytes()
+    (kept.home / "root-ca.crt").write_bytes(other)
+    assert kept.ask().response_status == errors.UNAUTHORIZED
+
+
+def test_a_nonce_is_for_one_client(kept):
+    with_nonce = kept.request(extensions=nonce(b"0123456789abcdef"))
+    assert kept.says(with_nonce) == (GOOD, False)
+    assert kept.files == []
+    kept.fill()
+    assert kept.says(with_nonce) == (GOOD, False)
+    assert b"0123456789abcdef" in kept.ask(with_nonce).der
+
+
+def test_a_nonce_that_is_ignored(kept):
+    """RFC 9919 section 5: such an answer is for everybody."""
+    kept.set("nonce = ignore\n")
+    kept.fill()
+    answered = kept.ask(kept.request(extensions=nonce(b"0123456789abcdef")))
+    assert HIT in answered.facts and ("nonce", "16-ignored") in answered.facts and not answered.has_nonce
+    assert b"0123456789abcdef" not in answered.der
+
+
+def test_a_wish_for_an_algorithm_is_for_one_client(kept):
+    preference = der.sequence(der.sequence(der.sequence(oid("1.2.840.10045.4.3.2"))))
+    wishing = kept.request(extensions=extension("1.3.6.1.5.5.7.48.1.8", preference))
+    assert kept.says(wishing) == (GOOD, False) and kept.files == []
+    kept.fill()
+    assert kept.says(wishing) == (GOOD, False)
+
+
+def test_an_extension_that_changes_nothing(kept):
+    kept.fill()
+    assert kept.says(kept.request(extensions=extension("1.3.6.1.5.5.7.48.1.4", der.sequence()))) == (GOOD, True)
+
+
+def test_what_is_not_kept(kept):
+    """Nobody fills a disk by asking."""
+    for encoded in (
+        request(cert_id(kept.root, 12345)),
+        request(cert_id(kept.root, kept.serial()), cert_id(kept.root, kept.serial("bad"))),
+        request(cert_id(certificate(kept.home / "good.crt"), kept.serial())),
+    ):
+        kept.ask(encoded)
+    index = kept.home / "db" / "index"
+    index.write_bytes(index.read_bytes() + b"Q\t270220135115Z\t\t77\tunknown\t/CN=odd\n" + b"V\t270220135115Z\t\t%s\tunknown\t/CN=long\n" % (b"AB" * 200))
+    settle(index)
+    assert kept.says(request(cert_id(kept.root, 0x77))) == (ocsp.OCSPCertStatus.UNKNOWN, False)
+    assert kept.says(request(cert_id(kept.root, int("AB" * 200, 16)))) == (GOOD, False)
+    assert kept.files == []
+
+
+def test_each_way_to_write_a_cert_id_has_its_own_file(kept):
+    """Since the answer repeats it octet for octet."""
+    encodings = [request(cert_id(kept.root, kept.serial(), name, null)) for name in ("sha1", "sha512") for null in (b"\x05\x00", b"")]
+    answers = [kept.ask(encoded).der for encoded in encodings]
+    assert len(set(answers)) == len(kept.files) == 4
+    for encoded, first in zip(encodings, answers):
+        again = kept.ask(encoded)
+        assert HIT in again.facts and again.der == first
+
+
+def test_two_cas_in_one_directory(kept, place):
+    """The same serial number of two CAs is two certificates."""
+    other = PrivateCA(place / "other", common_name="Other CA")
+    other.issue("root-ocsp", "ocsp_ext")
+    (other.home / "db" / "serial").write_text(kept.ca.serial("good"))
+    other.issue("good")
+    other.revoke("good")
+    settle(other.home / "db" / "index")
+    keys = {"db": "db", "ca": "root-ca.crt", "rsigner": "root-ocsp.crt", "rkey": "private/root-ocsp.key"}
+    kept.set("[other]\ncache = cache\n" + "".join(f"{key} = {other.home}/{path}\n" for key, path in keys.items()))
+    kept.now = int(time.time())
+    root = certificate(other.home / "root-ca.crt")
+    for hit in (False, True):
+        assert kept.says() == (GOOD, hit)
+        answered = kept.ask(request(cert_id(root, kept.serial())))
+        assert (verified(answered.der, root).certificate_status, HIT in answered.facts) == (REVOKED, hit)
+
+
+@pytest.mark.parametrize("damage", ["cut off", "another octet", "zeros"])
+def test_a_damaged_file_counts_as_none(kept, damage):
+    kept.fill()
+    [path] = kept.files
+    whole = path.read_bytes()
+    for position in range(0, len(whole), 23):
+        if damage == "cut off":
+            content = whole[:position]
+        elif damage == "zeros":
+            content = whole[:position] + bytes(len(whole) - position)
+        else:
+            content = whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :]
+        path.write_bytes(content)
+        answered = kept.ask()
+        assert HIT not in answered.facts and answered.remarks == [] and answered.response_status == errors.SUCCESSFUL, position
+    assert kept.says() == (GOOD, True)
+
+
+def test_a_file_under_the_name_of_another_counts_as_none(kept):
+    kept.fill()
+    [path] = kept.files
+    kept.ask(kept.request("bad"))
+    [other] = set(kept.files) - {path}
+    shutil.copy(path, other)
+    assert kept.says(kept.request("bad")) == (REVOKED, False)
+
+
+@pytest.mark.parametrize("kind", ["directory", "FIFO", "link to nowhere", "link to another"])
+def test_what_is_no_file_is_neither_waited_for_nor_followed(kept, kind):
+    kept.fill()
+    [path] = kept.files
+    path.rename(kept.home / "elsewhere")
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "FIFO":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(kept.home / ("elsewhere" if kind == "link to another" else "nowhere"))
+    assert kept.says() == (GOOD, False)
+    assert kept.says() == (GOOD, kind != "directory")
+
+
+def test_a_directory_in_which_everybody_may_write_is_not_used(kept):
+    kept.fill()
+    kept.cache.chmod(0o777)
+    answered = kept.ask()
+    assert HIT not in answered.facts
+    assert answered.remarks == [f"{kept.cache}: not used as `cache`: everybody on this machine may write in it: chmod o-w {kept.cache}"]
+    kept.cache.chmod(0o750)
+    assert kept.says() == (GOOD, True)
+
+
+def test_no_directory(kept):
+    kept.cache.rmdir()
+    answered = kept.ask()
+    assert verified(answered.der, kept.root)
+    assert answered.remarks == [
+        f"{kept.cache}: No such file or directory: [root-ca] answers without its `cache`; the web server's user must be able to write there"
+    ]
+
+
+def test_a_directory_that_cannot_be_written(kept):
+    if os.geteuid() == 0:
+        os.chown(kept.home / "private", pwd.getpwnam("nobody").pw_uid, -1)
+        os.chown(kept.home / "private" / "root-ocsp.key", pwd.getpwnam("nobody").pw_uid, -1)
+    kept.cache.chmod(0o555)
+    with as_nobody():
+        answered = kept.ask()
+    assert verified(answered.der, kept.root)
+    assert answered.remarks == [
+        f"{kept.cache}: Permission denied: [root-ca] answers without its `cache`; the web server's user must be able to write there"
+    ]
+
+
+def test_a_full_disk(kept, cgi):
+    """A real one, of 16 KiB: every answer is right, what fits is kept, and the log says what is wrong."""
+    script = f"mount -t tmpfs -o size=16k,mode=750 none {kept.cache} && head -c 14000 /dev/zero > {kept.cache}/ballast && exec {sys.executable} -c \"$0\" \"$@\""
+    ask = (
+        f"import sys; sys.path[:0] = {sys.path[:2]!r}\n"
+        "from pathlib import Path; import os; from clients import run_cgi\n"
+        "for number in range(3):\n"
+        "    answer = run_cgi(Path(sys.argv[1]), Path(sys.argv[2]), body=open(sys.argv[3], 'rb').read())\n"
+        "    print(answer.log, len(answer.body), os.listdir(sys.argv[4]))\n"
+    )
+    (kept.home / "request").write_bytes(kept.request())
+    arguments = [str(cgi), str(kept.config), str(kept.home / "request"), str(kept.cache)]
+    run = subprocess.run(["unshare", "-rm", "sh", "-c", script, ask, *arguments], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count(f"{kept.cache}: No space left on device: [root-ca] answers without its `cache`") == 3, run.stdout
+    assert run.stdout.count("status=good") == 3 and run.stdout.count("['ballast']") == 3, run.stdout
+
+
+def test_what_has_ended_is_removed(kept):
+    kept.fill()
+    now = time.time()
+    for name, age in (("ended.ocsp", 1), ("live.ocsp", -100), (".1-1.ocsp", 2 * 3600), (".2-2.ocsp", 60), ("foreign", 1e6)):
+        (kept.cache / name).write_text("")
+        os.utime(kept.cache / name, (now - age,) * 2)
+    kept.ask(kept.request("bad"))
+    assert (kept.cache / "ended.ocsp").exists(), "once an hour is enough"
+    os.utime(kept.cache / ".swept", (now - 3601,) * 2)
+    kept.ask(kept.request("held"))
+    left = {path.name for path in kept.cache.iterdir()} - {path.name for path in kept.files}
+    assert left == {"live.ocsp", ".2-2.ocsp", "foreign", ".swept"}
+    assert len(kept.files) == 3
+
+
+def test_the_time_of_a_file_is_its_next_update(kept):
+    kept.fill()
+    assert kept.files[0].stat().st_mtime == kept.now + 3600
+
+
+def test_many_processes_at_once(kept, cgi):
+    """All over the same names, while the index changes: none sees a part of a file, and none an old status."""
+    revoked = False
+
+    def ask(number: int) -> None:
+        before = revoked
+        answered = run_cgi(cgi, kept.config, body=kept.request())
+        assert verified(answered.body, kept.root).certificate_status == REVOKED or not before, number
+        assert "cache" not in answered.log.replace("cache=hit", "")
+
+    with ThreadPoolExecutor(8) as clients:
+        asked = [clients.submit(ask, number) for number in range(40)]
+        kept.ca.revoke("good")
+        revoked = True
+        asked += [clients.submit(ask, number) for number in range(40)]
+        for future in asked:
+            future.result()
+    assert [path.name for path in kept.cache.iterdir() if path.name.startswith(".")] == [".swept"]
+
+
+def test_a_file_can_be_read_by_a_person(kept):
+    kept.fill()
+    checksum, form, stamps, line, numbers, facts = kept.files[0].read_bytes().split(b"\n")[:6]
+    assert form == b"ocsp-cgi answer 1 root-ca"
+    assert line in (kept.home / "db" / "index").read_bytes() and b"CN=good" in line
+    assert numbers.startswith(f"{kept.now} {kept.now + 3600} {kept.serial('root-ocsp'):x} ".encode())
+    assert facts.decode() == f"serial={kept.ca.serial('good')} status=good"
+
+
+def test_names_are_valid_for_the_longest_cert_id():
+    name = store._path("", bytes(range(limits.KEPT_CERT_ID_OCTETS))).rpartition("/")
+    assert name[0] == "" and len(name[2]) <= 255
