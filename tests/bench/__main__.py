@@ -154,6 +154,7 @@ def _apache(setting: Setting, python: str, quick: bool) -> tuple:
     config.with_suffix(".cache").chmod(0o770)
     try:
         # Apache runs both as its own user.
+        httpd.check_python(python)
         httpd.give_away(setting.home)
         time.sleep(limits.DATABASE_SETTLING_SECONDS)
         with httpd.Apache(setting.home / "httpd", setting.pythons[python], config, site_conf=site) as apache:

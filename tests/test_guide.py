@@ -1,0 +1,162 @@
+"""The guide of the README, run: its blocks as they stand there, typed in by the one who follows it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import re
+import select
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from clients import cert_id, certificate, request, run_cgi, verified
+from cryptography.x509 import ocsp
+
+from ocsp_cgi.commands import httpd
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+GUIDE = (CHECKOUT / "README.md").read_text().partition("## The guide, from the CA to the answer\n")[2].partition("\n## ")[0]
+TYPED = {rb"pass phrase[^\r\n]*:$": b"a pass phrase\n", rb"\[y/n\]:?$": b"y\n"}
+
+
+def blocks() -> list[tuple[str, str]]:
+    """(step, commands) of every block in its order; a step with several blocks has its number several times."""
+    found, number = [], ""
+    for paragraph in re.split(r"\n\s*\n", GUIDE):
+        step = re.match(r"(\d)\. ", paragraph)
+        number = step[1] if step else number
+        if paragraph.startswith("       "):
+            found.append((number, re.sub(r"^ {7}", "", paragraph, flags=re.MULTILINE)))
+    return found
+
+
+class Hosts:
+    """Both hosts of the guide in one directory: the CA's home and the OCSP host's /etc/ssl; the guide's reader at their keyboards."""
+
+    def __init__(self, place: Path, newkey: str):
+        self.place = place
+        self.newkey = newkey
+        self.ssl = place / "ssl"
+        self.ssl.mkdir()
+        self.url = ""
+        (place / "ocsp-cgi").symlink_to(CHECKOUT)
+
+    def run(self, step: str, number: int = 0) -> str:
+        """Type in a block of a step.  Returns what the screen showed; AssertionError if a command failed."""
+        commands = [commands for its_step, commands in blocks() if its_step == step][number]
+        commands = commands.replace("-newkey ec -pkeyopt ec_paramgen_curve:P-256", self.newkey)
+        for old, new in (("ca.example.com:", f"{self.place}/"), ("/etc/ssl", str(self.ssl))):
+            commands = commands.replace(old, new)
+        if os.geteuid() != 0:
+            commands = commands.replace("-o root -g www-data ", "").replace("chgrp www-data", "true")
+        return self._type(commands)
+
+    def _type(self, commands: str) -> str:
+        """Run commands at a terminal, with its questions answered: the CA's key has a pass phrase, `openssl ca` wants a y."""
+        child, terminal = pty.fork()
+        if child == 0:
+            os.chdir(self.place)
+            os.environ["HOME"] = str(self.place)
+            os.execvp("bash", ["bash", "-euc", commands])
+        screen, unanswered, deadline = b"", b"", time.monotonic() + 60
+        with contextlib.suppress(OSError):  # a terminal ends with EIO
+            while time.monotonic() < deadline:
+                if select.select([terminal], [], [], 1)[0]:
+                    part = os.read(terminal, 4096)
+                    screen, unanswered = screen + part, unanswered + part
+                    for question, answer in TYPED.items():
+                        if re.search(question, unanswered.rstrip()):
+                            os.write(terminal, answer)
+                            unanswered = b""
+                    if not part:
+                        break
+        os.close(terminal)
+        _, status = os.waitpid(child, 0)
+        text = screen.decode(errors="replace").replace("\r\n", "\n")
+        assert status == 0, f"{commands}\n{text}"
+        return text
+
+
+@pytest.fixture
+def hosts(place, request_newkey):
+    if shutil.which("rsync") is None:
+        pytest.skip("rsync is not installed")
+    return Hosts(place, request_newkey)
+
+
+@pytest.fixture(params=["-newkey ec -pkeyopt ec_paramgen_curve:P-256", "-newkey rsa:2048"], ids=["P-256", "RSA-2048"])
+def request_newkey(request):
+    return request.param
+
+
+def test_the_guide(hosts, cgi):
+    hosts.run("1")
+    assert (hosts.place / "root-ca" / "private").stat().st_mode & 0o777 == 0o700
+    assert b"ENCRYPTED" in (hosts.place / "root-ca" / "private" / "root-ca.key").read_bytes()
+    hosts.run("2")
+    assert (hosts.ssl / "ocsp").stat().st_mode & 0o777 == 0o750
+    assert (hosts.ssl / "ocsp" / "root-ocsp.key").stat().st_mode & 0o777 == 0o640
+    hosts.run("3")
+
+    config = hosts.ssl / "ocsp-cgi.conf"
+    text = re.search(r"(?s)       \[root-ca\]\n.*?\n\n", (CHECKOUT / "README.md").read_text())[0]
+    config.write_text(re.sub(r"^ {7}", "", text, flags=re.MULTILINE).replace("/etc/ssl", str(hosts.ssl)))
+    try:
+        apache = httpd.Apache(hosts.place / "httpd", cgi, config)
+    except httpd.Unavailable as error:
+        pytest.skip(str(error))
+    cnf = hosts.place / "root-ca" / "root-ca.cnf"
+    cnf.write_text(re.sub(r"(?m)^(ocsp_url\s*=).*", rf"\1 {apache.url}", cnf.read_text()))
+    hosts.run("4")
+    hosts.run("5")
+    with apache:
+        answer = hosts.run("7")
+        assert "Response verify OK" in answer and "server.crt: good" in answer, answer + apache.error_log
+        hosts.run("8")
+        assert "server.crt: good" in hosts.run("7"), "not copied yet"
+        hosts.run("5")
+        answer = hosts.run("7")
+        assert "server.crt: revoked" in answer and "Reason: superseded" in answer, answer
+        renew(hosts, cgi, config)
+        answer = hosts.run("7")
+        assert "Response verify OK" in answer and "server.crt: revoked" in answer, answer + apache.error_log
+        assert "internalError" not in apache.error_log
+
+
+def renew(hosts: Hosts, cgi: Path, config: Path) -> None:
+    """Step 9, while somebody asks all the time: every answer is signed, by one of the two."""
+    root = certificate(hosts.place / "root-ca" / "root-ca.crt")
+    question = request(cert_id(root, certificate(hosts.place / "root-ca" / "server.crt").serial_number))
+    signers, failures, done = [], [], threading.Event()
+
+    def ask() -> None:
+        try:
+            while not done.is_set() or len(signers) < 3:
+                response = verified(run_cgi(cgi, config, body=question).body, root)
+                assert response.certificate_status == ocsp.OCSPCertStatus.REVOKED
+                signers.append(response.certificates[0].serial_number)
+        except BaseException as error:
+            failures.append(error)
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    hosts.run("9", 0)
+    hosts.run("9", 1)
+    hosts.run("9", 2)
+    done.set()
+    asker.join()
+    if failures:
+        raise failures[0]
+    signers.append(verified(run_cgi(cgi, config, body=question).body, root).certificates[0].serial_number)
+    assert [certificate(hosts.ssl / "ocsp" / f"{name}.crt").serial_number for name in ("root-ocsp", "root-ocsp-2")] == list(dict.fromkeys(signers))
+
+
+def test_every_block_of_the_guide_is_run():
+    source = Path(__file__).read_text()
+    for step, _ in blocks():
+        assert f'hosts.run("{step}"' in source, step
+    assert [step for step, _ in blocks()] == list("1234578999")
