@@ -10,9 +10,10 @@ One file is one answer, to one CertID without a nonce, and its name is that Cert
     what the log says of it
     DER
 
-It is used only if all this is as it was.  The line is read from the database for each answer, so a revocation is never hidden:
-from where it was, if the index is the same file (`find_same`), else it has to be searched for, and the signer's too (`find`).  And it is used for half of its life only.
-What is cut off, damaged or something else counts as not there.  A store that cannot be written costs time, never an answer.
+It is used only if all this is as it was, and for half of its life.  The line is read from the database for each answer, so a
+revocation is never hidden: from where it was, if the index is the same file (`find_same`), else whoever asks has to search for it
+and for the signer's (`find`).  What is cut off, damaged or something else counts as not there.  A store that cannot be written
+costs time, never an answer.
 
 The time of a file, as `ls -l` shows it, is its answer's nextUpdate: what is past it gets removed.
 """
@@ -64,7 +65,9 @@ def find_same(encoded: "bytes | None", settings, now: int) -> "Kept | None":
     It needs no reading of the request: all around a CertID in such a one are tags and lengths.  DatabaseUnavailable if the index
     cannot be read.
     """
-    if encoded is None or encoded[:8] != bytes(octet for left in (2, 4, 6, 8) for octet in (0x30, (len(encoded) - left) & 0xFF)):
+    if encoded is None or not 8 < len(encoded) < 0x82:  # beyond which lengths take more than an octet
+        return None
+    if encoded[:8] != bytes(octet for left in (2, 4, 6, 8) for octet in (0x30, len(encoded) - left)):
         return None
     for ca in settings.cas:
         kept = find(encoded[8:], ca, settings, now) if ca.cache else None

@@ -252,6 +252,23 @@ def test_each_way_to_write_a_cert_id_has_its_own_file(kept):
         assert HIT in again.facts and again.der == first
 
 
+def test_what_only_looks_like_a_request_is_malformed(kept):
+    """Around the CertID of a kept answer, where every other octet but one is as in a request."""
+    long_id = cert_id(kept.root, kept.serial(), "sha384")
+    for asked in (kept.request(), request(long_id)):
+        kept.ask(asked)
+        assert HIT in kept.ask(asked).facts
+    encoded = kept.request()
+    for position in range(8):
+        for octet in {*range(0, 256, 5), 0x2F, 0x31, encoded[position] ^ 0x80, encoded[position] + 1} - {encoded[position]}:
+            odd = encoded[:position] + bytes([octet]) + encoded[position + 1 :]
+            assert kept.ask(odd).response_status == errors.MALFORMED_REQUEST, odd.hex()
+    for odd in (encoded[8:], encoded[2:], encoded + b"\0", encoded[:-1], encoded[:8]):
+        assert kept.ask(odd).response_status == errors.MALFORMED_REQUEST, odd.hex()
+    short_lengths = bytes(octet for left in (6, 4, 2, 0) for octet in (0x30, len(long_id) + left)) + long_id
+    assert kept.ask(short_lengths).response_status == errors.MALFORMED_REQUEST
+
+
 def test_two_cas_in_one_directory(kept, place):
     """The same serial number of two CAs is two certificates."""
     other = PrivateCA(place / "other", common_name="Other CA")

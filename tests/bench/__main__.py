@@ -10,6 +10,7 @@ A target that names the newest `cryptography` needs a Python that has it, and on
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import re
 import shutil
@@ -192,8 +193,7 @@ def _curves(setting: Setting, python: str) -> dict[str, dict[int, float]]:
 def _machine(pythons: list[str]) -> str:
     model = next((line.partition(": ")[2] for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
     openssl = subprocess.run(["openssl", "version"], capture_output=True, text=True).stdout.split()[1]
-    cores = len(__import__("os").sched_getaffinity(0))
-    return f"{cores} cores of {model or platform.machine()}; OpenSSL {openssl}; {'; '.join(pythons)}"
+    return f"{len(os.sched_getaffinity(0))} cores of {model or platform.machine()}; OpenSSL {openssl}; {'; '.join(pythons)}"
 
 
 if __name__ == "__main__":
