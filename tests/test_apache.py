@@ -39,10 +39,10 @@ def apache(request, workspace, ca, cgi):
         yield server
 
 
-def started(home, script, config, mpm="event", site_conf=None):
+def started(home, script, config, mpm="event", site_conf=None, modules=()):
     try:
         httpd.check_python(sys.executable)
-        return httpd.Apache(home, script, config, mpm, site_conf)
+        return httpd.Apache(home, script, config, mpm, site_conf, modules)
     except httpd.Unavailable as error:
         pytest.skip(str(error))
 

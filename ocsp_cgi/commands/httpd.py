@@ -102,15 +102,17 @@ class Apache:
     Used as a context manager: it runs inside the `with`.
     """
 
-    def __init__(self, home: Path, script: Path, config: Path, mpm: str = "event", site_conf: str | None = None):
+    def __init__(self, home: Path, script: Path, config: Path, mpm: str = "event", site_conf: str | None = None,
+                 modules: tuple[str, ...] = ()):  # fmt: skip
         """An Apache in the empty directory `home` that runs this script with this OCSP_CGI_CONFIG.
 
-        `site_conf` is the text to use in place of apache/ocsp-cgi.conf.  Unavailable if there is no Apache.
+        `site_conf` is the text to use in place of apache/ocsp-cgi.conf, `modules` what it needs beyond that, such as "ssl".
+        Unavailable if there is no Apache.
         """
         self.home = home
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/cgi-bin/ocsp.cgi"
-        self._binary, modules = _find(mpm)
+        self._binary, files = _find(mpm, modules)
         home.mkdir(parents=True, exist_ok=True)
         site_conf = SITE_CONF.read_text() if site_conf is None else site_conf
         for old, new in (
@@ -120,7 +122,7 @@ class Apache:
         ):
             site_conf = site_conf.replace(old, new)
         (home / "site.conf").write_text(site_conf)
-        load = "\n".join(f'LoadModule {name}_module "{path}"' for name, path in modules.items())
+        load = "\n".join(f'LoadModule {name}_module "{path}"' for name, path in files.items())
         (home / "httpd.conf").write_text(_HTTPD_CONF.format(home=home, modules=load, port=self.port))
         give_away(home)
 
@@ -163,7 +165,7 @@ class Apache:
         self._output.close()
 
 
-def _find(mpm: str) -> tuple[str, dict[str, str]]:
+def _find(mpm: str, more: tuple[str, ...]) -> tuple[str, dict[str, str]]:
     """Apache's binary, and the modules to load with their files."""
     path = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
     binary = shutil.which("apache2", path=path) or shutil.which("httpd", path=path)
@@ -171,7 +173,7 @@ def _find(mpm: str) -> tuple[str, dict[str, str]]:
         raise Unavailable("Apache is not installed (Debian: apt-get install apache2; RHEL: dnf install httpd)")
     directory = next((directory for directory in MODULE_DIRECTORIES if Path(directory).is_dir()), "")
     modules = {}
-    for name in (f"mpm_{mpm}", "unixd", "authz_core", "alias", "env", CGI_MODULES[mpm]):
+    for name in (f"mpm_{mpm}", "unixd", "authz_core", "alias", "env", CGI_MODULES[mpm], *more):
         file = Path(directory, f"mod_{name}.so")
         if file.exists():
             modules[name] = str(file)
