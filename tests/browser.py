@@ -56,6 +56,13 @@ def need(program: str, package: str) -> str:
     return path
 
 
+def trust(database: Path, ca: Path) -> None:
+    """Make an NSS database in a directory, with a CA to be trusted for servers."""
+    certutil = need("certutil", "libnss3-tools")
+    for arguments in (["-N", "--empty-password"], ["-A", "-n", "ca", "-t", "C,,", "-i", str(ca)]):
+        subprocess.run([certutil, "-d", f"sql:{database}", *arguments], check=True, capture_output=True)
+
+
 class _Browser:
     """A process group in a directory of its own, ended with the `with`."""
 
@@ -97,9 +104,7 @@ class Firefox(_Browser):
         wanted = {**FIREFOX_PREFERENCES, **preferences, "marionette.port": self._port}
         lines = [f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in wanted.items()]
         (profile / "user.js").write_text("".join(lines))
-        certutil = need("certutil", "libnss3-tools")
-        for arguments in (["-N", "--empty-password"], ["-A", "-n", "ca", "-t", "C,,", "-i", str(ca)]):
-            subprocess.run([certutil, "-d", f"sql:{profile}", *arguments], check=True, capture_output=True)
+        trust(profile, ca)
 
     def __enter__(self) -> Firefox:
         self._start([self._binary, "--headless", "--no-remote", "--profile", str(self.home / "profile"), "--marionette"])
@@ -155,10 +160,16 @@ class Firefox(_Browser):
 
 
 class Chromium(_Browser):
-    """A Chromium with one tab."""
+    """A Chromium with one tab, that trusts one more CA."""
+
+    def __init__(self, home: Path, ca: Path):
+        super().__init__(home)
+        self._binary = need("chromium", "chromium")
+        database = home / ".pki" / "nssdb"
+        database.mkdir(parents=True)
+        trust(database, ca)
 
     def __enter__(self) -> Chromium:
-        binary = need("chromium", "chromium")
         self._numbers = itertools.count(1)
         commands, self._commands = os.pipe()
         self._answers, answers = os.pipe()
@@ -171,7 +182,7 @@ class Chromium(_Browser):
             os.dup2(ends[1], 4)
 
         try:
-            self._start([binary, *CHROMIUM_OPTIONS, f"--user-data-dir={self.home}/profile"], close_fds=False, preexec_fn=use_pipes)
+            self._start([self._binary, *CHROMIUM_OPTIONS, f"--user-data-dir={self.home}/profile"], close_fds=False, preexec_fn=use_pipes)
         finally:
             os.close(commands)
             os.close(answers)

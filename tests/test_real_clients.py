@@ -164,9 +164,9 @@ def test_firefox_does_not_ask_again_for_what_it_was_told(firefox, ca, asked, apa
 
 @pytest.mark.parametrize("enabled", [0, 2])
 def test_firefox_can_be_told_not_to_ask(place, ca, asked, enabled):
-    with Firefox(place / "firefox", ca.home / "root-ca.crt", {"security.OCSP.enabled": enabled}) as browser:
-        with https_site(ca, "revoked-site") as url:
-            assert browser.visit(url) == "The site"
+    preferences = {"security.OCSP.enabled": enabled}
+    with https_site(ca, "revoked-site") as url, Firefox(place / "firefox", ca.home / "root-ca.crt", preferences) as browser:
+        assert browser.visit(url) == "The site"
     assert asked("revoked-site") == set()
 
 
@@ -367,19 +367,26 @@ LIGHT, DARK = (0xFD, 0xFD, 0xFC), (0x16, 0x18, 0x1A)
 
 
 @pytest.fixture(scope="module")
-def chromium(workspace):
-    with Chromium(workspace / "chromium") as browser:
+def chromium(workspace, ca):
+    with Chromium(workspace / "chromium", ca.home / "root-ca.crt") as browser:
         yield browser
 
 
 @pytest.mark.parametrize("width", [360, 1280])
 @pytest.mark.parametrize("color_scheme, ground", [("light", LIGHT), ("dark", DARK)], ids=["light", "dark"])
-def test_page_in_chromium(chromium, apache, ca, width, color_scheme, ground):
+def test_page_in_chromium(chromium, apache, width, color_scheme, ground):
     chromium.visit(apache.url, width, 800, color_scheme)
     assert chromium.evaluate("document.title") == "OCSP responder"
     assert chromium.evaluate("document.documentElement.scrollWidth") == width
     image = chromium.screenshot()
     assert png_corner(image) == ((width, 800), ground)
+
+
+def test_chromium_does_not_ask(chromium, ca, asked):
+    with https_site(ca, "revoked-site") as url:
+        chromium.visit(url, 1280, 800, "light")
+        assert chromium.evaluate("document.title") == "The site"
+    assert asked("revoked-site") == set()
 
 
 def png_corner(image: bytes) -> tuple[tuple[int, int], tuple[int, ...]]:
