@@ -6,9 +6,9 @@ import argparse
 import sys
 
 from . import __version__
-from .commands import demo
+from .commands import demo, serve
 
-_COMMANDS = {"demo": demo}
+_COMMANDS = {"demo": demo, "serve": serve}
 
 
 def main() -> int:

@@ -61,10 +61,7 @@ def _what_is_read(thread: int) -> str:
 def _answer(response: http.Response, lines: list[str], started: float, answering: _thread.LockType) -> None:
     """Log, write the response, and end the process: for whichever thread comes first."""
     with answering:
-        milliseconds = (time.monotonic() - started) * 1000
-        lines[-1] = f"{_variable('REQUEST_METHOD')} {lines[-1]} client={_variable('REMOTE_ADDR')} ms={milliseconds:.0f}"
-        for line in lines:
-            _log(line)
+        log(lines, _variable("REQUEST_METHOD"), _variable("REMOTE_ADDR"), started)
         _write(1, _head(response) + response.body)
         posix._exit(0)
 
@@ -97,9 +94,12 @@ def _own_url() -> str:
     """The address the client used, for the HTML page; the server's own name where the client's is none to be shown."""
     scheme = "https" if _variable("HTTPS").lower() == "on" else "http"
     host = _variable("HTTP_HOST")
-    if not host or host.strip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._:[]"):
-        host = _variable("SERVER_NAME")
-    return f"{scheme}://{host}{_variable('SCRIPT_NAME')}"
+    return f"{scheme}://{host if may_be_shown(host) else _variable('SERVER_NAME')}{_variable('SCRIPT_NAME')}"
+
+
+def may_be_shown(host: str) -> bool:
+    """Whether a client's Host header is one to show in a page."""
+    return host != "" and not host.strip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._:[]")
 
 
 def _head(response: http.Response) -> bytes:
@@ -110,9 +110,14 @@ def _head(response: http.Response) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
-def _log(line: str) -> None:
-    """Write a line to Apache's error log, with the time, since mod_cgid adds none.  What a client sent cannot break it."""
-    _write(2, ascii(f"{times.log_time(int(time.time()))} ocsp.cgi: {line}")[1:-1].encode() + b"\n")
+def log(lines: list[str], method: str, client: str, started: float) -> None:
+    """Write what http.handle says of a request to Apache's error log, with the time, since mod_cgid adds none.
+
+    What a client sent cannot break a line.  `started` is a time.monotonic().
+    """
+    milliseconds = (time.monotonic() - started) * 1000
+    for line in [*lines[:-1], f"{method} {lines[-1]} client={client} ms={milliseconds:.0f}"]:
+        _write(2, ascii(f"{times.log_time(int(time.time()))} ocsp.cgi: {line}")[1:-1].encode() + b"\n")
 
 
 def _write(descriptor: int, data: bytes) -> None:

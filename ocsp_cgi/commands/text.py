@@ -1,0 +1,159 @@
+"""Requests and answers in words, nearly those of `openssl ocsp -text`, with every CertID."""
+
+from __future__ import annotations
+
+import time
+
+from .. import der, errors, keys, messages, times
+from ..ocsp_response import REASON_NAMES, MalformedResponse, OCSPResponse, SingleResponse
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_ATTRIBUTE_NAMES = {
+    bytes.fromhex("550403"): "CN",  # 2.5.4.3
+    bytes.fromhex("550406"): "C",  # 2.5.4.6
+    bytes.fromhex("550407"): "L",  # 2.5.4.7
+    bytes.fromhex("550408"): "ST",  # 2.5.4.8
+    bytes.fromhex("55040a"): "O",  # 2.5.4.10
+    bytes.fromhex("55040b"): "OU",  # 2.5.4.11
+    bytes.fromhex("0992268993f22c640119"): "DC",  # 0.9.2342.19200300.100.1.25
+    bytes.fromhex("2a864886f70d010901"): "emailAddress",  # 1.2.840.113549.1.9.1
+}
+_EXTENSION_NAMES = {
+    messages.ID_PKIX_OCSP_NONCE: "OCSP Nonce",
+    messages.ID_PKIX_OCSP_RESPONSE: "Acceptable OCSP Responses",
+    messages.ID_PKIX_OCSP_ARCHIVE_CUTOFF: "OCSP Archive Cutoff",
+    messages.ID_PKIX_OCSP_SERVICE_LOCATOR: "OCSP Service Locator",
+    messages.ID_PKIX_OCSP_PREF_SIG_ALGS: "Preferred Signature Algorithms",
+    messages.ID_PKIX_OCSP_EXTENDED_REVOKE: "Extended Revoke",
+    messages.HOLD_INSTRUCTION_CODE: "Hold Instruction Code",
+    messages.INVALIDITY_DATE: "Invalidity Date",
+}
+_BMP_STRING = 0x1E
+
+
+def openssl_time(seconds: int) -> str:
+    """A time as openssl prints it: Nov  2 19:30:27 2026 GMT."""
+    year, month, day, hour, minute, second = time.gmtime(seconds)[:6]
+    return f"{_MONTHS[month - 1]} {day:2} {hour:02}:{minute:02}:{second:02} {year} GMT"
+
+
+def request(encoded: bytes | None) -> str:
+    """The DER of an OCSPRequest in words, be it one or not; None is one that was too long to read."""
+    if encoded is None:
+        return "OCSP Request Data: too long to be read\n"
+    try:
+        asked = messages.OCSPRequest.from_der(encoded)
+    except messages.MalformedRequest as error:
+        return f"OCSP Request Data: {error}\n"
+    lines = ["OCSP Request Data:", "    Version: 1 (0x0)", "    Requestor List:"]
+    for single in asked.request_list:
+        lines += _indent(_cert_id(single.req_cert), 8)
+        lines += _extensions("Request Single Extensions", single.single_request_extensions, 10)
+    lines += _extensions("Request Extensions", asked.request_extensions, 4)
+    return "\n".join(lines) + "\n"
+
+
+def response(encoded: bytes) -> str:
+    """The DER of an OCSPResponse in words, be it one or not."""
+    try:
+        answer = OCSPResponse.from_der(encoded)
+    except MalformedResponse as error:
+        return f"OCSP Response Data: {error}\n"
+    name = errors.RESPONSE_STATUS_NAMES[answer.response_status]
+    lines = ["OCSP Response Data:", f"    OCSP Response Status: {name} ({answer.response_status:#x})"]
+    if answer.response_status == errors.SUCCESSFUL:
+        responder = _name(answer.responder_name) if answer.responder_name else answer.responder_key_hash.hex().upper()
+        lines += [
+            "    Response Type: Basic OCSP Response",
+            "    Version: 1 (0x0)",
+            f"    Responder Id: {responder}",
+            f"    Produced At: {openssl_time(answer.produced_at)}",
+            "    Responses:",
+        ]
+        for single in answer.responses:
+            lines += [*_indent(_single_response(single), 4), ""]
+        lines += _extensions("Response Extensions", answer.response_extensions, 4)
+        lines.append(f"    Signature Algorithm: {_signature_algorithm(answer.signature_algorithm)}")
+        for signer in answer.certificates():
+            lines.append(f"    Certificate: {_name(signer.subject)}, issued by {_name(signer.issuer)},")
+            lines.append(f"        valid until {openssl_time(signer.not_after)}, serial number {_hexadecimal(signer.serial_number)}")
+    return "\n".join(lines) + "\n"
+
+
+def _status(single: SingleResponse) -> list[str]:
+    """The lines of a CertStatus but its name: reason and time of a revocation."""
+    if single.cert_status.name != "revoked":
+        return []
+    lines = [f"Revocation Time: {openssl_time(single.cert_status.revocation_time)}"]
+    reason = single.cert_status.revocation_reason
+    if reason is not None:
+        lines.append(f"Revocation Reason: {REASON_NAMES.get(reason, '(UNKNOWN)')} ({reason:#x})")
+    return lines
+
+
+def _single_response(single: SingleResponse) -> list[str]:
+    lines = [*_cert_id(single.cert_id), f"Cert Status: {single.cert_status.name}", *_status(single)]
+    lines.append(f"This Update: {openssl_time(single.this_update)}")
+    if single.next_update is not None:
+        lines.append(f"Next Update: {openssl_time(single.next_update)}")
+    return lines + _extensions("Response Single Extensions", single.single_extensions, 0)
+
+
+def _cert_id(cert_id: messages.CertID) -> list[str]:
+    return [
+        "Certificate ID:",
+        f"  Hash Algorithm: {cert_id.hash_name or 'unknown'}",
+        f"  Issuer Name Hash: {cert_id.issuer_name_hash.hex().upper()}",
+        f"  Issuer Key Hash: {cert_id.issuer_key_hash.hex().upper()}",
+        f"  Serial Number: {cert_id.index_serial}",
+    ]
+
+
+def _extensions(title: str, extensions: dict[bytes, messages.Extension], indent: int) -> list[str]:
+    lines = [f"{title}:"] if extensions else []
+    for extension in extensions.values():
+        critical = " critical" if extension.critical else ""
+        lines.append(f"    {_EXTENSION_NAMES.get(extension.extn_id) or 'OID ' + extension.extn_id.hex()}:{critical}")
+        lines.append("        " + _extension_value(extension))
+    return _indent(lines, indent)
+
+
+def _extension_value(extension: messages.Extension) -> str:
+    if extension.extn_id in (messages.ID_PKIX_OCSP_ARCHIVE_CUTOFF, messages.INVALIDITY_DATE):
+        try:
+            return openssl_time(times.parse_generalized_time(der.read(extension.value, der.GENERALIZED_TIME).contents))
+        except ValueError:
+            pass
+    return extension.value.hex().upper()
+
+
+def _signature_algorithm(identifier: bytes) -> str:
+    for algorithm in keys.ALGORITHMS:
+        if keys.same_algorithm(algorithm, identifier):
+            return f"{algorithm.key_type} with {algorithm.hash_name}" if algorithm.hash_name else algorithm.key_type
+    return f"unknown, or too weak to be believed ({identifier.hex()})"
+
+
+def _name(encoded: bytes) -> str:
+    """A Name (RFC 5280 section 4.1.2.4) as `openssl ocsp` prints it, its octets where it cannot be read."""
+    attributes = []
+    try:
+        for relative in der.read(encoded, der.SEQUENCE).elements():
+            for attribute in relative.elements():
+                fields = attribute.elements()
+                kind = fields.next(der.OBJECT_IDENTIFIER).contents
+                value = next(fields, None)
+                text = value.contents.decode("utf-16-be" if value.tag == _BMP_STRING else "utf-8", "replace") if value else ""
+                attributes.append(f"{_ATTRIBUTE_NAMES.get(kind) or 'OID ' + kind.hex()} = {ascii(text)[1:-1]}")
+    except der.DERError:
+        return encoded.hex()
+    return ", ".join(attributes)
+
+
+def _hexadecimal(number: int) -> str:
+    digits = f"{abs(number):X}"
+    return ("-" if number < 0 else "") + "0" * (len(digits) % 2) + digits
+
+
+def _indent(lines: list[str], octets: int) -> list[str]:
+    return [" " * octets + line for line in lines]
