@@ -6,9 +6,9 @@ import argparse
 import sys
 
 from . import __version__
-from .commands import demo, serve
+from .commands import demo, query, serve
 
-_COMMANDS = {"demo": demo, "serve": serve}
+_COMMANDS = {"demo": demo, "serve": serve, "query": query}
 
 
 def main() -> int:
