@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
 from test_apache import started
 
 from ocsp_cgi import config
+from ocsp_cgi.commands.cgi_server import CGIServer
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 README = (CHECKOUT / "README.md").read_text()
@@ -53,3 +55,36 @@ def test_every_key_of_the_config_has_its_row():
 def test_links_lead_somewhere(path):
     headings = ["#" + heading.lower().replace(" ", "-").replace(",", "") for heading in re.findall(r"^#+ (.*)", README, re.MULTILINE)]
     assert path in headings or (CHECKOUT / path).exists()
+
+
+def test_middleware(ca, cgi, monkeypatch):
+    """Run from the README, with a stand-in for django.http, over certificates that name a real responder."""
+    [code] = re.findall(r"```python\n(from django.*?)```", README, re.DOTALL)
+    stand_in = types.ModuleType("django.http")
+    stand_in.HttpResponseForbidden = lambda text: ("forbidden", text)
+    monkeypatch.setitem(sys.modules, "django", types.ModuleType("django"))
+    monkeypatch.setitem(sys.modules, "django.http", stand_in)
+    with CGIServer(cgi, ca.home / "ocsp-cgi.conf") as server:
+        cnf = ca.home / "root-ca.cnf"
+        cnf.write_text(re.sub(r"(?m)^ocsp_url .*", f"ocsp_url = {server.url}", cnf.read_text()))
+        for name in ("client", "thief"):
+            ca.issue(name, "client_ext")
+        ca.revoke("thief", "-crl_reason", "keyCompromise")
+        assert "/etc/ssl/ocsp/root-ca.crt" in code
+        names: dict = {}
+        exec(code.replace("/etc/ssl/ocsp/root-ca.crt", str(ca.home / "root-ca.crt")), names)
+        middleware = names["ocsp_middleware"](lambda request: ("page", request))
+
+        def ask(**meta: str):
+            request = types.SimpleNamespace(META=meta)
+            answer = middleware(request)
+            return "page" if answer == ("page", request) else answer
+
+        client, thief = ((ca.home / f"{name}.crt").read_text() for name in ("client", "thief"))
+        assert ask(SSL_CLIENT_CERT=client) == "page"
+        assert ask(SSL_CLIENT_CERT=thief) == ("forbidden", "Your certificate is refused: revoked")
+        assert ask() == ("forbidden", "Your certificate is refused: certificate: no -----BEGIN CERTIFICATE----- block")
+        assert ask(SSL_CLIENT_CERT="hello")[0] == "forbidden"
+        (ca.home / "private" / "root-ocsp.key").unlink()
+        assert ask(SSL_CLIENT_CERT=client) == ("forbidden", "Your certificate is refused: the responder answered internalError")
+    assert ask(SSL_CLIENT_CERT=client)[0] == "forbidden"
