@@ -6,9 +6,9 @@ import argparse
 import sys
 
 from . import __version__
-from .commands import demo, query, serve
+from .commands import demo, install, query, serve
 
-_COMMANDS = {"demo": demo, "serve": serve, "query": query}
+_COMMANDS = {"demo": demo, "serve": serve, "install": install, "query": query}
 
 
 def main() -> int:

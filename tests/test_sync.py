@@ -198,6 +198,16 @@ def test_index_is_readable_for_the_web_server_and_for_nobody_else(hosts):
         (home / "db" / "index").chmod(0o600)
 
 
+def test_a_reader_that_has_the_index_open_keeps_a_whole_one(hosts):
+    ca, home, sync, _ = hosts
+    assert sync() == 0
+    with open(home / "db" / "index") as file:
+        before = (home / "db" / "index").read_text()
+        ca.issue("another")
+        assert sync() == 0
+        assert file.read() == before != (home / "db" / "index").read_text()
+
+
 def test_an_index_as_long_and_as_old_as_before_is_copied_too(hosts):
     ca, home, sync, _ = hosts
     assert sync() == 0

@@ -1,0 +1,133 @@
+"""Asking the responder over HTTP as clients do, and telling from a wrong answer which directive of Apache's is missing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.client
+import shutil
+import subprocess
+import tempfile
+import urllib.parse
+from pathlib import Path
+
+from .. import certificate, der, errors
+
+PATH = "/cgi-bin/ocsp.cgi"
+_SHA1 = "1.3.14.3.2.26"
+_NONCE = "1.3.6.1.5.5.7.48.1.2"
+_SECONDS = 20
+
+
+class Wrong(Exception):
+    """The responder does not answer as it should; the text says what came instead, and what to do."""
+
+
+def ask(issuer: Path, serial_number: int, server_name: str, port: int = 80, host: str = "127.0.0.1") -> list[str]:
+    """Ask by POST, by GET with `%2F` and by GET with `//` about a certificate of this issuer.  Returns a line on each.
+
+    The connection goes to `host`, whatever `server_name` resolves to.  Wrong at the first answer that is not as it should be.
+    """
+    lines = []
+    encoded = _request(certificate.load(str(issuer)), serial_number)
+    text = base64.b64encode(encoded).decode()
+    for way, method, path, body in (
+        ("POST", "POST", PATH, encoded),
+        ("GET with %2F", "GET", f"{PATH}/{urllib.parse.quote(text, safe='')}", b""),
+        ("GET with //", "GET", f"{PATH}/{text}", b""),
+    ):
+        answer = _exchange(way, method, path, body, server_name, host, port)
+        lines.append(f"{way}: {_status(way, answer, issuer, serial_number)}")
+    return lines
+
+
+def _request(issuer: certificate.Certificate, serial_number: int) -> bytes:
+    """An OCSPRequest (RFC 6960 section 4.1) that has `//` in its base64, by a fitting nonce (RFC 9654)."""
+    hash_algorithm = der.sequence(der.tlv(der.OBJECT_IDENTIFIER, der.oid(_SHA1)), der.ENCODED_NULL)
+    hashes = [der.tlv(der.OCTET_STRING, hashlib.new("sha1", of, usedforsecurity=False).digest()) for of in (issuer.subject, issuer.public_key)]
+    octets = (serial_number if serial_number >= 0 else ~serial_number).bit_length() // 8 + 1
+    serial = der.tlv(der.INTEGER, serial_number.to_bytes(octets, "big", signed=True))
+    cert_id = der.sequence(hash_algorithm, *hashes, serial)
+    nonce = der.tlv(der.OCTET_STRING, der.tlv(der.OCTET_STRING, b"\xff" * 16))
+    extension = der.sequence(der.tlv(der.OBJECT_IDENTIFIER, der.oid(_NONCE)), nonce)
+    extensions = der.tlv(der.context(2), der.sequence(extension))
+    return der.sequence(der.sequence(der.sequence(der.sequence(cert_id)), extensions))
+
+
+def _exchange(way: str, method: str, path: str, body: bytes, server_name: str, host: str, port: int) -> bytes:
+    """The OCSPResponse that comes back for this HTTP request."""
+    connection = http.client.HTTPConnection(host, port, timeout=_SECONDS)
+    headers = {"Host": server_name, "Content-Type": "application/ocsp-request"} if body else {"Host": server_name}
+    try:
+        connection.request(method, path, body or None, headers)
+        response = connection.getresponse()
+        content = response.read()
+    except ConnectionRefusedError:
+        raise Wrong(f"{way}: connection refused at {host} port {port}. Is Apache running, and does it `Listen {port}`?") from None
+    except http.client.IncompleteRead as error:
+        raise Wrong(
+            f"{way}: the answer was cut off after {len(error.partial)} octets. Apache's error log has the reason; a proxy before"
+            " Apache, or a limit such as RLimitCPU, ends it"
+        ) from None
+    except (OSError, http.client.HTTPException) as error:
+        raise Wrong(f"{way}: no answer from {host} port {port}: {error or type(error).__name__}. Apache's error log has the reason") from None
+    finally:
+        connection.close()
+    _check_http(way, response, content, server_name)
+    return content
+
+
+def _check_http(way: str, response: http.client.HTTPResponse, content: bytes, server_name: str) -> None:
+    """Wrong if this is not an OCSPResponse, or not as clients need it; with the directive that is missing."""
+    status, content_type = response.status, response.getheader("Content-Type", "")
+    directive = {
+        301: "something redirects: OCSP needs plain HTTP; take Redirect and RewriteRule to HTTPS off this virtual host",
+        302: "something redirects: OCSP needs plain HTTP; take Redirect and RewriteRule to HTTPS off this virtual host",
+        308: "something redirects: OCSP needs plain HTTP; take Redirect and RewriteRule to HTTPS off this virtual host",
+        401: "clients cannot log in: `Require all granted` in the <Directory> of cgi-bin",
+        403: "`Require all granted` in the <Directory> of cgi-bin is missing, or `Options +SymLinksIfOwnerMatch`, or the link in"
+             " cgi-bin and its target do not have the same owner",
+        404: f'`ScriptAlias "{PATH}"` is missing in the virtual host that answers for {server_name}, or that is another one',
+        405: "another handler takes the request: is the module cgid (or cgi) on, and `ScriptAlias` in this virtual host?",
+        413: "`LimitRequestBody` is too small: 65536 is what the responder reads",
+        500: "Apache could not run the script; its error log has the reason",
+        503: "mod_cgid's daemon does not answer; Apache's error log has the reason, and a restart may mend it",
+    }  # fmt: skip
+    if status == 404 and "%2F" in way:
+        raise Wrong(f"{way}: 404. `AllowEncodedSlashes NoDecode` is missing; it has to stand inside the <VirtualHost> of {server_name}")
+    if status != 200:
+        raise Wrong(f"{way}: HTTP status {status}. {directive.get(status, 'Apache has the reason in its error log')}")
+    if content[:2] == b"#!":
+        raise Wrong(f"{way}: the script's own text came, so Apache does not run it: a2enmod cgid (cgi with mpm_prefork), `ScriptAlias`")
+    if content_type != "application/ocsp-response":
+        raise Wrong(
+            f"{way}: the answer is {content_type or 'of no Content-Type'} and not application/ocsp-response: another virtual host answers"
+            f" for {server_name}, or no `ScriptAlias` leads to ocsp.cgi, or a proxy changes it"
+        )
+    if response.getheader("Content-Length") is None:
+        raise Wrong(f"{way}: no Content-Length. `SetEnv ap_trust_cgilike_cl yes` is missing in the <Location> of {PATH}")
+
+
+def _status(way: str, answer: bytes, issuer: Path, serial_number: int) -> str:
+    """What an OCSPResponse says, verified by openssl where there is one."""
+    try:
+        response_status = der.read(answer, der.SEQUENCE).elements().next(der.ENUMERATED).contents[0]
+    except (der.DERError, IndexError):
+        raise Wrong(
+            f"{way}: the {len(answer)} octets that came are no OCSPResponse: something between here and ocsp.cgi changes or cuts them"
+        ) from None
+    if response_status != 0:
+        name = errors.RESPONSE_STATUS_NAMES.get(response_status, str(response_status))
+        raise Wrong(f"{way}: {name}. A line in Apache's error log says why, and what to do")
+    if shutil.which("openssl") is None:
+        return "answered and signed (not verified: there is no command openssl here)"
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(answer)
+        file.flush()
+        command = ["openssl", "ocsp", "-respin", file.name, "-issuer", str(issuer), "-CAfile", str(issuer), "-partial_chain", "-no_nonce",
+                   "-serial", f"{'-' if serial_number < 0 else ''}0x{abs(serial_number):X}"]  # fmt: skip
+        run = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if "Response verify OK" not in run.stderr:
+        said = " ".join(run.stderr.split())
+        raise Wrong(f"{way}: openssl does not verify the answer: {said[:300]}. Is rsigner issued by this CA, and the clock right?")
+    return run.stdout.splitlines()[0].rpartition(": ")[2] + ", Response verify OK"

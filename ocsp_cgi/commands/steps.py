@@ -1,0 +1,189 @@
+"""What an installation is made of: files, links, directories and modes, each planned first, then done, and recorded to be undone.
+
+A plan is a list of steps that are still to be taken, so that it is empty where all is as it should be.  Nothing that is there
+already and is not in the record gets replaced.
+"""
+
+from __future__ import annotations
+
+import grp
+import hashlib
+import json
+import os
+import pwd
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any, Callable, NamedTuple
+
+
+class Refused(Exception):
+    """It is not done, or not to its end; the text says why, and how to mend it."""
+
+
+class Step(NamedTuple):
+    """`text` says what `do` does."""
+
+    text: str
+    do: Callable[[], Any]
+
+
+class Record:
+    """What an installation has made, in a file of JSON: `files` with their SHA-256, `links` with their targets, `directories`,
+    and whatever else the installer must know again."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.files: dict[str, str] = {}
+        self.links: dict[str, str] = {}
+        self.directories: list[str] = []
+        self.other: dict[str, Any] = {}
+        self.exists = path.exists()
+        if self.exists:
+            try:
+                read = json.loads(path.read_text())
+                self.files, self.links, self.directories, self.other = (read[key] for key in ("files", "links", "directories", "other"))
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise Refused(f"{path}: this is the record of what was installed, and cannot be read: {error!r}") from None
+
+    def save(self) -> None:
+        content = {"files": self.files, "links": self.links, "directories": self.directories, "other": self.other}
+        write(self.path, json.dumps(content, indent=1, sort_keys=True).encode() + b"\n", 0o644)
+
+    def is_ours(self, path: Path) -> bool:
+        """Whether this file is as it was written."""
+        return self.files.get(str(path)) == _digest(path)
+
+
+class Plan:
+    """The steps, and `remarks` on what is left as it is."""
+
+    def __init__(self, record: Record):
+        self.record = record
+        self.steps: list[Step] = []
+        self.remarks: list[str] = []
+
+    def add(self, text: str, do: Callable[[], Any]) -> None:
+        self.steps.append(Step(text, do))
+
+    def command(self, *command: str, remember: str = "") -> None:
+        """A command; if `remember` is given, its last word is recorded in the list of that name, to be undone."""
+
+        def do() -> None:
+            run(*command)
+            if remember:
+                self.record.other.setdefault(remember, []).append(command[-1])
+
+        self.add(" ".join(command), do)
+
+    def directory(self, path: Path, mode: int, owner: str = "root", group: str = "root") -> None:
+        """A directory that is made if it is not there."""
+        if path.is_dir():
+            return
+        if os.path.lexists(path):
+            raise Refused(f"{path}: there is something that is no directory")
+
+        def make() -> None:
+            missing = [parent for parent in path.parents if not parent.exists()]
+            for parent in (*reversed(missing), path):
+                parent.mkdir(0o755)
+                if str(parent) not in self.record.directories:
+                    self.record.directories.append(str(parent))
+            _give(path, mode, owner, group)
+
+        self.add(f"make the directory {path}, {owner}:{group}, mode {mode:o}", make)
+
+    def file(self, path: Path, content: bytes, mode: int = 0o644) -> None:
+        """A file with this content.  One that somebody else has written, or changed since, stays as it is."""
+        if os.path.lexists(path):
+            if _digest(path) == hashlib.sha256(content).hexdigest():
+                return
+            if not self.record.is_ours(path):
+                self.remarks.append(f"{path}: left as it is, since it was there before, or has been changed since it was written")
+                return
+
+        def make() -> None:
+            write(path, content, mode)
+            self.record.files[str(path)] = hashlib.sha256(content).hexdigest()
+
+        self.add(f"write {path}", make)
+
+    def link(self, path: Path, target: Path) -> None:
+        """A symbolic link.  Refused if something else is there."""
+        if path.is_symlink() and os.readlink(path) == str(target):
+            return
+        ours = path.is_symlink() and self.record.links.get(str(path)) == os.readlink(path)
+        if os.path.lexists(path) and not ours:
+            raise Refused(f"{path}: there is one already, perhaps your script of before. Move it away, and start again: mv {path} /root/")
+
+        def make() -> None:
+            if ours:
+                path.unlink()
+            path.symlink_to(target)
+            self.record.links[str(path)] = str(target)
+
+        self.add(f"link {path} to {target}", make)
+
+    def mode(self, path: Path, mode: int, owner: str, group: str, user: str) -> None:
+        """Owner and mode of something that is there, if `user` cannot read it, or others can whom `mode` does not let."""
+        if not path.exists():
+            return
+        of = path.stat()
+        wanted = 0o5 if path.is_dir() else 0o4
+        account = pwd.getpwnam(user)
+        shift = 6 if of.st_uid == account.pw_uid else 3 if of.st_gid == account.pw_gid else 0
+        readable = of.st_mode >> shift & wanted == wanted
+        if readable and not of.st_mode & 0o777 & ~mode & 0o027:
+            return
+        self.add(f"chown {owner}:{group} {path}, chmod {mode:o} (mode was {stat.S_IMODE(of.st_mode):o})", lambda: _give(path, mode, owner, group))
+
+    def carry_out(self, is_recorded: bool = True) -> None:
+        """Do it all.  What was done before a failure is recorded too."""
+        try:
+            for step in self.steps:
+                print(f"  {step.text}", flush=True)
+                step.do()
+        except OSError as error:
+            raise Refused(f"{error.filename}: {error.strerror}") from None
+        finally:
+            if is_recorded and self.record.path.parent.is_dir():
+                self.record.save()
+
+
+def run(*command: str) -> str:
+    """Run a command.  Returns what it says; Refused, with that, if it fails."""
+    environment = {**os.environ, "PATH": os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"}
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              env=environment, cwd="/")  # fmt: skip
+    except OSError as error:
+        raise Refused(f"{command[0]}: {error.strerror}") from None
+    if done.returncode != 0:
+        said = "\n  ".join(line.strip() for line in done.stdout.splitlines()[-5:] if line.strip())
+        raise Refused(f"{' '.join(command)}\n  {said or f'ended with status {done.returncode}'}")
+    return done.stdout
+
+
+def write(path: Path, content: bytes, mode: int) -> None:
+    """Write a file so that nobody sees a part of it."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(content)
+        unfinished.chmod(mode)
+        unfinished.rename(path)
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
+def _give(path: Path, mode: int, owner: str, group: str) -> None:
+    os.chown(path, pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid)
+    path.chmod(mode)
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""

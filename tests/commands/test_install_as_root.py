@@ -1,0 +1,370 @@
+"""The installer, run for real as root: on this Debian, and on one made to look like RHEL.
+
+All of it takes place in namespaces of its own: what is written to /etc, /opt, /usr, /var and /run stays in memory and is gone
+afterwards, and port 80 is one of a network that has nothing but a loopback.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from clients import settle
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+NAME = "ocsp.example.com"
+CHANGED = ("/etc", "/opt", "/usr", "/var", "/run")
+LISTED = ("/etc", "/opt/ocsp-cgi", "/usr/lib/cgi-bin", "/var/www", "/var/cache", "/run/apache2")
+
+LOOPBACK_UP = "import fcntl, socket, struct; fcntl.ioctl(socket.socket(), 0x8914, struct.pack('16sh', b'lo', 1))"
+
+LISTING = """\
+import hashlib, os, stat, sys
+for top in sys.argv[1:]:
+    for directory, names, files in os.walk(top):
+        for name in sorted([*names, *files]):
+            path = os.path.join(directory, name)
+            of = os.lstat(path)
+            what = os.readlink(path) if stat.S_ISLNK(of.st_mode) else ""
+            if stat.S_ISREG(of.st_mode):
+                what = hashlib.sha256(open(path, "rb").read()).hexdigest()
+            print(path, oct(of.st_mode), of.st_uid, of.st_gid, what)
+"""
+
+RHEL = """\
+set -e
+rm -rf /etc/apache2 /usr/sbin/a2ensite /usr/lib/cgi-bin /usr/sbin/apache2ctl /usr/sbin/apachectl
+mkdir -p /etc/httpd/conf /etc/httpd/conf.d /etc/httpd/conf.modules.d /var/www/cgi-bin /var/www/html /var/log/httpd /run/httpd
+ln -s /usr/lib/apache2/modules /etc/httpd/modules
+ln -s /var/log/httpd /etc/httpd/logs
+ln -s /run/httpd /etc/httpd/run
+groupadd --system apache
+useradd --system --gid apache --no-create-home --shell /usr/sbin/nologin apache
+echo 'LoadModule mpm_event_module modules/mod_mpm_event.so' >/etc/httpd/conf.modules.d/00-mpm.conf
+for module in alias authz_core authz_host dir env mime; do
+    echo "LoadModule ${module}_module modules/mod_$module.so"
+done >/etc/httpd/conf.modules.d/00-base.conf
+echo 'LoadModule cgid_module modules/mod_cgid.so' >/etc/httpd/conf.modules.d/01-cgi.conf
+cat >/etc/httpd/conf/httpd.conf <<'END'
+ServerRoot "/etc/httpd"
+Listen 80
+Include conf.modules.d/*.conf
+User apache
+Group apache
+PidFile run/httpd.pid
+ScriptSock run/cgisock
+ErrorLog logs/error_log
+<Directory />
+    AllowOverride none
+    Require all denied
+</Directory>
+DocumentRoot "/var/www/html"
+ScriptAlias /cgi-bin/ "/var/www/cgi-bin/"
+<Directory "/var/www/cgi-bin">
+    AllowOverride None
+    Options None
+    Require all granted
+</Directory>
+IncludeOptional conf.d/*.conf
+END
+printf '#!/bin/sh\\nexec /usr/sbin/apache2 -d /etc/httpd -f conf/httpd.conf "$@"\\n' >/usr/sbin/httpd
+chmod 755 /usr/sbin/httpd
+ln -s httpd /usr/sbin/apachectl
+"""
+
+
+class Machine:
+    """A machine to install on.  `run` runs a command there, `listing` is what its disk has."""
+
+    def __init__(self, place: Path, wheels: Path | None):
+        self.wheels = wheels
+        upper = place / "upper"
+        upper.mkdir()
+        command = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sleep", "infinity"]
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        script = f"set -e\nmount -t tmpfs tmpfs {upper}\n"
+        for directory in CHANGED:
+            here = upper / directory[1:]
+            if directory == "/run":
+                script += "mount -t tmpfs -o mode=755 tmpfs /run\nmkdir -p /run/lock\n"
+            else:
+                script += f"mkdir -p {here}/upper {here}/work\nchmod 755 {here}/upper\n"
+                script += f"mount -t overlay overlay -o lowerdir={directory},upperdir={here}/upper,workdir={here}/work {directory}\n"
+        self._pid = self._child()
+        self.run("sh", "-c", script)
+        self.run("/usr/bin/python3", "-c", LOOPBACK_UP)
+        self.sh("rm -f /var/log/apache2/*; rm -rf /etc/ssl/ocsp*")
+
+    def _child(self) -> str:
+        """The process id, out here, of the first process in there: the one whose namespaces are entered."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        while not children.read_text().split():
+            assert self.process.poll() is None
+        child = children.read_text().split()[0]
+        while b"sleep" not in Path(f"/proc/{child}/cmdline").read_bytes()[:6]:  # --mount-proc is done before it becomes that
+            pass
+        return child
+
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": "/dev/null",
+                       **({"PIP_FIND_LINKS": str(self.wheels)} if self.wheels else {})}  # fmt: skip
+        run = subprocess.run(["nsenter", "--target", self._pid, "--mount", "--net", "--pid", "--wdns=" + str(CHECKOUT), *command],
+                             env=environment, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL)  # fmt: skip
+        assert run.returncode == 0 or not check, run.stdout + run.stderr
+        return run
+
+    def install(self, *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return self.run(sys.executable, "-m", "ocsp_cgi", "install", *options, check=check)
+
+    def sh(self, script: str) -> str:
+        return self.run("sh", "-c", script).stdout
+
+    @property
+    def listing(self) -> list[str]:
+        return self.run("/usr/bin/python3", "-c", LISTING, *LISTED).stdout.splitlines()
+
+    def bring_files(self, ca) -> None:
+        """What the guide has the operator make and copy, under a umask of root that closes everything."""
+        self.sh(f"umask 077; mkdir -p /etc/ssl/ocsp; cd {ca.home} && cp root-ca.crt root-ocsp.crt private/root-ocsp.key /etc/ssl/ocsp/")
+        self.sh(f"umask 077; mkdir -p /etc/ssl/ocsp/db; cp -p {ca.home}/db/index /etc/ssl/ocsp/db/; chmod 600 /etc/ssl/ocsp/db/index")
+
+    def end(self) -> None:
+        self.process.kill()  # and with it the first process in there, and so all of them
+        self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def wheels(workspace):
+    """The newest cryptography for Debian's Python, fetched once for the machines, which have no network."""
+    directory = workspace / "wheels"
+    subprocess.run(["/usr/bin/python3", "-m", "venv", workspace / "fetcher"], check=True, capture_output=True)
+    pip = [workspace / "fetcher" / "bin" / "pip", "download", "--quiet", "--only-binary=:all:", "--dest", directory, "cryptography"]
+    fetched = subprocess.run(pip, capture_output=True, text=True)
+    if fetched.returncode:
+        pytest.skip(f"cryptography cannot be fetched: {fetched.stderr}")
+    return directory
+
+
+@pytest.fixture
+def new_machine(wheels, pki):
+    """new_machine(has_wheels) makes one."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can install")
+    if not Path("/etc/apache2/sites-available").is_dir():
+        pytest.skip("Debian's Apache is not installed")
+    machines = []
+    settle(pki.home / "db" / "index")
+
+    def make(has_wheels: bool = True) -> Machine:
+        machines.append(Machine(Path(tempfile.mkdtemp(dir=wheels.parent)), wheels if has_wheels else None))
+        return machines[-1]
+
+    yield make
+    for machine in machines:
+        machine.end()
+
+
+def test_from_nothing_to_answers_and_back(new_machine, pki):
+    machine = new_machine()
+    before = machine.listing
+
+    dry = machine.install("--dry-run", "--server-name", NAME)
+    assert machine.listing == before
+    assert dry.stdout.startswith("This would be done:\n")
+    planned = dry.stdout.splitlines()[1:]
+
+    first = machine.install("--server-name", NAME)
+    done = [line for line in first.stdout.splitlines() if line in planned]
+    assert done == planned  # what was announced, and in that order
+    assert "cryptography " in first.stdout and "distribution's python3-cryptography 3" not in first.stdout
+    assert "Not asked yet, since this is missing:" in first.stdout
+    for name in ("root-ocsp.key", "root-ocsp.crt", "root-ca.crt", "db/index"):
+        assert f"  /etc/ssl/ocsp/{name}: the " in first.stdout
+    assert "openssl req -new -newkey ec" in first.stdout and "-extensions ocsp_ext" in first.stdout
+
+    machine.bring_files(pki)
+    second = machine.install()
+    for line in (
+        "  chown root:www-data /etc/ssl/ocsp/root-ocsp.key, chmod 640 (mode was 600)",
+        "  chown root:root /etc/ssl/ocsp/root-ca.crt, chmod 644 (mode was 600)",
+        "  chown root:www-data /etc/ssl/ocsp/db/index, chmod 640 (mode was 600)",
+        "  POST: good, Response verify OK",
+        "  GET with %2F: good, Response verify OK",
+        "  GET with //: good, Response verify OK",
+    ):
+        assert line in second.stdout.splitlines(), second.stdout
+    installed = machine.listing
+
+    third = machine.install()
+    assert third.stdout.startswith("Nothing to change: all is as it should be.\n")
+    assert "  POST: good, Response verify OK\n" in third.stdout
+    dry = machine.install("--dry-run").stdout
+    assert dry == "Nothing would be changed: all is as it should be.\n"
+    assert [line for line in machine.listing if "/cache/" not in line] == [line for line in installed if "/cache/" not in line]
+
+    # as www-data, with the environment's cryptography, byte-compiled
+    log = machine.sh("cat /var/log/apache2/error.log /var/log/apache2/other_vhosts_access.log")
+    assert log.count(" status=good ca=root-ca nonce=16 ") == 6, log
+    assert machine.sh("ps -o user= -C apache2 | sort | uniq -c | sort -n | tail -1").split()[1] == "www-data"
+    assert machine.sh("head -1 /opt/ocsp-cgi/ocsp.cgi") == "#!/opt/ocsp-cgi/bin/python3 -IS\n"
+    assert "/opt/ocsp-cgi/ocsp_cgi/__pycache__/cgi.cpython-" in "".join(installed)
+    machine.sh("/opt/ocsp-cgi/bin/python3 -c 'import cryptography; assert int(cryptography.__version__.split(\".\")[0]) > 40'")
+    machine.sh("cd / && /opt/ocsp-cgi/bin/python3 -m ocsp_cgi --version")
+    kept = "openssl ocsp -no_nonce -issuer root-ca.crt -CAfile root-ca.crt -cert good.crt -url http://127.0.0.1/cgi-bin/ocsp.cgi"
+    assert "good.crt: good" in machine.sh(f"cd {pki.home} && {kept} -header Host={NAME}")
+    assert ".ocsp" in machine.sh("ls /var/cache/ocsp-cgi")
+
+    # who may read what
+    assert machine.sh("cd /etc/ssl && stat -c '%a %U:%G %n' ocsp ocsp/db ocsp/root-ocsp.key ocsp/db/index ocsp-cgi.conf /var/cache/ocsp-cgi") == (
+        "750 root:www-data ocsp\n750 root:www-data ocsp/db\n640 root:www-data ocsp/root-ocsp.key\n640 root:www-data ocsp/db/index\n"
+        "644 root:root ocsp-cgi.conf\n750 www-data:www-data /var/cache/ocsp-cgi\n"
+    )
+
+    dry = machine.install("--uninstall", "--dry-run")
+    assert "  remove the link /usr/lib/cgi-bin/ocsp.cgi\n" in dry.stdout
+    assert [line for line in machine.listing if "/cache/" not in line] == [line for line in installed if "/cache/" not in line]
+    gone = machine.install("--uninstall")
+    assert "/etc/ssl/ocsp/root-ocsp.key: left, with its group and mode\n" in gone.stdout
+    own = ("/etc/ssl/ocsp ", "/etc/ssl/ocsp/", "/run/apache2/")
+    assert [line for line in machine.listing if not line.startswith(own)] == [line for line in before if not line.startswith(own)]
+    assert {line.split()[0] for line in machine.listing if line.startswith("/etc/ssl/ocsp/")} == {
+        f"/etc/ssl/ocsp/{name}" for name in ("db", "db/index", "root-ca.crt", "root-ocsp.crt", "root-ocsp.key")}  # fmt: skip
+    assert machine.install("--uninstall").stdout.endswith("Nothing to undo.\n")
+    assert machine.run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "http://127.0.0.1/cgi-bin/ocsp.cgi").stdout == "404"
+
+
+def test_faults_that_the_questions_find_are_named(new_machine, pki):
+    machine = new_machine()
+    machine.bring_files(pki)
+    machine.install("--server-name", NAME)
+    site = "/etc/apache2/sites-available/ocsp-cgi.conf"
+    machine.sh(f"cp {site} /root-of-site.conf")
+    for edit, message in (
+        ("/AllowEncodedSlashes/d", "GET with %2F: 404. `AllowEncodedSlashes NoDecode` is missing; it has to stand inside the <VirtualHost>"),
+        ("/ap_trust_cgilike_cl/d", "no Content-Length. `SetEnv ap_trust_cgilike_cl yes` is missing"),
+        ("/Require all granted/s/granted/denied/", "HTTP status 403. `Require all granted`"),
+        ("s/ScriptAlias .*/Alias \"\\/cgi-bin\\/ocsp.cgi\" \"\\/opt\\/ocsp-cgi\\/ocsp.cgi\"\\n<Directory \\/opt>\\nRequire all granted\\n<\\/Directory>/",
+         "the script's own text came, so Apache does not run it"),
+        ("s/TraceEnable off/Redirect \\/ https:\\/\\/elsewhere.example\\//", "POST: HTTP status 302. something redirects: OCSP needs plain HTTP"),
+        ("s/ocsp-cgi.conf\"/nowhere.conf\"/", "POST: internalError. A line in Apache's error log says why"),
+    ):  # fmt: skip
+        machine.sh(f"cp /root-of-site.conf {site}; sed -i '{edit}' {site}; apachectl restart")
+        run = machine.install(check=False)
+        assert (run.returncode, message in run.stderr) == (1, True), (edit, run.stdout, run.stderr)
+        assert f"{site}: left as it is" in run.stdout
+    machine.sh("apachectl stop; while pgrep -x apache2; do sleep 0.1; done")
+    run = machine.install(check=False)
+    assert run.returncode == 1 and "connection refused at 127.0.0.1 port 80. Is Apache running" in run.stderr
+
+
+def test_without_pip_or_network_the_distributions_cryptography_is_taken(new_machine, pki):
+    machine = new_machine(has_wheels=False)
+    machine.bring_files(pki)
+    run = machine.install("--server-name", NAME)
+    assert "So the distribution's python3-cryptography 3" in run.stdout
+    assert "  POST: good, Response verify OK\n" in run.stdout
+    assert machine.sh("head -1 /opt/ocsp-cgi/ocsp.cgi") == "#!/usr/bin/python3 -IS\n"
+    assert machine.install().stdout.startswith("Nothing to change")
+    machine.sh("rm -rf /usr/lib/python3/dist-packages/cryptography*")
+    run = machine.install(check=False)
+    assert run.returncode == 1 and "apt-get install python3-cryptography" in run.stderr
+
+
+def test_what_is_the_operators_is_neither_overwritten_nor_lost(new_machine, pki):
+    machine = new_machine()
+    machine.bring_files(pki)
+    machine.sh("echo '#!/bin/sh' >/usr/lib/cgi-bin/ocsp.cgi")
+    before = machine.listing
+    run = machine.install("--server-name", NAME, check=False)
+    assert run.returncode == 1 and "mv /usr/lib/cgi-bin/ocsp.cgi /root/" in run.stderr
+    assert machine.listing == before
+    machine.sh("mv /usr/lib/cgi-bin/ocsp.cgi /root-ocsp-script")
+
+    machine.sh("mkdir -p /opt/ocsp-cgi && echo mine >/opt/ocsp-cgi/notes")
+    run = machine.install("--server-name", NAME, check=False)
+    assert run.returncode == 1 and "/opt/ocsp-cgi: something else is there" in run.stderr
+
+    config = "[mine]\ndb = ocsp/db\nca = ocsp/root-ca.crt\nrsigner = ocsp/root-ocsp.crt\nrkey = ocsp/root-ocsp.key\n"
+    machine.sh(f"printf '{config}' >/etc/ssl/ocsp-cgi.conf; echo '# mine' >/etc/apache2/sites-available/ocsp-cgi.conf")
+    run = machine.install("--server-name", NAME, "--prefix", "/opt/other", check=False)
+    assert "/etc/ssl/ocsp-cgi.conf: the config is there already, and stays as it is\n" in run.stdout
+    assert "/etc/apache2/sites-available/ocsp-cgi.conf: left as it is" in run.stdout
+    machine.sh("cp /etc/ssl/ocsp-cgi.conf /etc/ssl/kept.conf")
+    machine.install("--uninstall", "--prefix", "/opt/other")
+    assert machine.sh("cat /etc/ssl/ocsp-cgi.conf; cat /etc/apache2/sites-available/ocsp-cgi.conf /opt/ocsp-cgi/notes") == config + "# mine\nmine\n"
+
+    machine.sh("rm /etc/ssl/ocsp-cgi.conf /etc/apache2/sites-available/ocsp-cgi.conf")
+    machine.install("--server-name", NAME, "--prefix", "/opt/other")
+    machine.sh("echo 'nmin = 30' >>/etc/ssl/ocsp-cgi.conf")
+    assert machine.install("--prefix", "/opt/other").stdout.startswith("Nothing to change")
+    gone = machine.install("--uninstall", "--prefix", "/opt/other").stdout
+    assert "/etc/ssl/ocsp-cgi.conf: left, since it has been changed since it was written\n" in gone
+    assert machine.sh("tail -1 /etc/ssl/ocsp-cgi.conf; ls /opt") .startswith("nmin = 30\n")
+
+
+def test_a_new_version_is_put_in_place_of_the_old(new_machine, pki):
+    machine = new_machine(has_wheels=False)
+    machine.bring_files(pki)
+    machine.install("--server-name", NAME)
+    machine.sh("echo '# of before' >>/opt/ocsp-cgi/ocsp_cgi/page.py; echo '# of before' >>/opt/ocsp-cgi/ocsp.cgi")
+    run = machine.install()
+    assert [line for line in run.stdout.splitlines() if line.startswith("  ") and "/" in line and "GET" not in line] == [
+        "  copy the package to /opt/ocsp-cgi/ocsp_cgi, byte-compiled",
+        "  write /opt/ocsp-cgi/ocsp.cgi, with that Python in its first line",
+    ]
+    assert machine.sh("grep -r 'of before' /opt/ocsp-cgi || echo none") == "none\n"
+    run = machine.install("--server-name", "other.example.com")
+    assert "  write /etc/apache2/sites-available/ocsp-cgi.conf\n" in run.stdout
+    assert "asked at http://other.example.com/cgi-bin/ocsp.cgi about" in run.stdout
+
+
+def test_sync_job(new_machine, pki):
+    machine = new_machine(has_wheels=False)
+    machine.bring_files(pki)
+    if not shutil.which("rsync"):
+        pytest.skip("rsync is not installed")
+    run = machine.install("--server-name", NAME, "--sync-from", "ca.example.com:/root/root-ca/db", check=False)
+    assert run.returncode == 1 and "it names the index itself on the CA's host" in run.stderr
+    machine.install("--server-name", NAME, "--sync-from", f"{pki.home}/db/index")
+    cron = machine.sh("grep '^[*]' /etc/cron.d/ocsp-cgi-sync")
+    machine.run("sh", "-c", cron.split(" ", 6)[6].strip())
+    assert machine.sh("cd /etc/ssl/ocsp/db && stat -c '%a %U:%G %n' *") == "644 root:root heartbeat\n640 root:www-data index\n"
+    assert machine.install("--sync-from", f"{pki.home}/db/index").stdout.count("Nothing to change") == 1
+    machine.sh("mkdir -p /run/systemd/system; printf '#!/bin/sh\\necho \"$@\" >>/var/systemctl\\n' >/usr/bin/systemctl")
+    machine.install("--sync-from", f"{pki.home}/db/index", check=False)
+    assert machine.sh("cat /var/systemctl") == "daemon-reload\nenable --now ocsp-cgi-sync.timer\nreload-or-restart apache2\n"
+    assert f" {pki.home}/db/index /etc/ssl/ocsp/db/\n" in machine.sh("cat /etc/systemd/system/ocsp-cgi-sync.service")
+    machine.install("--uninstall")
+    assert machine.sh("ls /etc/cron.d /etc/systemd/system | grep ocsp || echo none") == "none\n"
+
+
+def test_layout_of_rhel(new_machine, pki):
+    """Its directories, users and files, with Debian's httpd in them; SELinux and dnf's own Python are not here to be tried."""
+    machine = new_machine()
+    machine.sh(RHEL)
+    machine.bring_files(pki)
+    before = machine.listing
+    run = machine.install("--server-name", NAME)
+    assert run.stdout.count(": good, Response verify OK\n") == 3, run.stdout
+    assert machine.sh("cd /etc/ssl && stat -c '%a %U:%G' ocsp ocsp/root-ocsp.key /var/cache/ocsp-cgi") == (
+        "750 root:apache\n640 root:apache\n750 apache:apache\n"
+    )
+    assert machine.sh("readlink /var/www/cgi-bin/ocsp.cgi; ls /etc/httpd/conf.d") == "/opt/ocsp-cgi/ocsp.cgi\nocsp-cgi.conf\n"
+    assert machine.install().stdout.startswith("Nothing to change")
+    machine.install("--uninstall")
+    own = ("/etc/ssl/ocsp",)
+    assert [line for line in machine.listing if not line.startswith(own)] == [line for line in before if not line.startswith(own)]
+
+
+def test_no_apache_is_said(new_machine):
+    machine = new_machine(has_wheels=False)
+    machine.sh("rm -rf /etc/apache2")
+    run = machine.install("--server-name", NAME, check=False)
+    assert run.returncode == 1 and run.stderr.startswith("ocsp_cgi install: no Apache here") and "apt-get install apache2" in run.stderr
