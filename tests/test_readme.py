@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from test_apache import started
 
 from ocsp_cgi import config
 from ocsp_cgi.commands.cgi_server import CGIServer
+from ocsp_cgi.commands import install
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 README = (CHECKOUT / "README.md").read_text()
@@ -88,3 +90,11 @@ def test_middleware(ca, cgi, monkeypatch):
         (ca.home / "private" / "root-ocsp.key").unlink()
         assert ask(SSL_CLIENT_CERT=client) == ("forbidden", "Your certificate is refused: the responder answered internalError")
     assert ask(SSL_CLIENT_CERT=client)[0] == "forbidden"
+    headings = [heading.lower().replace(" ", "-") for heading in re.findall(r"^##+ (.*)", README, re.MULTILINE)]
+    assert path[1:] in headings if path.startswith("#") else (CHECKOUT / path).exists()
+
+
+def test_every_option_of_the_installer_is_named():
+    parser = argparse.ArgumentParser(add_help=False)
+    install.add_arguments(parser)
+    assert [option for action in parser._actions for option in action.option_strings if f"`{option}" not in README and f" {option} " not in README] == []

@@ -239,7 +239,7 @@ class Installation:
                 plan.command("a2ensite", "--quiet", "ocsp-cgi", remember="sites")
 
     def _plan_sync(self, source: str) -> None:
-        if not re.fullmatch(r"[\w.@:/~+-]+/index(\.txt)?|[\w.@+-]+:index(\.txt)?", source):
+        if not re.fullmatch(r"(?!-)([\w.@:/~+-]*/|[\w.@+-]+:)index(\.txt)?", source):
             raise Refused(f"--sync-from {source}: it names the index itself on the CA's host, such as {SYNC_SOURCE}")
         if shutil.which("rsync") is None:
             raise Refused(f"--sync-from: the command rsync is not installed: {self.layout.packages} rsync")
