@@ -97,4 +97,5 @@ def test_middleware(ca, cgi, monkeypatch):
 def test_every_option_of_the_installer_is_named():
     parser = argparse.ArgumentParser(add_help=False)
     install.add_arguments(parser)
-    assert [option for action in parser._actions for option in action.option_strings if f"`{option}" not in README and f" {option} " not in README] == []
+    options = [option for action in parser._actions for option in action.option_strings]
+    assert [option for option in options if f"`{option}" not in README and f" {option} " not in README] == []

@@ -90,7 +90,7 @@ class Installation:
         self.arguments = arguments
         self.prefix = Path(os.path.abspath(arguments.prefix))
         if re.search(r"\s", str(self.prefix)) or len(str(self.prefix)) > 100:
-            raise Refused(f"--prefix {self.prefix}: it stands in the first line of a script, so no blank may be in it, nor may it be longer than 100")
+            raise Refused(f"--prefix {self.prefix}: no blank may be in it, nor more than 100 characters: a script's first line has it")
         self.layout = _layout()
         self.record = Record(self.prefix / "installed.json")
         self.plan = Plan(self.record)
@@ -166,12 +166,13 @@ class Installation:
                     f"{refusal}\nSo there is no virtual environment; nor has the distribution a python3-cryptography of version"
                     f" {_OLDEST_CRYPTOGRAPHY} or newer here. Mend the one or the other, and start again: {packages}"
                 ) from None
-            print(f"    {refusal}\n    So the distribution's python3-cryptography {version} is taken: an answer takes some milliseconds longer.")
+            print(f"    {refusal}")
+            print(f"    So the distribution's python3-cryptography {version} is taken: an answer takes some milliseconds longer.")
             print("    To try the virtual environment again, with python3-venv and the network: python3 -m ocsp_cgi install --upgrade")
         else:
             version = _version_of_cryptography(python, self.layout.user)
             if not version:
-                raise Refused(f"{python}: the web server's user {self.layout.user} cannot run it: is every directory above {self.prefix} open to all?")
+                raise Refused(f"{python}: {self.layout.user} cannot run it: can it enter every directory above {self.prefix}?")
             print(f"    cryptography {version}")
         self.record.other["python"] = python
         site_packages = next(self.prefix.glob("lib/python3*/site-packages"), None)
@@ -320,13 +321,14 @@ class Installation:
         index = Path(ca.db, "index.txt" if Path(ca.db, "index.txt").exists() else "index")
         request = Path(ca.rsigner).stem + ".csr"
         for path, what in (
-            (Path(ca.rkey), f"the key. Make it, and a request:\n    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj"
-                            f' "/C=GB/O=Example/CN=OCSP Root Responder" -keyout {shlex.quote(ca.rkey)} -out {request}'),
+            (Path(ca.rkey), "the key. Make it, and a request:\n    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
+                            f' -subj "/C=GB/O=Example/CN=OCSP Root Responder" -keyout {shlex.quote(ca.rkey)} -out {request}'),
             (Path(ca.rsigner), f"the signer's certificate. On the CA's host:\n    openssl ca -config root-ca.cnf -in {request} -out"
                                f" {Path(ca.rsigner).name} -extensions ocsp_ext -days 90\n    and copy it here:"
                                f" scp {host}/{Path(ca.rsigner).name} {shlex.quote(ca.rsigner)}"),
             (Path(ca.ca), f"the CA's certificate. Copy it here:\n    scp {host}/{Path(ca.ca).name} {shlex.quote(ca.ca)}"),
-            (index, f"the database. Copy it here:\n    scp {host}/db/{index.name} {shlex.quote(ca.db)}/\n    and let --sync-from do so from then on"),
+            (index, f"the database. Copy it here:\n    scp {host}/db/{index.name} {shlex.quote(ca.db)}/\n"
+                    "    and let --sync-from do so from then on"),
         ):  # fmt: skip
             if not path.exists():
                 texts.append(f"{path}: {what}")
@@ -343,7 +345,8 @@ class Installation:
             raise Refused(f"[{ca.name}] cannot be asked about: {error}; it is in {ca.rsigner} or {ca.ca}") from None
         address, port = self._address()
         name = self._server_name() or socket.getfqdn()
-        print(f"[{ca.name}] asked at http://{name}{'' if port == 80 else f':{port}'}{live.PATH} about {serial_number:X}, the signer's certificate:")
+        url = f"http://{name}{'' if port == 80 else f':{port}'}{live.PATH}"
+        print(f"[{ca.name}] asked at {url} about {serial_number:X}, the signer's certificate:")
         deadline = time.monotonic() + patience
         while True:
             try:
@@ -374,7 +377,8 @@ class Installation:
             print(f"{self.record.path} is not there, so nothing is installed below {self.prefix}. Nothing to undo.")
             return 0
         plan, record = self.plan, self.record
-        if Path("/etc/systemd/system", SYNC_UNITS[1]).exists() and _systemd_runs():
+        has_units = f"/etc/systemd/system/{SYNC_UNITS[1]}" in record.files and _systemd_runs()
+        if has_units:
             plan.command("systemctl", "disable", "--now", SYNC_UNITS[1])
         for site in record.other.get("sites", []):
             if Path(f"/etc/apache2/sites-enabled/{site}.conf").exists():
@@ -390,6 +394,8 @@ class Installation:
                 plan.add(f"remove {name}", lambda name=name: os.unlink(name))
             elif os.path.lexists(name):
                 plan.remarks.append(f"{name}: left, since it has been changed since it was written")
+        if has_units:
+            plan.command("systemctl", "daemon-reload")
         plan.add(f"empty the cache {CACHE}", _empty_cache)
         plan.add(f"remove the program from {self.prefix}", self._remove_program)
         for name in ("root-ocsp.key", "root-ocsp.crt", "root-ca.crt", "db"):
@@ -450,7 +456,8 @@ def _can_read(path: Path, user: str) -> bool:
 
 def _same_package(one: Path, other: Path) -> bool:
     def contents(package: Path) -> dict[str, bytes]:
-        return {str(path.relative_to(package)): path.read_bytes() for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+        files = (path for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc")
+        return {str(path.relative_to(package)): path.read_bytes() for path in files}
 
     return other.is_dir() and contents(one) == contents(other)
 

@@ -44,7 +44,8 @@ def ask(issuer: Path, serial_number: int, server_name: str, port: int = 80, host
 def _request(issuer: certificate.Certificate, serial_number: int) -> bytes:
     """An OCSPRequest (RFC 6960 section 4.1) that has `//` in its base64, by a fitting nonce (RFC 9654)."""
     hash_algorithm = der.sequence(der.tlv(der.OBJECT_IDENTIFIER, der.oid(_SHA1)), der.ENCODED_NULL)
-    hashes = [der.tlv(der.OCTET_STRING, hashlib.new("sha1", of, usedforsecurity=False).digest()) for of in (issuer.subject, issuer.public_key)]
+    digests = (hashlib.new("sha1", of, usedforsecurity=False).digest() for of in (issuer.subject, issuer.public_key))
+    hashes = [der.tlv(der.OCTET_STRING, digest) for digest in digests]
     octets = (serial_number if serial_number >= 0 else ~serial_number).bit_length() // 8 + 1
     serial = der.tlv(der.INTEGER, serial_number.to_bytes(octets, "big", signed=True))
     cert_id = der.sequence(hash_algorithm, *hashes, serial)
@@ -70,7 +71,8 @@ def _exchange(way: str, method: str, path: str, body: bytes, server_name: str, h
             " Apache, or a limit such as RLimitCPU, ends it"
         ) from None
     except (OSError, http.client.HTTPException) as error:
-        raise Wrong(f"{way}: no answer from {host} port {port}: {error or type(error).__name__}. Apache's error log has the reason") from None
+        reason = str(error) or type(error).__name__
+        raise Wrong(f"{way}: no answer from {host} port {port}: {reason}. Apache's error log has the reason") from None
     finally:
         connection.close()
     _check_http(way, response, content, server_name)

@@ -135,7 +135,8 @@ class Plan:
         readable = of.st_mode >> shift & wanted == wanted
         if readable and not of.st_mode & 0o777 & ~mode & 0o027:
             return
-        self.add(f"chown {owner}:{group} {path}, chmod {mode:o} (mode was {stat.S_IMODE(of.st_mode):o})", lambda: _give(path, mode, owner, group))
+        before = stat.S_IMODE(of.st_mode)
+        self.add(f"chown {owner}:{group} {path}, chmod {mode:o} (mode was {before:o})", lambda: _give(path, mode, owner, group))
 
     def carry_out(self, is_recorded: bool = True) -> None:
         """Do it all.  What was done before a failure is recorded too."""
