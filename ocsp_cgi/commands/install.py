@@ -283,12 +283,15 @@ class Installation:
         control = next((name for name in ("apache2ctl", "apachectl", "httpd") if shutil.which(name, path=_path())), "")
         if not control:
             raise Refused(f"no apachectl here, so Apache could not be reloaded: is {self.layout.service} installed?")
-        run_command(control, "-t")
         restart = self.record.other["reload"] == "restart"
-        if _systemd_runs():
-            run_command("systemctl", "restart" if restart else "reload-or-restart", self.layout.service)
-        else:
-            run_command(control, "-k", "restart" if restart else "graceful")
+        try:
+            run_command(control, "-t")
+            if _systemd_runs():
+                run_command("systemctl", "restart" if restart else "reload-or-restart", self.layout.service)
+            else:
+                run_command(control, "-k", "restart" if restart else "graceful")
+        except Refused as refusal:
+            raise Refused(f"all is done, but Apache does not read it: {refusal}\n(Apache's error log: {self.layout.error_log})") from None
         print("Apache has read its new configuration.")
         return True
 

@@ -160,7 +160,7 @@ def run(*command: str) -> str:
     except OSError as error:
         raise Refused(f"{command[0]}: {error.strerror}") from None
     if done.returncode != 0:
-        said = "\n  ".join(line.strip() for line in done.stdout.splitlines()[-5:] if line.strip())
+        said = "\n  ".join([line.strip() for line in done.stdout.splitlines() if line.strip()][-8:])
         raise Refused(f"{' '.join(command)}\n  {said or f'ended with status {done.returncode}'}")
     return done.stdout
 

@@ -48,7 +48,7 @@ ln -s /run/httpd /etc/httpd/run
 groupadd --system apache
 useradd --system --gid apache --no-create-home --shell /usr/sbin/nologin apache
 echo 'LoadModule mpm_event_module modules/mod_mpm_event.so' >/etc/httpd/conf.modules.d/00-mpm.conf
-for module in alias authz_core authz_host dir env mime; do
+for module in alias authz_core authz_host dir env; do
     echo "LoadModule ${module}_module modules/mod_$module.so"
 done >/etc/httpd/conf.modules.d/00-base.conf
 echo 'LoadModule cgid_module modules/mod_cgid.so' >/etc/httpd/conf.modules.d/01-cgi.conf
@@ -59,7 +59,7 @@ Include conf.modules.d/*.conf
 User apache
 Group apache
 PidFile run/httpd.pid
-ScriptSock run/cgisock
+ScriptSock /run/httpd/cgisock
 ErrorLog logs/error_log
 <Directory />
     AllowOverride none
@@ -326,7 +326,7 @@ def test_a_new_version_is_put_in_place_of_the_old(new_machine, pki):
         "  copy the package to /opt/ocsp-cgi/ocsp_cgi, byte-compiled",
         "  write /opt/ocsp-cgi/ocsp.cgi, with that Python in its first line",
     ]
-    assert machine.sh("grep -r 'of before' /opt/ocsp-cgi || echo none") == "none\n"
+    assert machine.sh("grep -r '# of before' /opt/ocsp-cgi || echo none") == "none\n"
     run = machine.install("--server-name", "other.example.com")
     assert "  write /etc/apache2/sites-available/ocsp-cgi.conf\n" in run.stdout
     assert "asked at http://other.example.com/cgi-bin/ocsp.cgi about" in run.stdout
@@ -349,7 +349,7 @@ def test_sync_job(new_machine, pki):
     assert machine.sh("cat /var/systemctl") == "daemon-reload\nenable --now ocsp-cgi-sync.timer\nreload-or-restart apache2\n"
     assert f" {pki.home}/db/index /etc/ssl/ocsp/db/\n" in machine.sh("cat /etc/systemd/system/ocsp-cgi-sync.service")
     machine.install("--uninstall")
-    assert machine.sh("tail -n +4 /var/systemctl") == "disable --now ocsp-cgi-sync.timer\ndaemon-reload\nreload-or-restart apache2\n"
+    assert machine.sh("tail -n +4 /var/systemctl") == "disable --now ocsp-cgi-sync.timer\ndaemon-reload\nrestart apache2\n"
     assert machine.sh("ls /etc/cron.d /etc/systemd/system | grep ocsp || echo none") == "none\n"
 
 
