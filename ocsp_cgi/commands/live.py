@@ -72,7 +72,7 @@ def _exchange(way: str, method: str, path: str, body: bytes, server_name: str, h
         ) from None
     except (OSError, http.client.HTTPException) as error:
         reason = str(error) or type(error).__name__
-        raise Wrong(f"{way}: no answer from {host} port {port}: {reason}. Apache's error log says why, as where cgid does not run") from None
+        raise Wrong(f"{way}: no answer from {host} port {port}: {reason}. Apache's error log says why") from None
     finally:
         connection.close()
     _check_http(way, response, content, server_name)
