@@ -103,8 +103,8 @@ def test_the_guide(hosts, cgi):
     hosts.run("3")
 
     config = hosts.ssl / "ocsp-cgi.conf"
-    text = re.search(r"(?s)       \[root-ca\]\n.*?\n\n", (CHECKOUT / "README.md").read_text())[0]
-    config.write_text(re.sub(r"^ {7}", "", text, flags=re.MULTILINE).replace("/etc/ssl", str(hosts.ssl)))
+    text = re.search(r"(?m)^    \[root-ca\]\n(?:    .*\n)+", (CHECKOUT / "README.md").read_text())[0]
+    config.write_text(re.sub(r"(?m)^    ", "", text).replace("/etc/ssl", str(hosts.ssl)))
     try:
         apache = httpd.Apache(hosts.place / "httpd", cgi, config)
     except httpd.Unavailable as error:

@@ -21,7 +21,8 @@ from typing import NamedTuple
 from .. import certificate, config
 from . import live
 from .private_ca import CHECKOUT
-from .steps import Plan, Record, Refused, run as run_command, write
+from .steps import Plan, Record, Refused, write
+from .steps import run as run_command
 
 PREFIX = "/opt/ocsp-cgi"
 CONFIG = Path(config.DEFAULT_PATH)
@@ -220,7 +221,7 @@ class Installation:
             plan.remarks.append(f"{CONFIG}: the config is there already, and stays as it is")
 
     def _plan_apache(self) -> None:
-        plan, layout, site = self.plan, self.layout, self.layout.site
+        plan, site = self.plan, self.layout.site
         name = self.arguments.server_name or self._server_name() or socket.getfqdn()
         if "." not in name and not self.arguments.server_name:
             raise Refused("--server-name is missing: the name of this host in ocsp_url, such as --server-name ocsp.example.com")

@@ -6,10 +6,8 @@ afterwards, and port 80 is one of a network that has nothing but a loopback.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
-import stat
 import subprocess
 import sys
 import tempfile
