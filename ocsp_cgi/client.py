@@ -37,7 +37,12 @@ ANSWER_BYTES = 64 * 1024
 SKEW_SECONDS = 5 * 60
 MAX_AGE_SECONDS = 60 * 60
 _NONCES = ("required", "optional", "none")
-_HASHES = {"sha1": "1.3.14.3.2.26", "sha256": "2.16.840.1.101.3.4.2.1", "sha384": "2.16.840.1.101.3.4.2.2", "sha512": "2.16.840.1.101.3.4.2.3"}
+_HASHES = {
+    "sha1": "1.3.14.3.2.26",
+    "sha256": "2.16.840.1.101.3.4.2.1",
+    "sha384": "2.16.840.1.101.3.4.2.2",
+    "sha512": "2.16.840.1.101.3.4.2.3",
+}
 _ID_AD_OCSP = bytes.fromhex("2b06010505073001")  # 1.3.6.1.5.5.7.48.1
 _URI = 0x86  # uniformResourceIdentifier of a GeneralName
 # What a critical extension of an answer may be without changing what the answer means to us.

@@ -46,7 +46,10 @@ def world():
     keys = {who: ec.generate_private_key(ec.SECP256R1()) for who in ("ca", "other", "subject", "signer")}
     eku = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.OCSP_SIGNING])
     location = x509.AccessDescription(AuthorityInformationAccessOID.OCSP, x509.UniformResourceIdentifier(AIA_URL))
-    signer = lambda *extensions, by="ca", issuer="CA", **times: issue("signer", keys["signer"], issuer, keys[by], *extensions, **times)  # noqa: E731
+
+    def signer(*extensions, by="ca", issuer="CA", **times) -> x509.Certificate:
+        return issue("signer", keys["signer"], issuer, keys[by], *extensions, **times)
+
     return SimpleNamespace(
         keys=keys,
         ca=issue("CA", keys["ca"], "CA", keys["ca"]),
@@ -124,13 +127,14 @@ def nonce_of(encoded: bytes) -> bytes | None:
         return None
 
 
-def answer(world, encoded: bytes, *, subject=None, issuer=None, status="GOOD", revoked=None, reason=None, this_update=NOW, next_update=NOW + HOUR,
-           nonce="echo", signer=None, key="signer", by_name=False, named=None, certs=None, sign=None, extension=None) -> bytes:  # fmt: skip
+def answer(world, encoded: bytes, *, subject=None, issuer=None, status="GOOD", revoked=None, reason=None, this_update=NOW,
+           next_update=NOW + HOUR, nonce="echo", signer=None, key="signer", by_name=False, named=None, certs=None, sign=None, extension=None) -> bytes:  # fmt: skip
     """An answer made with `cryptography`, right but for what is asked to be wrong."""
     algorithm = ocsp.load_der_ocsp_request(encoded).hash_algorithm
     signer = signer or world.signer
     builder = ocsp.OCSPResponseBuilder().add_response(
-        subject or world.subject, issuer or world.ca, algorithm, getattr(ocsp.OCSPCertStatus, status), this_update, next_update, revoked, reason
+        subject or world.subject, issuer or world.ca, algorithm, getattr(ocsp.OCSPCertStatus, status),
+        this_update, next_update, revoked, reason,
     )
     builder = builder.responder_id(ocsp.OCSPResponderEncoding.NAME if by_name else ocsp.OCSPResponderEncoding.HASH, named or signer)
     certs = [signer] if certs is None else certs
@@ -246,8 +250,8 @@ def several(world, encoded: bytes, *statuses: tuple[x509.Certificate, str]) -> b
     now = int(time.time())
     responses = []
     for subject, status in statuses:
-        request = ocsp.OCSPRequestBuilder().add_certificate(subject, world.ca, hashes.SHA1()).build().public_bytes(serialization.Encoding.DER)
-        cert_id = messages.OCSPRequest.from_der(request).request_list[0].req_cert
+        request = ocsp.OCSPRequestBuilder().add_certificate(subject, world.ca, hashes.SHA1()).build()
+        cert_id = messages.OCSPRequest.from_der(request.public_bytes(serialization.Encoding.DER)).request_list[0].req_cert
         cert_status = messages.CertStatus(status, now if status == "revoked" else None)
         responses.append(messages.SingleResponse(cert_id, cert_status, now, now + 3600, []))
     key_hash = x509.SubjectKeyIdentifier.from_public_key(world.ca.public_key()).digest
@@ -284,8 +288,8 @@ def test_signature_algorithms(world, respond, kind):
         if kind != "RSA-PSS":
             return made.public_bytes(serialization.Encoding.DER)
         signature = key.sign(made.tbs_response_bytes, padding.PSS(padding.MGF1(hash_algorithm), 64), hash_algorithm)
-        identifier = next(algorithm for algorithm in client.keys.ALGORITHMS if (algorithm.key_type, algorithm.hash_name) == ("RSASSA-PSS", "SHA512"))
-        return messages.basic_response(made.tbs_response_bytes, identifier.identifier, signature, [])
+        [algorithm] = [one for one in client.keys.ALGORITHMS if (one.key_type, one.hash_name) == ("RSASSA-PSS", "SHA512")]
+        return messages.basic_response(made.tbs_response_bytes, algorithm.identifier, signature, [])
 
     assert client.query(subject, ca, respond(reply).url).status == "good"
     with pytest.raises(client.Untrusted, match="signature of the answer is wrong"):
@@ -347,7 +351,8 @@ def as_ca(world) -> dict:
 
 LIES = {
     "wrong nonce": (client.Mismatch, "another nonce", lambda world: {"nonce": bytes(32)}),
-    "wrong nonce where none is needed": (client.Mismatch, "another nonce", lambda world: {"nonce": bytes(32), "options": {"nonce": "optional"}}),
+    "wrong nonce where none is needed": (client.Mismatch, "another nonce", lambda world: {
+        "nonce": bytes(32), "options": {"nonce": "optional"}}),
     "no nonce": (client.Mismatch, "no nonce", lambda world: {"nonce": None}),
     "other serial": (client.Mismatch, "another certificate", lambda world: {"subject": world.another}),
     "other issuer": (client.Mismatch, "another certificate", lambda world: {"issuer": world.other_ca}),
@@ -401,7 +406,9 @@ def test_an_answer_that_ends_before_it_begins(world, query):
         query(reply=reply)
 
 
-@pytest.mark.parametrize("status, name", [(1, "malformedRequest"), (2, "internalError"), (3, "tryLater"), (5, "sigRequired"), (6, "unauthorized")])
+@pytest.mark.parametrize("status, name", [
+    (1, "malformedRequest"), (2, "internalError"), (3, "tryLater"), (5, "sigRequired"), (6, "unauthorized"),
+])  # fmt: skip
 def test_errors_of_the_responder(query, status, name):
     with pytest.raises(client.Refused, match=f"answered {name}") as raised:
         query(reply=lambda encoded: b"\x30\x03\x0a\x01" + bytes((status,)))
@@ -532,8 +539,10 @@ def test_a_server_of_https_is_verified(world, tmp_path):
 # What cannot be asked
 
 
-@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://x/", "ocsp.example.com", "http://", "http://x:99999/", "http://[::1/", "http:///x",
-                                 "http://" + "x" * 64 + "/", "javascript:alert(1)"])  # fmt: skip
+@pytest.mark.parametrize("url", [
+    "file:///etc/passwd", "ftp://x/", "ocsp.example.com", "http://", "http://x:99999/", "http://[::1/", "http:///x",
+    "http://" + "x" * 64 + "/", "javascript:alert(1)",
+])  # fmt: skip
 def test_addresses_that_are_none(world, url):
     with pytest.raises(client.CannotAsk, match="is no address"):
         client.query(world.subject, world.ca, url)
@@ -549,8 +558,10 @@ def test_the_address_in_the_certificate(world, monkeypatch):
         client.query(world.another, world.ca)
 
 
-@pytest.mark.parametrize("broken", ["", b"", "hello", "prüfung", b"\x30", b"\x30\x00", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----",
-                                    b"-----BEGIN CERTIFICATE-----"])  # fmt: skip
+@pytest.mark.parametrize("broken", [
+    "", b"", "hello", "prüfung", b"\x30", b"\x30\x00", b"-----BEGIN CERTIFICATE-----",
+    b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----",
+])  # fmt: skip
 def test_certificates_that_are_none(world, broken):
     with pytest.raises(client.CannotAsk, match="^certificate: "):
         client.query(broken, world.ca, "http://127.0.0.1:1/")

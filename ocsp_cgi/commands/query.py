@@ -9,7 +9,7 @@ from .text import openssl_time
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--issuer", metavar="FILE", required=True, help="the certificate of the CA that issued the one in question, PEM or DER")
+    parser.add_argument("--issuer", metavar="FILE", required=True, help="the certificate of the CA that issued it, PEM or DER")
     parser.add_argument("--cert", metavar="FILE", required=True, help="the certificate in question, PEM or DER")
     parser.add_argument("--url", help="where to ask, by default where the certificate says (authorityInfoAccess)")
     parser.add_argument("--no-nonce", action="store_true", help="send no nonce, for a responder that repeats none")
@@ -22,9 +22,10 @@ def run(arguments: argparse.Namespace) -> int:
         from .. import client  # `cryptography` may be missing
     except ImportError as error:
         return _fail(f"{sys.executable} cannot import the package `cryptography`: {error}; on Debian: apt-get install python3-cryptography")
+    nonce = "none" if arguments.no_nonce else "required"
     try:
         certificate, issuer = (_read(path) for path in (arguments.cert, arguments.issuer))
-        result = client.query(certificate, issuer, arguments.url, nonce="none" if arguments.no_nonce else "required", timeout=arguments.timeout)
+        result = client.query(certificate, issuer, arguments.url, nonce=nonce, timeout=arguments.timeout)
     except OSError as error:
         return _fail(f"{error.filename}: {error.strerror}")
     except client.CannotAsk as error:

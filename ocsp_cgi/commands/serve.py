@@ -23,7 +23,7 @@ _REQUEST_IN_PATH = re.compile("/+M[C-I]")  # the base64 of a SEQUENCE that long
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--port", type=_port, default=_DEFAULT_PORT, help=f"to listen at, {_DEFAULT_PORT} by default; 0 is any that is free")
+    parser.add_argument("--port", type=_port, default=_DEFAULT_PORT, help=f"to listen at, {_DEFAULT_PORT} by default; 0 is any free one")
     parser.add_argument("--bind", metavar="ADDRESS", action="append",
                         help="to listen at, 127.0.0.1 by default; can be given several times, and be IPv6 such as ::1")  # fmt: skip
     parser.add_argument("--config", metavar="FILE", help=f"by default what OCSP_CGI_CONFIG names, else {config.DEFAULT_PATH}")

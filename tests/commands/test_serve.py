@@ -130,7 +130,8 @@ def test_same_answers_as_the_cgi(serving, cgi, pki, root, question, method, name
     path = "/" + (base64_of(encoded) if name in ("good", "bad", "malformed") and method != "POST" else name if method != "POST" else "")
     body = encoded if method == "POST" else b""
     theirs = run_cgi(cgi, pki.home / "ocsp-cgi.conf", method, body, path=path)
-    head = f"{method} {path} HTTP/1.0\r\nContent-Type: {'application/ocsp-request' if method == 'POST' else ''}\r\nContent-Length: {len(body)}\r\n\r\n"
+    content_type = "application/ocsp-request" if method == "POST" else ""
+    head = f"{method} {path} HTTP/1.0\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
     ours = parse_http(serving.send(head.encode() + body))
     assert ours.headers.pop("connection") == "close" and ours.headers.pop("date").endswith(" GMT")
     for answer in (ours, theirs):
@@ -189,7 +190,8 @@ def test_many_requests_on_one_connection(serving, question):
     """HTTP/1.1 keeps it, HTTP/1.0 if asked to; also when the requests come all at once, and octet by octet."""
     with serving.connect() as connection:
         first = post(question(), version="1.1")
-        for sent in (first, first + first, post(question(), "Connection: keep-alive") + post(question(), "Connection: Close", version="1.1")):
+        last = post(question(), "Connection: keep-alive") + post(question(), "Connection: Close", version="1.1")
+        for sent in (first, first + first, last):
             if len(sent) == len(first):
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 for octet in sent:
@@ -514,7 +516,8 @@ def test_a_port_in_use(pki):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         assert fails("--config", f"{pki.home}/ocsp-cgi.conf", "--port", str(port)) == (
-            1, f"http://127.0.0.1:{port}/: Address already in use; end what listens there (`ss -ltnp` shows it), or take another with --port\n",
+            1, f"http://127.0.0.1:{port}/: Address already in use;"
+            " end what listens there (`ss -ltnp` shows it), or take another with --port\n",
         )  # fmt: skip
 
 
@@ -603,7 +606,8 @@ def test_text(in_words, pki, root, question):
 @pytest.mark.parametrize("sent, words", [
     (post(b""), "OCSP Request Data: no OCSPRequest: no element of tag 30 at octet 0\nOCSP Response Data:\n"
                 "    OCSP Response Status: malformedRequest (0x1)\n"),
-    (post(b"x" * 70_000), "OCSP Request Data: too long to be read\nOCSP Response Data:\n    OCSP Response Status: malformedRequest (0x1)\n"),
+    (post(b"x" * 70_000), "OCSP Request Data: too long to be read\nOCSP Response Data:\n"
+                          "    OCSP Response Status: malformedRequest (0x1)\n"),
     (b"GET / HTTP/1.0\r\n\r\n", ""),
     (b"PUT / HTTP/1.0\r\n\r\n", ""),
 ], ids=["nothing", "too long", "GET", "PUT"])  # fmt: skip
@@ -627,8 +631,8 @@ def test_standard_output_that_nobody_reads(pki, question):
 
 
 @pytest.mark.parametrize("uri, name", [
-    ("/", ""), ("/MEkw", ""), ("//MEkw", ""), ("/cgi-bin/ocsp.cgi/MEkw", "/cgi-bin/ocsp.cgi"), ("/Main/MEkw?x", "/Main"), ("/a%2FMEkw", "/a"),
-    ("/favicon.ico", ""), ("*", ""),
+    ("/", ""), ("/MEkw", ""), ("//MEkw", ""), ("/cgi-bin/ocsp.cgi/MEkw", "/cgi-bin/ocsp.cgi"), ("/Main/MEkw?x", "/Main"),
+    ("/a%2FMEkw", "/a"), ("/favicon.ico", ""), ("*", ""),
 ])  # fmt: skip
 def test_script_name(uri, name):
     assert serve._script_name(uri) == name
