@@ -127,8 +127,9 @@ def nonce_of(encoded: bytes) -> bytes | None:
         return None
 
 
-def answer(world, encoded: bytes, *, subject=None, issuer=None, status="GOOD", revoked=None, reason=None, this_update=NOW,
-           next_update=NOW + HOUR, nonce="echo", signer=None, key="signer", by_name=False, named=None, certs=None, sign=None, extension=None) -> bytes:  # fmt: skip
+def answer(world, encoded: bytes, *, subject=None, issuer=None, status="GOOD", revoked=None, reason=None,
+           this_update=NOW, next_update=NOW + HOUR, nonce="echo", signer=None, key="signer", by_name=False, named=None,
+           certs=None, sign=None, extension=None) -> bytes:  # fmt: skip
     """An answer made with `cryptography`, right but for what is asked to be wrong."""
     algorithm = ocsp.load_der_ocsp_request(encoded).hash_algorithm
     signer = signer or world.signer
