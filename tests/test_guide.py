@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from clients import cert_id, certificate, request, run_cgi, verified
+from cryptography import x509
 from cryptography.x509 import ocsp
 
 from ocsp_cgi.commands import httpd
@@ -112,6 +113,9 @@ def test_the_guide(hosts, cgi):
     cnf = hosts.place / "root-ca" / "root-ca.cnf"
     cnf.write_text(re.sub(r"(?m)^(ocsp_url\s*=).*", rf"\1 {apache.url}", cnf.read_text()))
     hosts.run("4")
+    server = certificate(hosts.place / "root-ca" / "server.crt")
+    names = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["www.example.com"]
     hosts.run("5")
     with apache:
         answer = hosts.run("7")
