@@ -34,7 +34,8 @@ class Kept:
     """A signed answer to one CertID, and what it was made from.
 
     `ca` are the CASettings, `stamps` what `made_from` was before these were read, `line` and `offset` the row in the index with that
-    `index_stamp`, `signer` the signer's serial number; `der`, `this_update`, `next_update`, `entity_tag` and `facts` as in a responder's Answer.
+    `index_stamp`, `signer` the signer's serial number; `der`, `this_update`, `next_update`, `entity_tag` and `facts` are as in a
+    responder's Answer.
     """
 
     __slots__ = ("ca", "stamps", "line", "offset", "index_stamp", "signer", "der", "this_update", "next_update", "entity_tag", "facts")
@@ -55,7 +56,7 @@ class Kept:
 
 
 def made_from(settings) -> bytes:
-    """What shows that the config (config.Settings) and the certificates it names are the same as before.  To be asked before they are read."""
+    """What shows that the config (config.Settings) and the certificates it names are as before; to be asked before they are read."""
     return b" ".join([settings.stamp, *[_stamp(path) for ca in settings.cas for path in (ca.ca, ca.rsigner)]])
 
 
@@ -105,7 +106,8 @@ def keep(kept: Kept, cert_id: bytes) -> list[str]:
         _write(_path(directory, cert_id), b"%08x\n" % binascii.crc32(content) + content, kept.next_update)
         _sweep(directory)
     except OSError as error:
-        return [f"{directory}: {error.strerror}: [{kept.ca.name}] answers without its `cache`; the web server's user must be able to write there"]
+        reason = f"{directory}: {error.strerror}: [{kept.ca.name}] answers without its `cache`"
+        return [f"{reason}; the web server's user must be able to write there"]
     return []
 
 

@@ -38,7 +38,8 @@ opened.clear()
 exec(compile(source, __file__, "exec"))
 """
 KEPT = {"ocsp_cgi", *(f"ocsp_cgi.{name}" for name in ("cgi", "config", "errors", "http", "index", "limits", "responder", "store", "times"))}
-PRODUCED = KEPT | {"__future__", *(f"ocsp_cgi.{name}" for name in ("certificate", "database", "der", "keys", "messages", "producer", "signer"))}
+MORE = ("certificate", "database", "der", "keys", "messages", "producer", "signer")
+PRODUCED = KEPT | {"__future__", *(f"ocsp_cgi.{name}" for name in MORE)}
 
 
 class Road:
@@ -63,7 +64,8 @@ def travel(ca, cgi):
         environment = {"REQUEST_METHOD": "POST", "CONTENT_TYPE": "application/ocsp-request", "CONTENT_LENGTH": str(len(encoded)),
                        "SCRIPT_NAME": "/x", "REQUEST_URI": "/x", "OCSP_CGI_CONFIG": str(ca.home / "ocsp-cgi.conf")}  # fmt: skip
         report = ca.home / "report"
-        run = subprocess.run([sys.executable, "-IS", "-c", SPY, str(report), str(cgi)], input=encoded, env=environment, capture_output=True, cwd="/")
+        command = [sys.executable, "-IS", "-c", SPY, str(report), str(cgi)]
+        run = subprocess.run(command, input=encoded, env=environment, capture_output=True, cwd="/")
         assert run.stdout.startswith(b"Content-Type: application/ocsp-response"), run.stderr
         modules, opened = eval(report.read_text())
         report.unlink()

@@ -1,4 +1,4 @@
-"""The store of signed answers: when it is used, that it never hides anything, and that nothing in its directory can make an answer wrong."""
+"""The store of signed answers: when it is used, that it never hides anything, and that nothing in it can make an answer wrong."""
 
 from __future__ import annotations
 
@@ -235,7 +235,8 @@ def test_what_is_not_kept(kept):
     ):
         kept.ask(encoded)
     index = kept.home / "db" / "index"
-    index.write_bytes(index.read_bytes() + b"Q\t270220135115Z\t\t77\tunknown\t/CN=odd\n" + b"V\t270220135115Z\t\t%s\tunknown\t/CN=long\n" % (b"AB" * 200))
+    rows = b"Q\t270220135115Z\t\t77\tunknown\t/CN=odd\n" + b"V\t270220135115Z\t\t%s\tunknown\t/CN=long\n" % (b"AB" * 200)
+    index.write_bytes(index.read_bytes() + rows)
     settle(index)
     assert kept.says(request(cert_id(kept.root, 0x77))) == (ocsp.OCSPCertStatus.UNKNOWN, False)
     assert kept.says(request(cert_id(kept.root, int("AB" * 200, 16)))) == (GOOD, False)
@@ -363,7 +364,8 @@ def test_a_directory_that_cannot_be_written(kept):
 
 def test_a_full_disk(kept, cgi):
     """A real one, of 16 KiB: every answer is right, what fits is kept, and the log says what is wrong."""
-    script = f"mount -t tmpfs -o size=16k,mode=750 none {kept.cache} && head -c 14000 /dev/zero > {kept.cache}/ballast && exec {sys.executable} -c \"$0\" \"$@\""
+    fill = f"mount -t tmpfs -o size=16k,mode=750 none {kept.cache} && head -c 14000 /dev/zero > {kept.cache}/ballast"
+    script = f'{fill} && exec {sys.executable} -c "$0" "$@"'
     ask = (
         f"import sys; sys.path[:0] = {sys.path[:2]!r}\n"
         "from pathlib import Path; import os; from clients import run_cgi\n"

@@ -130,7 +130,8 @@ def _stored(setting: Setting, python: str, rows: int) -> measure.Command:
 
 def _measure_long(table: Table, setting: Setting, python: str, quick: bool) -> None:
     """What grows with the index: time at 1 000 000 rows, time and memory at 10 000 000."""
-    commands = {"reference": setting.reference_command(LONG), "stored": _stored(setting, python, LONG), "new": setting.ours(python, LONG, "P-256")}
+    commands = {"reference": setting.reference_command(LONG), "stored": _stored(setting, python, LONG)}
+    commands["new"] = setting.ours(python, LONG, "P-256")
     wall = {name: [run.wall for run in runs] for name, runs in measure.interleaved(commands, 3 if quick else 9).items()}
     table.add("T5", "kept answer at 1 000 000 rows, the last", Ratio.of(wall["stored"], wall["reference"]), 1 / 35)
     table.add("T5", "new answer at 1 000 000 rows, the last", Ratio.of(wall["new"], wall["reference"]), 1 / 22)
@@ -147,10 +148,8 @@ def _apache(setting: Setting, python: str, quick: bool) -> tuple:
     """T7's ratio, bound, and the rest that a row of the table takes."""
     if shutil.which("ab") is None:
         return None, 1.3, True, "`ab` is not installed"
-    site = httpd.SITE_CONF.read_text().replace(
-        "TraceEnable off",
-        f'TraceEnable off\n<Directory "{setting.home}">\nRequire all granted\n</Directory>\nScriptAlias "/reference" "{setting.reference(SHORT)}"',
-    )
+    reference = f'<Directory "{setting.home}">\nRequire all granted\n</Directory>\nScriptAlias "/reference" "{setting.reference(SHORT)}"'
+    site = httpd.SITE_CONF.read_text().replace("TraceEnable off", f"TraceEnable off\n{reference}")
     config = setting.config(SHORT, "P-256", cache=True)
     config.with_suffix(".cache").chmod(0o770)
     try:

@@ -47,7 +47,7 @@ def _cpu() -> float:
 
 
 def interleaved(commands: dict[str, Command], rounds: int) -> dict[str, list[Run]]:
-    """Run each once a round, so that whatever else the machine does befalls all of them alike.  One round more, the first, is not counted."""
+    """Run each once a round, so that whatever else the machine does befalls all of them alike.  A first round is not counted."""
     runs: dict[str, list[Run]] = {name: [] for name in commands}
     for number in range(rounds + 1):
         for name, command in commands.items():

@@ -14,7 +14,8 @@ text { fill: #222; } .grid { stroke: #ddd; } .axis { fill: #555; }
 .d0 { fill: #b3261e; } .d1 { fill: #0b57d0; } .d2 { fill: #146c2e; }
 @media (prefers-color-scheme: dark) {
   svg { background: #0d1117; } text { fill: #e6edf3; } .grid { stroke: #30363d; } .axis { fill: #9da7b3; }
-  .c0 { stroke: #ff8a80; } .c1 { stroke: #8ab4f8; } .c2 { stroke: #81c995; } .d0 { fill: #ff8a80; } .d1 { fill: #8ab4f8; } .d2 { fill: #81c995; }
+  .c0 { stroke: #ff8a80; } .c1 { stroke: #8ab4f8; } .c2 { stroke: #81c995; }
+  .d0 { fill: #ff8a80; } .d1 { fill: #8ab4f8; } .d2 { fill: #81c995; }
 }"""
 
 
@@ -37,7 +38,8 @@ def draw(curves: dict[str, dict[int, float]]) -> str:
         f"<style>{_STYLE}</style>",
     ]
     for number, name in enumerate(curves):
-        parts.append(f'<circle class="d{number}" cx="16" cy="{16 + 20 * number}" r="5"/><text x="28" y="{20 + 20 * number}">{escape(name)}</text>')
+        parts.append(f'<circle class="d{number}" cx="16" cy="{16 + 20 * number}" r="5"/>')
+        parts.append(f'<text x="28" y="{20 + 20 * number}">{escape(name)}</text>')
     for decade in range(left, right + 1):
         parts.append(f'<line class="grid" x1="{x(decade)}" x2="{x(decade)}" y1="{_TOP}" y2="{_BOTTOM}"/>')
         parts.append(f'<text class="axis" x="{x(decade)}" y="{_BOTTOM + 18}" text-anchor="middle">{_count(decade)}</text>')
