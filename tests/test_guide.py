@@ -63,20 +63,20 @@ class Hosts:
             os.chdir(self.place)
             os.environ["HOME"] = str(self.place)
             os.execvp("bash", ["bash", "-euc", commands])
-        screen, unanswered, deadline = b"", b"", time.monotonic() + 60
-        with contextlib.suppress(OSError):  # a terminal ends with EIO
-            while time.monotonic() < deadline:
-                if select.select([terminal], [], [], 1)[0]:
-                    part = os.read(terminal, 4096)
-                    screen, unanswered = screen + part, unanswered + part
-                    for question, answer in TYPED.items():
-                        if re.search(question, unanswered.rstrip()):
-                            os.write(terminal, answer)
-                            unanswered = b""
-                    if not part:
-                        break
+        screen, unanswered, deadline, ended = b"", b"", time.monotonic() + 60, 0
+        while not ended:
+            assert time.monotonic() < deadline, screen
+            part = b""
+            with contextlib.suppress(OSError):  # EIO while nobody has the terminal open
+                part = os.read(terminal, 4096) if select.select([terminal], [], [], 1)[0] else b""
+            screen, unanswered = screen + part, unanswered + part
+            for question, answer in TYPED.items():
+                if re.search(question, unanswered.rstrip()):
+                    os.write(terminal, answer)
+                    unanswered = b""
+            if not part:
+                ended, status = os.waitpid(child, os.WNOHANG)
         os.close(terminal)
-        _, status = os.waitpid(child, 0)
         text = screen.decode(errors="replace").replace("\r\n", "\n")
         assert status == 0, f"{commands}\n{text}"
         return text
