@@ -18,6 +18,7 @@ from cryptography.x509 import ocsp
 from ocsp_cgi import config, database, der, errors, limits, responder, store
 from ocsp_cgi.commands.private_ca import PrivateCA
 
+TESTS = Path(__file__).resolve().parent
 GOOD, REVOKED = ocsp.OCSPCertStatus.GOOD, ocsp.OCSPCertStatus.REVOKED
 HIT = ("cache", "hit")
 
@@ -367,7 +368,7 @@ def test_a_full_disk(kept, cgi):
     fill = f"mount -t tmpfs -o size=16k,mode=750 none {kept.cache} && head -c 14000 /dev/zero > {kept.cache}/ballast"
     script = f'{fill} && exec {sys.executable} -c "$0" "$@"'
     ask = (
-        f"import sys; sys.path[:0] = {sys.path[:2]!r}\n"
+        f"import sys; sys.path[:0] = {[str(TESTS), str(TESTS.parent)]!r}\n"
         "from pathlib import Path; import os; from clients import run_cgi\n"
         "for number in range(3):\n"
         "    answer = run_cgi(Path(sys.argv[1]), Path(sys.argv[2]), body=open(sys.argv[3], 'rb').read())\n"
