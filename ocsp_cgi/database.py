@@ -178,7 +178,7 @@ def _find(file, serial_numbers: set[int], also: set[int]) -> Found:
 def _search(file, serial_numbers: set[int], found: Found) -> str:
     """Add to `found` what the file says of these serial numbers.  Returns what shows that it is not whole, or ""."""
     before = posix.fstat(file.fileno())
-    folded = before.st_size <= _FOLDED_BYTES
+    folded = before.st_size <= _FOLDED_BYTES or len(serial_numbers) > _MOST_NEEDLES  # taking a line apart is for every spelling
     size, last = _scan(file, serial_numbers, found, bytes.upper, folded)
     missing = serial_numbers - found.rows.keys()
     if missing and not folded:

@@ -107,7 +107,7 @@ class Request:
     def __init__(self, element: der.Element):
         fields = element.elements()
         self.req_cert = CertID(fields.next(der.SEQUENCE))
-        self.single_request_extensions = _extensions(fields.optional(der.context(0)))
+        self.single_request_extensions = read_extensions(fields.optional(der.context(0)))
         fields.end()
 
 
@@ -140,7 +140,7 @@ class OCSPRequest:
         self.request_list = [Request(element) for element in tbs_request.next(der.SEQUENCE).elements().all(der.SEQUENCE)]
         if not self.request_list:
             raise der.DERError("requestList is empty")
-        self.request_extensions = _extensions(tbs_request.optional(der.context(2)))
+        self.request_extensions = read_extensions(tbs_request.optional(der.context(2)))
         tbs_request.end()
 
     @property
@@ -168,7 +168,8 @@ def _algorithm(element: der.Element) -> tuple[bytes, bytes | None]:
     return algorithm, parameters and parameters.encoded
 
 
-def _extensions(explicit: der.Element | None) -> dict[bytes, Extension]:
+def read_extensions(explicit: der.Element | None) -> dict[bytes, Extension]:
+    """Extensions by their OBJECT IDENTIFIER, out of the EXPLICIT tag around them.  DERError if one is there twice."""
     extensions: dict[bytes, Extension] = {}
     if explicit is not None:
         for element in explicit.only(der.SEQUENCE).elements().all(der.SEQUENCE):

@@ -28,7 +28,7 @@ class SingleResponse:
         self.this_update = _time(fields.next(der.GENERALIZED_TIME))
         next_update = fields.optional(der.context(0))
         self.next_update = None if next_update is None else _time(next_update.only(der.GENERALIZED_TIME))
-        self.single_extensions = _extensions(fields.optional(der.context(1)))
+        self.single_extensions = messages.read_extensions(fields.optional(der.context(1)))
         fields.end()
 
 
@@ -88,7 +88,7 @@ class OCSPResponse:
         self.responder_key_hash = None if by_name else fields.next(der.context(2)).only(der.OCTET_STRING).contents
         self.produced_at = _time(fields.next(der.GENERALIZED_TIME))
         self.responses = [SingleResponse(element) for element in fields.next(der.SEQUENCE).elements().all(der.SEQUENCE)]
-        self.response_extensions = _extensions(fields.optional(der.context(1)))
+        self.response_extensions = messages.read_extensions(fields.optional(der.context(1)))
         fields.end()
 
     def certificates(self) -> list[certificate.Certificate]:
@@ -118,13 +118,3 @@ def _cert_status(element: der.Element | None) -> messages.CertStatus:
 
 def _time(element: der.Element) -> int:
     return times.parse_generalized_time(element.contents)
-
-
-def _extensions(explicit: der.Element | None) -> dict[bytes, messages.Extension]:
-    extensions: dict[bytes, messages.Extension] = {}
-    for element in explicit.only(der.SEQUENCE).elements().all(der.SEQUENCE) if explicit else ():
-        extension = messages.Extension(element)
-        if extension.extn_id in extensions:
-            raise der.DERError("the same extension twice")
-        extensions[extension.extn_id] = extension
-    return extensions

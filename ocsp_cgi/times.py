@@ -9,7 +9,7 @@ EPOCH = 0
 _FIRST, _LAST = -62135596800, 253402300799  # 0001-01-01 00:00:00 and 9999-12-31 23:59:59
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MONTH_LENGTHS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
@@ -21,7 +21,7 @@ def generalized_time(seconds: int) -> bytes:
 def http_date(seconds: int) -> str:
     """An HTTP-date (RFC 9110 section 5.6.7), the same in every locale: Sun, 19 Mar 2023 01:00:00 GMT."""
     year, month, day, hour, minute, second, weekday = time.gmtime(seconds)[:7]
-    return f"{_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year:04} {hour:02}:{minute:02}:{second:02} GMT"
+    return f"{_DAYS[weekday]}, {day:02} {MONTHS[month - 1]} {year:04} {hour:02}:{minute:02}:{second:02} GMT"
 
 
 def log_time(seconds: int) -> str:

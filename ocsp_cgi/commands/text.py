@@ -7,7 +7,6 @@ import time
 from .. import der, errors, keys, messages, times
 from ..ocsp_response import REASON_NAMES, MalformedResponse, OCSPResponse, SingleResponse
 
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _ATTRIBUTE_NAMES = {
     bytes.fromhex("550403"): "CN",  # 2.5.4.3
     bytes.fromhex("550406"): "C",  # 2.5.4.6
@@ -34,7 +33,7 @@ _BMP_STRING = 0x1E
 def openssl_time(seconds: int) -> str:
     """A time as openssl prints it: Nov  2 19:30:27 2026 GMT."""
     year, month, day, hour, minute, second = time.gmtime(seconds)[:6]
-    return f"{_MONTHS[month - 1]} {day:2} {hour:02}:{minute:02}:{second:02} {year} GMT"
+    return f"{times.MONTHS[month - 1]} {day:2} {hour:02}:{minute:02}:{second:02} {year} GMT"
 
 
 def request(encoded: bytes | None) -> str:
