@@ -90,7 +90,7 @@ def test_time_and_memory_grow_no_faster_than_the_request(ask, what):
 
 
 def test_time_grows_no_faster_than_the_index(ask, tmp_path):
-    from ocsp_cgi import database
+    from ocsp_cgi import index_search
 
     def index(rows: int, name: str) -> str:
         directory = tmp_path / name
@@ -104,7 +104,7 @@ def test_time_grows_no_faster_than_the_index(ask, tmp_path):
         def seconds(directory: str, wanted: set[int] = serial_numbers) -> float:
             started = time.process_time()
             try:
-                database.find(directory, wanted)
+                index_search.find(directory, wanted)
             except DatabaseUnavailable:
                 pass
             return time.process_time() - started
