@@ -2,7 +2,7 @@
 
     request ─▶ what is asked?        messages
             ─▶ which CA is asked?    the issuer hashes of its CertIDs
-            ─▶ which row is it?      database
+            ─▶ which row is it?      index_search
             ─▶ which status?         this page, from the row
             ─▶ until when?           nmin, cut off at the end of the signer and its CA
             ─▶ signed answer         signer
@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from . import database, der, errors, index, keys, limits, messages, store, times
+from . import der, errors, index, index_row, index_search, keys, limits, messages, store, times
 from .keys import SignerError
 from .responder import Answer, max_age
 from .signer import Signer, check_validity, load_certificate
@@ -51,10 +51,10 @@ def _be_kept(answer: Answer, request: messages.OCSPRequest, settings, now: int) 
         if kept is not None:
             if ca.stale_after is not None:
                 index.check_heartbeat(ca.db, ca.stale_after, now)
-            found = database.find(ca.db, {cert_id.serial_number}, {kept.signer})
+            found = index_search.find(ca.db, {cert_id.serial_number}, {kept.signer})
             row, signer_row = found.rows.get(cert_id.serial_number), found.rows.get(kept.signer)
-            if row is not None and row.line == kept.line and not (signer_row and signer_row.cert_status.name == "revoked"):
-                answer.remarks += found.remarks
+            if row is not None and row.line == kept.line and not (signer_row and signer_row.is_revoked):
+                answer.remarks += found.warnings
                 answer.be_kept(kept, now)
                 if found.stamp:  # so that the next one need not search
                     kept.index_stamp, kept.offset = found.stamp, row.offset
@@ -85,11 +85,13 @@ def _sign(answer: Answer, request: messages.OCSPRequest, settings, now: int) -> 
     signing = next(iter(asked))
     signer = Signer(signing.settings, signing.certificate)
     signer.check(now)
+    signer_warnings = signer.warnings()
     for authority in asked:
         check_validity(authority.certificate, authority.settings.ca, now)
         if authority.settings.stale_after is not None:
             index.check_heartbeat(authority.settings.db, authority.settings.stale_after, now)
-        found = _look_up(authority, questions, answer, signer if authority is signing else None)
+        found, warnings = _look_up(authority, questions, answer, signer if authority is signing else None)
+        signer_warnings += warnings
 
     responses = [question.single_response(now, signer.certificate.not_after) for question in questions]
     nonce = request.request_extensions.get(messages.ID_PKIX_OCSP_NONCE)
@@ -107,7 +109,7 @@ def _sign(answer: Answer, request: messages.OCSPRequest, settings, now: int) -> 
     answer.facts = [fact for question in questions[: limits.LOGGED_CERT_IDS] for fact in question.facts()]
     if len(questions) > limits.LOGGED_CERT_IDS:
         answer.facts.append(("more", str(len(questions) - limits.LOGGED_CERT_IDS)))
-    answer.facts += [("warning", warning) for warning in signer.warnings()]
+    answer.facts += [("warning", warning) for warning in signer_warnings]
     if not answer.has_nonce:
         answer.entity_tag = keys.digest("sha256", encoded).hex()
         if not questions[0].is_unknown and _is_for_all(request, signing.settings):
@@ -194,7 +196,7 @@ class Question:
         if len({authority.settings.db for authority in issuers}) > 1:
             names = " and ".join(f"[{authority.settings.name}]" for authority in issuers)
             raise errors.OCSPError(f"{names} of the config are one CA by the certificates in `ca`, and have different `db`")
-        self.row: database.Row | None = None
+        self.row: index_row.Row | None = None
 
     @property
     def unissued(self) -> bool:
@@ -246,19 +248,48 @@ class Question:
         return [*facts, ("ca", self.authority.settings.name if self.authority else "-")]
 
 
-def _look_up(authority: Authority, questions: list[Question], answer: Answer, signer: Signer | None) -> database.Found:
-    """Find the rows of the questions to one CA in its database, and its signer's, which must not be revoked itself."""
+def _look_up(
+    authority: Authority, questions: list[Question], answer: Answer, signer: Signer | None
+) -> tuple[index_search.Found, list[str]]:
+    """Find the rows of the questions to one CA in its index, and check that of its signer.
+
+    Returns what was found, and warnings about the signer.
+    """
     own = [question for question in questions if question.authority is authority]
     signer_number = {signer.certificate.serial_number} if signer and signer.delegated else set()
-    found = database.find(authority.settings.db, {question.cert_id.serial_number for question in own}, signer_number)
-    answer.remarks += found.remarks
+    serial_numbers = {question.cert_id.serial_number for question in own}
+    found = index_search.find(authority.settings.db, serial_numbers, signer_number)
+    answer.remarks += found.warnings
     for question in own:
         question.row = found.rows.get(question.cert_id.serial_number)
-    for number in signer_number & found.rows.keys():
-        if found.rows[number].cert_status.name == "revoked":
-            settings = authority.settings
-            raise SignerError(f"{settings.rsigner}: the database of [{settings.name}] has it as revoked: issue a new one")
-    return found
+    warnings = []
+    for number in signer_number:
+        row = found.rows.get(number)
+        if row is not None:
+            _check_signer_row(authority.settings, signer, row, found.is_settled)
+        elif found.is_settled:
+            warnings.append("rsigner-has-no-row-in-db")
+    return found, warnings
+
+
+def _check_signer_row(settings, signer: Signer, row: index_row.Row, is_settled: bool) -> None:
+    """Check what the index of a CA says of the CA's own signer.
+
+    SignerError if the signer has been revoked.  DatabaseUnavailable if the row is of another
+    certificate with that serial number: this is the index of another CA.
+    """
+    is_another = row.expiry not in (None, signer.certificate.not_after)
+    if row.is_revoked and not (is_settled and is_another):
+        raise SignerError(
+            f"{settings.rsigner}: revoked in the database of [{settings.name}]; issue a new signer"
+            " certificate"
+        )
+    if is_settled and is_another:
+        raise index.DatabaseUnavailable(
+            f"{settings.db}: its row for serial {signer.certificate.serial_number:X} does not have"
+            f" the expiry of {settings.rsigner}, which has this serial: it is the database of"
+            f" another CA. Correct `db` or `rsigner` in [{settings.name}]"
+        )
 
 
 def _responder_id(signing: Authority, signer: Signer) -> bytes:
