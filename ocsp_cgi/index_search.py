@@ -15,6 +15,7 @@ split into fields instead, which takes the same time for any number of serial nu
 
 from __future__ import annotations
 
+import itertools
 import posix
 import time
 
@@ -236,8 +237,9 @@ class _Needles:
             spellings = self._every_spelling()
             if spellings.isdisjoint(serials):
                 return set()
-            hits = [position for position, one in enumerate(serials) if one in spellings]
-            starts = [sum(map(len, fields[: 5 * hit + 3])) + 5 * hit + 3 for hit in hits]
+            ends = list(itertools.accumulate(map(len, fields)))
+            hits = [5 * row + 3 for row, one in enumerate(serials) if one in spellings]
+            starts = [ends[hit - 1] + hit for hit in hits]
         else:
             starts = [0, *(at + 1 for at in _every(b"\n", block))]
         return {_line_around(start, block) for start in starts if start < len(block)}
