@@ -149,7 +149,7 @@ def _open_index(db: str) -> "FileIO":
     deadline = time.monotonic() + limits.DATABASE_RETRY_SECONDS
     unlinked = 0
     while True:
-        path = _index_path(db)
+        path = path_of(db)
         try:
             file = open(path, "rb", buffering=0)  # noqa: SIM115  the caller closes it
         except FileNotFoundError:
@@ -169,8 +169,11 @@ def _open_index(db: str) -> "FileIO":
         unlinked = opened.st_ino
 
 
-def _index_path(db: str) -> str:
-    """The file that `db` means: itself, or `index` or `index.txt` in it, whichever is in use."""
+def path_of(db: str) -> str:
+    """The file that `db` names: itself, or `index` or `index.txt` in it, whichever is in use.
+
+    DatabaseUnavailable if both are.
+    """
     if not _is_directory(db):
         return db
     index, index_txt = db + "/index", db + "/index.txt"
