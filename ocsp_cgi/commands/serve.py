@@ -170,7 +170,7 @@ def _say(words: str) -> None:
 
 
 def _fail(reason: str) -> int:
-    sys.stderr.write(ascii(reason)[1:-1] + "\n" if not reason.isprintable() else reason + "\n")
+    sys.stderr.write(errors.printable(reason, 10_000) + "\n")
     return 1
 
 
