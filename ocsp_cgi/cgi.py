@@ -118,8 +118,8 @@ def log(lines: list[str], method: str, client: str, started: float) -> None:
     milliseconds = (time.monotonic() - started) * 1000
     request = errors.printable(method, limits.LOGGED_METHOD_CHARACTERS)
     for line in [*lines[:-1], f"{request} {lines[-1]} client={client} ms={milliseconds:.0f}"]:
-        line = errors.printable(f"{times.log_time(int(time.time()))} ocsp.cgi: {line}", limits.LOG_LINE_CHARACTERS)
-        _write(2, line.encode("ascii", "backslashreplace") + b"\n")
+        text = f"{times.log_time(int(time.time()))} ocsp.cgi: {line}".encode("ascii", "backslashreplace").decode()
+        _write(2, errors.printable(text, limits.LOG_LINE_CHARACTERS).encode() + b"\n")
 
 
 def _write(descriptor: int, data: bytes) -> None:

@@ -461,7 +461,7 @@ def _signer(
                 warnings = _check_delegated(holder, authority, now, skew)
             _check_signature(answer, holder)
             return x509.load_der_x509_certificate(holder.der), warnings
-        except ValueError as error:  # it is stricter than our reader
+        except (ValueError, x509.InvalidVersion) as error:  # it is stricter than our reader
             refused = refused or Untrusted(f"the certificate of the signer of the answer cannot be read: {error}")
         except Untrusted as error:
             refused = refused or error

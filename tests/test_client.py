@@ -410,6 +410,12 @@ def test_another_trusted_responder_than_signed(query, world, trusted, words):
         query(signer=world.local_expired, options={"trusted_responder": getattr(world, trusted)})
 
 
+def test_a_trusted_responder_that_cryptography_cannot_read(query, world):
+    encoded = world.local.public_bytes(serialization.Encoding.DER).replace(bytes.fromhex("a003020102"), bytes.fromhex("a003020105"), 1)
+    with pytest.raises(client.Untrusted, match="cannot be read"):
+        query(signer=world.local, options={"trusted_responder": encoded})
+
+
 def test_a_trusted_responder_vouches_for_no_other_certificate(query, world):
     """One with the same name, or one that it issued."""
     same_name = issue("local", world.keys["other"], "local", world.keys["other"])

@@ -84,5 +84,5 @@ def _seconds(word: str) -> float:
     except ValueError:
         seconds = 0
     if not 0 < seconds <= 3600:
-        raise argparse.ArgumentTypeError(f"invalid number of seconds `{errors.printable(word)}`: expected up to 3600")
+        raise argparse.ArgumentTypeError(f"`{word}` is no number of seconds up to 3600")
     return seconds
