@@ -28,8 +28,8 @@ class CertificateError(ValueError):
 class Certificate:
     """One certificate.  `issuer` and `subject` are the DER of the Names, `public_key` is the contents of the
     BIT STRING without its first octet, `key_algorithm` the DER of its AlgorithmIdentifier; times are seconds since 1970.
-    `extensions` are their values by the contents of their OBJECT IDENTIFIERs, `critical_extensions` those of the critical
-    ones."""
+    `extensions` are their values by the contents of their OBJECT IDENTIFIERs; `critical_extensions`
+    are the latter of the critical ones."""
 
     __slots__ = ("der", "tbs", "serial_number", "issuer", "subject", "not_before", "not_after",
                  "key_algorithm", "public_key", "signature_algorithm", "signature", "extensions",
@@ -82,10 +82,11 @@ class Certificate:
     def rsa_bits(self) -> int | None:
         """The length of the modulus, if it is an RSA key that can be read."""
         try:
-            algorithm = der.read(self.key_algorithm, der.SEQUENCE).elements().next(der.OBJECT_IDENTIFIER)
-            if algorithm.contents not in _RSA:
+            algorithm = der.read(self.key_algorithm, der.SEQUENCE).elements()
+            if algorithm.next(der.OBJECT_IDENTIFIER).contents not in _RSA:
                 return None
-            return der.read(self.public_key, der.SEQUENCE).elements().next(der.INTEGER).integer().bit_length()
+            numbers = der.read(self.public_key, der.SEQUENCE).elements()
+            return numbers.next(der.INTEGER).integer().bit_length()
         except der.DERError:
             return None
 

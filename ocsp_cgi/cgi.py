@@ -118,8 +118,9 @@ def log(lines: list[str], method: str, client: str, started: float) -> None:
     milliseconds = (time.monotonic() - started) * 1000
     request = errors.printable(method, limits.LOGGED_METHOD_CHARACTERS)
     for line in [*lines[:-1], f"{request} {lines[-1]} client={client} ms={milliseconds:.0f}"]:
-        text = f"{times.log_time(int(time.time()))} ocsp.cgi: {line}".encode("ascii", "backslashreplace").decode()
-        _write(2, errors.printable(text, limits.LOG_LINE_CHARACTERS).encode() + b"\n")
+        line = f"{times.log_time(int(time.time()))} ocsp.cgi: {line}"
+        line = line.encode("ascii", "backslashreplace").decode()
+        _write(2, errors.printable(line, limits.LOG_LINE_CHARACTERS).encode() + b"\n")
 
 
 def _write(descriptor: int, data: bytes) -> None:

@@ -3,15 +3,16 @@
     result = client.query(certificate, issuer)
     if result.status != "good": ...
 
-A response is accepted only if it satisfies RFC 6960 section 3.2: it is about this certificate, signed by its issuer or a
-responder the issuer authorized, current, and (unless told otherwise) made for this request.  Anything else is a QueryError.
-Treat every QueryError, and every status but "good", as a refusal.
+A response is accepted only if it satisfies RFC 6960 section 3.2: it is about this certificate,
+signed by its issuer or a responder the issuer authorized, current, and (unless told otherwise) made
+for this request.  Anything else is a QueryError.  Treat every QueryError, and every status but
+"good", as a refusal.
 
-The text of a QueryError repeats parts of the certificate and of what came over the network, shortened and without control
-characters: log it, but do not put it into a page unescaped.
+The text of a QueryError repeats parts of the certificate and of what came over the network,
+shortened and without control characters: log it, but do not put it into a page unescaped.
 
-No redirect is followed and no proxy used.  Whether a delegated signer has itself been revoked is not checked: it is trusted
-until its certificate expires.
+No redirect is followed and no proxy used.  Whether a delegated signer has itself been revoked is
+not checked: it is trusted until its certificate expires.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import ssl
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -54,7 +55,8 @@ _HASHES = {
 }
 _ID_AD_OCSP = bytes.fromhex("2b06010505073001")  # 1.3.6.1.5.5.7.48.1
 _URI = 0x86  # uniformResourceIdentifier of a GeneralName
-# Extensions that may be critical: of a response, of a SingleResponse (RFC 6960 section 4.4), and of a signer's certificate.
+# Extensions that may be critical: of a response, of a SingleResponse (RFC 6960 section 4.4), and of
+# a signer's certificate.
 _UNDERSTOOD = (messages.ID_PKIX_OCSP_NONCE, messages.ID_PKIX_OCSP_EXTENDED_REVOKE)
 _UNDERSTOOD_IN_SINGLE = (messages.ID_PKIX_OCSP_ARCHIVE_CUTOFF,)
 _UNDERSTOOD_IN_SIGNER = {
@@ -71,7 +73,7 @@ _UNDERSTOOD_IN_SIGNER = {
 }
 _MAY_SIGN_OCSP = 0x80 | 0x40  # digitalSignature or nonRepudiation, RFC 5280 section 4.2.1.12
 _SEVERITY = {"good": 0, "unknown": 1, "revoked": 2}
-_END_OF_PEM = b"-----END CERTIFICATE-----"
+_BEGIN_OF_PEM, _END_OF_PEM = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 
 
 class QueryError(Exception):
@@ -82,15 +84,16 @@ class QueryError(Exception):
 
 
 class UnusableCertificate(QueryError):
-    """A given certificate cannot be read, was not issued by this issuer, or there is no usable address to ask at."""
+    """A certificate cannot be read, was not issued by this issuer, or has no usable address."""
 
 
 class Unreachable(QueryError):
-    """No OCSP response over HTTP: no connection, too slow, or an unexpected HTTP status or content type."""
+    """No OCSP response over HTTP: no connection, too slow, unexpected status or content type."""
 
 
 class ErrorResponse(QueryError):
-    """The responder sent an error instead; `response_status` is its name, such as "tryLater" (RFC 6960 section 4.2.1)."""
+    """The responder sent an error instead; `response_status` is its name, such as "tryLater"
+    (RFC 6960 section 4.2.1)."""
 
     def __init__(self, text: str, response_status: str):
         super().__init__(text)
@@ -102,11 +105,12 @@ class Malformed(QueryError):
 
 
 class Untrusted(QueryError):
-    """The response is not signed by the issuer or a responder it authorized, or with a weak algorithm or key."""
+    """The response is not signed by the issuer or a responder it authorized, or the algorithm or
+    key is weak."""
 
 
 class Mismatch(QueryError):
-    """The response belongs to another request: it is about another certificate, or has another nonce."""
+    """The response belongs to another request: about another certificate, or with another nonce."""
 
 
 class Stale(QueryError):
@@ -119,8 +123,8 @@ class Result:
 
     `status` is "good", "revoked" or "unknown"; `revocation_time` and `revocation_reason`, a name of RFC 5280 section 5.3.1 such as
     "keyCompromise", are None unless it is revoked, and the reason also if the responder gave none.  `next_update` is None if the
-    responder did not say how long the response is valid.  `responder` is the certificate of the key that signed.  `warnings`
-    are sentences about what was accepted but should be changed, such as a short RSA key.
+    responder did not say how long the response is valid.  `responder` is the certificate of the key
+    that signed.  `warnings` say what was accepted but should be changed, such as a short RSA key.
     """
 
     status: str
@@ -146,17 +150,23 @@ def query(
     trusted_responder: x509.Certificate | bytes | str | None = None,
     certificates: Iterable[x509.Certificate | bytes | str] = (),
 ) -> Result:
-    """Ask whether a certificate has been revoked.  QueryError, or one of its subclasses, if there is no trustworthy response.
+    """Ask whether a certificate has been revoked.  QueryError, or one of its subclasses, if there
+    is no trustworthy response.
 
     Certificates are `cryptography`'s objects, PEM or DER.  `url` is by default the one in the certificate (authorityInfoAccess).
-    `nonce`: "required" sends one, and accepts only responses that repeat it; "optional" also accepts responses without one, as
-    responders send them from a cache; "none" sends none.  `timeout` is seconds for everything, name resolution included;
-    `hash_name` the CertID's hash, sha1 (which every responder knows, and which protects nothing here), sha256, sha384 or sha512.
-    `skew` is the seconds that clocks may differ by; `max_age` the seconds after thisUpdate that a response without nextUpdate is
-    accepted.  `trusted_responder` is the certificate of a responder that may sign although the issuer did not authorize it
-    (RFC 6960 section 4.2.2.2, local configuration).  `certificates` are further ones among which to look for the signer's,
-    if the response does not include it; one in PEM may hold several.  They add no trust: the issuer must have authorized the
-    signer.  ValueError for any other value of these, TypeError for another type of certificate.
+    `nonce`: "required" sends one, and accepts only responses that repeat it; "optional" also
+    accepts responses without one, as responders send them from a cache; "none" sends none.
+    `timeout` is seconds for everything, name resolution included; `hash_name` the CertID's hash,
+    sha1 (which every responder knows, and which protects nothing here), sha256, sha384 or sha512.
+    `skew` is the seconds that clocks may differ by; `max_age` the seconds after thisUpdate that a
+    response without nextUpdate is accepted.
+
+    `trusted_responder` is the certificate of a responder that may sign although the issuer did not
+    authorize it (RFC 6960 sections 2.2 and 4.2.2.2).  `certificates` are further ones among which
+    to look for the signer's, if the response does not include it; one in PEM may hold several.
+    They add no trust: the issuer must have authorized the signer.
+
+    ValueError for any other value of an option, TypeError for another type of certificate.
     """
     if nonce not in _NONCES:
         raise ValueError(f"nonce is {nonce!r}, and should be one of {', '.join(_NONCES)}")
@@ -192,36 +202,40 @@ def query(
 
 
 def _read(name: str, given: x509.Certificate | bytes | str) -> x509_reader.Certificate:
-    return _read_all(name, given)[0]
+    """The certificate given as the argument `name`, the first one if there are several in PEM."""
+    return next(_read_all(name, given))
 
 
-def _read_all(name: str, given: x509.Certificate | bytes | str) -> list[x509_reader.Certificate]:
-    """The certificate given as the argument `name`; all of them if there are several in PEM."""
+def _read_all(
+    name: str, given: x509.Certificate | bytes | str
+) -> Iterator[x509_reader.Certificate]:
+    """The certificates given as the argument `name`: one, or several in PEM."""
     try:
         if isinstance(given, x509.Certificate):
-            encoded = [given.public_bytes(Encoding.DER)]
+            yield x509_reader.Certificate(given.public_bytes(Encoding.DER))
         elif isinstance(given, (bytes, str)):
             content = given.encode("ascii") if isinstance(given, str) else given
-            encoded = [content] if content[:1] == b"\x30" else _from_pem(content)
+            for encoded in [content] if content[:1] == b"\x30" else _from_pem(content):
+                yield x509_reader.Certificate(encoded)
         else:
-            raise TypeError(f"{name} is {type(given).__name__}, and should be an x509.Certificate, PEM or DER")
-        return [x509_reader.Certificate(one) for one in encoded]
+            kind = type(given).__name__
+            raise TypeError(f"{name} is {kind}, and should be an x509.Certificate, PEM or DER")
     except ValueError as error:  # of UnicodeEncodeError, DERError and CertificateError alike
         raise UnusableCertificate(f"{name}: {error}") from None
 
 
-def _from_pem(text: bytes) -> list[bytes]:
+def _from_pem(text: bytes) -> Iterator[bytes]:
     """The DER of each certificate in PEM; DERError if there is none."""
-    found = [der.from_pem(text, b"CERTIFICATE")[1]]
-    _, _, rest = text.partition(_END_OF_PEM)
-    while b"-----BEGIN CERTIFICATE-----" in rest:
-        found.append(der.from_pem(rest, b"CERTIFICATE")[1])
-        _, _, rest = rest.partition(_END_OF_PEM)
-    return found
+    while True:
+        yield der.from_pem(text, b"CERTIFICATE")[1]
+        _, _, text = text.partition(_END_OF_PEM)
+        if _BEGIN_OF_PEM not in text:
+            return
 
 
 def _check_issued(subject: x509_reader.Certificate, authority: x509_reader.Certificate) -> None:
-    """UnusableCertificate unless this is the certificate's issuer: a response would be about another certificate of that serial.
+    """UnusableCertificate unless this is the certificate's issuer: a response would be about
+    another certificate with the same serial number.
 
     Where the signature on the certificate is with an algorithm that is not known here, the name alone decides: whether a certificate
     is genuine is for TLS to find out.
@@ -260,7 +274,10 @@ def _ocsp_url(subject: x509_reader.Certificate) -> str:
                     return address
     except (KeyError, der.DERError):
         pass
-    raise UnusableCertificate("the certificate does not tell where to ask (authorityInfoAccess): give the responder's address")
+    raise UnusableCertificate(
+        "the certificate does not tell where to ask (authorityInfoAccess):"
+        " give the responder's address"
+    )
 
 
 def _cert_id(subject: x509_reader.Certificate, authority: x509_reader.Certificate, hash_name: str) -> messages.CertID:
@@ -272,11 +289,13 @@ def _cert_id(subject: x509_reader.Certificate, authority: x509_reader.Certificat
     return messages.CertID(der.read(encoded, der.SEQUENCE))
 
 
-def _issuer_hashes(subject: x509_reader.Certificate, authority: x509_reader.Certificate, hash_name: str) -> tuple[bytes, bytes]:
-    """issuerNameHash, of the name as the certificate itself has it, and issuerKeyHash (RFC 6960 section 4.1.1)."""
-    return tuple(
-        hashlib.new(hash_name, part, usedforsecurity=False).digest() for part in (subject.issuer, authority.public_key)
-    )
+def _issuer_hashes(
+    subject: x509_reader.Certificate, authority: x509_reader.Certificate, hash_name: str
+) -> tuple[bytes, bytes]:
+    """issuerNameHash, of the name as the certificate itself has it, and issuerKeyHash
+    (RFC 6960 section 4.1.1)."""
+    parts = (subject.issuer, authority.public_key)
+    return tuple(hashlib.new(hash_name, part, usedforsecurity=False).digest() for part in parts)
 
 
 def _request(cert_id: messages.CertID, nonce: bytes | None) -> bytes:
@@ -300,31 +319,43 @@ def _exchange(url: str, encoded: bytes, deadline: float, timeout: float) -> byte
         if address.scheme not in ("http", "https") or not address.hostname:
             raise UnusableCertificate(f"`{shown}` is no address of http:// or https://")
         address.hostname.encode("idna")
-        connection = _Connection(address.scheme == "https", address.hostname, address.port, deadline)
+        tls = address.scheme == "https"
+        connection = _Connection(tls, address.hostname, address.port, deadline)
     except (http.client.InvalidURL, ValueError) as error:  # UnicodeError is a ValueError
-        raise UnusableCertificate(f"`{shown}` is no address: {errors.printable(str(error))}") from None
+        reason = errors.printable(str(error))
+        raise UnusableCertificate(f"`{shown}` is no address: {reason}") from None
     target = urllib.parse.quote((address.path or "/") + (f"?{address.query}" if address.query else ""), "/?:@!$&'()*+,;=%-._~")
     try:
         connection.request("POST", target, encoded, {"Content-Type": "application/ocsp-request", "Accept": "application/ocsp-response"})
         response = connection.getresponse()
         if 300 <= response.status < 400:
             where = errors.printable(response.getheader("Location", ""))
-            raise Unreachable(f"{shown} sends elsewhere, which is not followed (HTTP status {response.status}): '{where}'")
+            raise Unreachable(
+                f"{shown} sends elsewhere, which is not followed (HTTP status {response.status}):"
+                f" '{where}'"
+            )
         if response.status != 200:
             raise Unreachable(f"{shown} answered with HTTP status {response.status}")
         content_type = response.getheader("Content-Type", "")
         if content_type.partition(";")[0].strip().lower() != "application/ocsp-response":
             content_type = errors.printable(content_type, 100)
-            raise Unreachable(f"{shown} answered with '{content_type}', not application/ocsp-response: is a responder there?")
+            raise Unreachable(
+                f"{shown} answered with '{content_type}', not application/ocsp-response:"
+                " is a responder there?"
+            )
         body = response.read(ANSWER_BYTES + 1)
     except (socket.timeout, TimeoutError):
-        resolving = "" if connection.is_resolved else f", still resolving the name {errors.printable(address.hostname)}"
-        raise Unreachable(f"{shown} gave no whole answer within {timeout:g} seconds{resolving}") from None
+        reason = f"{shown} gave no whole answer within {timeout:g} seconds"
+        if not connection.is_resolved:
+            reason += f", still resolving the name {errors.printable(address.hostname)}"
+        raise Unreachable(reason) from None
     except OSError as error:
         raise Unreachable(f"{shown}: {errors.printable(error.strerror or str(error))}") from None
     except (http.client.HTTPException, ValueError) as error:
         reason = errors.printable(str(error))
-        raise Unreachable(f"{shown} answered with what is no HTTP: {type(error).__name__} {reason}") from None
+        raise Unreachable(
+            f"{shown} answered with what is no HTTP: {type(error).__name__} {reason}"
+        ) from None
     finally:
         connection.end()
     if len(body) > ANSWER_BYTES:
@@ -371,7 +402,8 @@ class _Connection(http.client.HTTPConnection):
 def _resolve(host: str, port: int, deadline: float) -> list[tuple]:
     """getaddrinfo, ended at the deadline by socket.timeout.
 
-    It cannot be interrupted, so it runs in a thread that neither the caller nor the end of the process waits for.
+    It cannot be interrupted, so it runs in a thread that neither the caller nor the end of the
+    process waits for.
     """
     outcomes: queue.SimpleQueue = queue.SimpleQueue()
 
@@ -440,8 +472,9 @@ def _signer(
     now: float,
     skew: float,
 ) -> tuple[x509.Certificate, list[str]]:
-    """The certificate of the key that signed, and warnings: the issuer's, the trusted responder's, or one that the issuer
-    authorized (RFC 6960 section 4.2.2.2), in the response or among `others`.  Untrusted if it is any other.
+    """The certificate of the key that signed, and warnings: the issuer's, the trusted responder's,
+    or one that the issuer authorized (RFC 6960 section 4.2.2.2), in the response or among `others`.
+    Untrusted if it is any other.
     """
     local = [authority] if trusted is None else [authority, trusted]
     holders = {holder.der: holder for holder in (*local, *answer.certificates(), *others)}
@@ -477,7 +510,8 @@ def _is_named(answer: OCSPResponse, holder: x509_reader.Certificate) -> bool:
 def _check_delegated(
     holder: x509_reader.Certificate, authority: x509_reader.Certificate, now: float, skew: float
 ) -> list[str]:
-    """Untrusted unless the issuer authorized this signer (RFC 6960 section 4.2.2.2, RFC 5280 section 4.2).  Returns warnings."""
+    """Untrusted unless the issuer authorized this signer (RFC 6960 section 4.2.2.2, RFC 5280
+    section 4.2).  Returns warnings."""
     if holder.issuer != authority.subject:
         raise Untrusted("the signer of the answer was issued by another CA")
     warnings = _check_rsa_key(authority, "the issuer")
@@ -491,9 +525,15 @@ def _check_delegated(
     key_usage = holder.extensions.get(x509_reader.KEY_USAGE)
     if key_usage is not None and not (len(key_usage) > 3 and key_usage[3] & _MAY_SIGN_OCSP):
         raise Untrusted("the keyUsage of the signer of the answer lacks digitalSignature")
-    for unknown in sorted(holder.critical_extensions - _UNDERSTOOD_IN_SIGNER):
-        raise Untrusted(f"the certificate of the signer of the answer has an unknown critical extension, OID {unknown.hex()}")
+    unknown = holder.critical_extensions - _UNDERSTOOD_IN_SIGNER
+    if unknown:
+        raise Untrusted(
+            "the certificate of the signer of the answer has an unknown critical extension,"
+            f" OID {min(unknown).hex()}"
+        )
     _check_validity(holder, now, skew)
+    if holder.is_ca:
+        warnings.append("the signer of the answer is itself a CA, which some clients refuse")
     return warnings + _check_rsa_key(holder, "the signer of the answer")
 
 
@@ -505,13 +545,15 @@ def _check_validity(holder: x509_reader.Certificate, now: float, skew: float) ->
 
 
 def _check_rsa_key(holder: x509_reader.Certificate, whose: str) -> list[str]:
-    """Untrusted if it is an RSA key that can be broken; a warning if it is one that is shorter than is now customary."""
+    """Untrusted if it is an RSA key that can be broken; a warning if it is shorter than is now
+    usual."""
     bits = holder.rsa_bits
     if bits is None or bits >= WEAK_RSA_BITS:
         return []
     if bits < REFUSED_RSA_BITS:
-        raise Untrusted(f"the RSA key of {whose} has {bits} bits: less than {REFUSED_RSA_BITS} are not accepted")
-    return [f"the RSA key of {whose} has {bits} bits: replace it with one of at least {WEAK_RSA_BITS}"]
+        minimum = f"fewer than {REFUSED_RSA_BITS} are not accepted"
+        raise Untrusted(f"the RSA key of {whose} has {bits} bits: {minimum}")
+    return [f"the RSA key of {whose} has {bits} bits: replace it with {WEAK_RSA_BITS} or more"]
 
 
 def _check_signature(answer: OCSPResponse, holder: x509_reader.Certificate) -> None:
@@ -524,27 +566,41 @@ def _check_signature(answer: OCSPResponse, holder: x509_reader.Certificate) -> N
         raise Untrusted("the signature of the answer is wrong")
 
 
-def _about(answer: OCSPResponse, subject: x509_reader.Certificate, authority: x509_reader.Certificate) -> list[SingleResponse]:
-    """The SingleResponses about this certificate, the one to go by first: of several, revoked wins over unknown, and unknown
-    over good; of two with the same status, the later one.  Mismatch if there is none."""
-    about = [single for single in answer.responses if _identifies(single.cert_id, subject, authority)]
+def _about(
+    answer: OCSPResponse, subject: x509_reader.Certificate, authority: x509_reader.Certificate
+) -> list[SingleResponse]:
+    """The SingleResponses about this certificate, the one to go by first: of several, revoked wins
+    over unknown, and unknown over good; of two with the same status, the later one.  Mismatch if
+    there is none."""
+
+    def rank(single: SingleResponse) -> tuple[int, int]:
+        return _SEVERITY[single.cert_status.name], single.this_update
+
+    about = [one for one in answer.responses if _identifies(one.cert_id, subject, authority)]
     if not about:
         raise Mismatch("the answer is about another certificate")
-    return sorted(about, key=lambda single: (_SEVERITY[single.cert_status.name], single.this_update), reverse=True)
+    return sorted(about, key=rank, reverse=True)
 
 
-def _identifies(cert_id: messages.CertID, subject: x509_reader.Certificate, authority: x509_reader.Certificate) -> bool:
+def _identifies(
+    cert_id: messages.CertID, subject: x509_reader.Certificate, authority: x509_reader.Certificate
+) -> bool:
     """Whether a CertID is of this certificate, with whichever hash the responder chose."""
     if cert_id.hash_name is None or cert_id.serial_number != subject.serial_number:
         return False
-    return (cert_id.issuer_name_hash, cert_id.issuer_key_hash) == _issuer_hashes(subject, authority, cert_id.hash_name)
+    hashes = _issuer_hashes(subject, authority, cert_id.hash_name)
+    return (cert_id.issuer_name_hash, cert_id.issuer_key_hash) == hashes
 
 
-def _check_extensions(extensions: dict[bytes, messages.Extension], understood: tuple[bytes, ...]) -> None:
+def _check_extensions(
+    extensions: dict[bytes, messages.Extension], understood: tuple[bytes, ...]
+) -> None:
     for extension in extensions.values():
         if extension.critical and extension.extn_id not in understood:
-            known = " where it does not belong" if extension.extn_id == messages.ID_PKIX_OCSP_NONCE else ""
-            raise Malformed(f"the answer has an unknown critical extension, OID {extension.extn_id.hex()}{known}")
+            name = "nonce in singleExtensions"
+            if extension.extn_id != messages.ID_PKIX_OCSP_NONCE:
+                name = f"OID {extension.extn_id.hex()}"
+            raise Malformed(f"the answer has an unknown critical extension, {name}")
 
 
 def _check_nonce(answer: OCSPResponse, sent: bytes | None, required: bool) -> None:
@@ -558,9 +614,12 @@ def _check_nonce(answer: OCSPResponse, sent: bytes | None, required: bool) -> No
         raise Mismatch("the answer has another nonce: it is not to this question")
 
 
-def _check_time(single: SingleResponse, produced_at: int, now: float, skew: float, max_age: float) -> None:
+def _check_time(
+    single: SingleResponse, produced_at: int, now: float, skew: float, max_age: float
+) -> None:
     if produced_at > now + skew:
-        raise Stale(f"the answer was produced in the future, {times.http_date(produced_at)}: are the clocks right?")
+        date = times.http_date(produced_at)
+        raise Stale(f"the answer was produced in the future, {date}: are the clocks right?")
     this_update, next_update = single.this_update, single.next_update
     if this_update > now + skew:
         raise Stale(f"the answer is of the future, {times.http_date(this_update)}: are the clocks right?")
@@ -573,7 +632,9 @@ def _check_time(single: SingleResponse, produced_at: int, now: float, skew: floa
         raise Stale(f"the answer expired on {times.http_date(next_update)}")
 
 
-def _result(answer: OCSPResponse, single: SingleResponse, signer: x509.Certificate, warnings: list[str]) -> Result:
+def _result(
+    answer: OCSPResponse, single: SingleResponse, signer: x509.Certificate, warnings: list[str]
+) -> Result:
     status = single.cert_status
     reason = status.revocation_reason
     return Result(

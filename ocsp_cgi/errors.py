@@ -1,5 +1,5 @@
-"""OCSPResponseStatus: what a client is told in the place of an answer, the exceptions that become one, and how their text
-may repeat what came from outside."""
+"""OCSPResponseStatus: what a client is told in the place of an answer, the exceptions that become
+one, and how messages repeat text from outside."""
 
 # OCSPResponseStatus, RFC 6960 section 4.2.1; 4 is not used
 SUCCESSFUL = 0
@@ -26,10 +26,12 @@ class OCSPError(Exception):
 
 
 def printable(text: str, limit: int = 200) -> str:
-    """Text from outside (a certificate, a message, a header, a file) as a terminal or a log may show it: at most `limit`
-    characters, the unprintable ones escaped as in Python.  Applying it twice changes nothing."""
+    """Text from outside (a certificate, a message, a header, a file) as a terminal or log may show
+    it: at most `limit` characters, the unprintable ones escaped as in Python: control characters,
+    surrogates, invisible ones, and those that change the direction.  Applying it twice is
+    harmless."""
     shown = text[: limit + 1]
-    if not shown.isprintable():  # neither are surrogates, invisible characters and those that change the direction
+    if not shown.isprintable():
         shown = "".join([one if one.isprintable() else ascii(one)[1:-1] for one in shown])
     return shown if len(shown) <= limit else shown[: limit - 3] + "..."
 

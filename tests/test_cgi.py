@@ -214,7 +214,9 @@ def test_log_cannot_be_forged(ask):
     assert answer.log.count("\n") == 1 and "\x1b" not in answer.log
 
 
-@pytest.mark.parametrize("method", ["M" * 8000, "\x1b[2J" * 1000, "\x9b\u202eé" * 1000], ids=["long", "ESC", "not ASCII"])
+@pytest.mark.parametrize("method", [
+    "M" * 8000, "\x1b[2J" * 1000, "\x9b\u202eé" * 1000,
+], ids=["long", "ESC", "not ASCII"])  # fmt: skip
 def test_log_cannot_be_filled(ask, method):
     line = ask(method).log
     assert line.isascii() and line[:-1].isprintable() and len(line) < 200

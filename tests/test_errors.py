@@ -31,4 +31,5 @@ def test_long_text_is_shortened(one):
         shown = errors.printable(one * length)
         assert len(shown) <= 200 and errors.printable(shown) == shown
         assert shown.endswith("...") == (length > 200 or not one.isprintable())
-    assert errors.printable(one * 100, 50) == errors.printable(one * 20, 200)[:47].ljust(47, one) + "..."
+    shown = errors.printable(one * 20, 200)[:47].ljust(47, one)
+    assert errors.printable(one * 100, 50) == shown + "..."

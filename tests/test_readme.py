@@ -10,7 +10,7 @@ import types
 from pathlib import Path
 
 import pytest
-from cryptography import x509
+from clients import certificate
 from cryptography.hazmat.primitives.serialization import Encoding
 from test_apache import started
 
@@ -95,13 +95,15 @@ def test_middleware(ca, cgi, monkeypatch, caplog):
         cnf.write_text(re.sub(r"(?m)^ocsp_url .*", lambda _: f"ocsp_url = {url}", cnf.read_text()))
         ca.issue("attacker", "client_ext")
         attacker = (ca.home / "attacker.crt").read_text()
-        assert url.encode() in x509.load_pem_x509_certificate(attacker.encode()).public_bytes(Encoding.DER)
+        assert url.encode() in certificate(ca.home / "attacker.crt").public_bytes(Encoding.DER)
         assert ask(SSL_CLIENT_CERT=attacker) == refused
     assert ask(SSL_CLIENT_CERT=client) == refused
-    reasons = [record.getMessage().removeprefix("client certificate refused: ") for record in caplog.records]
-    assert reasons[:3] == ["revoked", "certificate: no -----BEGIN CERTIFICATE----- block", "the responder answered internalError"]
-    assert reasons[3].startswith(r"http://127.0.0.1:1/\x1b]0;<script>alert(1)</script>\x07: ") and reasons[3].isprintable()
-    assert len(reasons) == 5
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 5 and all(line.isprintable() for line in lines)
+    assert lines[0] == "client certificate refused: revoked"
+    assert lines[1].endswith(": certificate: no -----BEGIN CERTIFICATE----- block")
+    assert lines[2].endswith(": the responder answered internalError")
+    assert r": http://127.0.0.1:1/\x1b]0;<script>alert(1)</script>\x07: " in lines[3]
 
 
 def test_every_option_of_the_installer_is_named():

@@ -81,13 +81,15 @@ class Head:
             if self.version == "HTTP/1.0" or "content-length" in self.fields:
                 raise HTTPError(400, "Transfer-Encoding in HTTP/1.0, or beside Content-Length")
             if self.field("transfer-encoding").lower() != "chunked":
-                raise HTTPError(501, f"a Transfer-Encoding other than chunked: '{printable(self.field('transfer-encoding'), 40)}'")
+                coding = printable(self.field("transfer-encoding"), 40)
+                raise HTTPError(501, f"a Transfer-Encoding other than chunked: '{coding}'")
             return None
         if "content-length" not in self.fields:
             return 0
         length = lengths.pop()
         if lengths or not (length.isascii() and length.isdigit()) or len(length) > 18:
-            raise HTTPError(400, f"no Content-Length: '{printable(self.field('content-length'), 40)}'")
+            length = printable(self.field("content-length"), 40)
+            raise HTTPError(400, f"no Content-Length: '{length}'")
         return int(length)
 
 
@@ -285,7 +287,8 @@ class _Body:
 
 def _plain(error: HTTPError) -> http.Response:
     body = f"{error}\n".encode("ascii", "backslashreplace")
-    return http.Response(error.status, [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))], body)
+    headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))]
+    return http.Response(error.status, [*headers, ("X-Content-Type-Options", "nosniff")], body)
 
 
 class Server:

@@ -132,5 +132,8 @@ def _status(way: str, answer: bytes, issuer: Path, serial_number: int) -> str:
         run = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if "Response verify OK" not in run.stderr:
         said = errors.printable(" ".join(run.stderr.split()), 300)
-        raise Wrong(f"{way}: openssl does not verify the answer: {said}. Is rsigner issued by this CA, and the clock right?")
+        raise Wrong(
+            f"{way}: openssl does not verify the answer: {said}."
+            " Is rsigner issued by this CA, and the clock right?"
+        )
     return errors.printable(run.stdout.splitlines()[0].rpartition(": ")[2]) + ", Response verify OK"

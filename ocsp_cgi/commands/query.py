@@ -1,15 +1,12 @@
-"""Ask a responder about a certificate, verify everything about the response, and print it as `openssl ocsp` does."""
+"""Ask a responder about a certificate, verify the response, and print it as `openssl ocsp` does."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from .. import errors
+from .. import errors, limits
 from .text import openssl_time
-
-_PATH_CHARACTERS = 4096  # PATH_MAX of Linux
-_MESSAGE_CHARACTERS = 10_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,14 +16,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-nonce", action="store_true", help="send no nonce, for a responder that repeats none")
     parser.add_argument("--timeout", metavar="SECONDS", type=_seconds, default=10, help="for everything, 10 by default")
     parser.add_argument("--trusted-responder", metavar="FILE",
-                        help="the certificate of a responder to trust although the issuer did not authorize it")  # fmt: skip
+                        help="the certificate of a responder to trust as it is")  # fmt: skip
     parser.add_argument("--certificates", metavar="FILE", action="append", default=[],
-                        help="where to look for the signer's certificate if the response does not include it, several in PEM;"
-                        " can be given several times")  # fmt: skip
+                        help="where to look for the signer's certificate if the response does not"
+                        " include it, several in PEM; can be given several times")  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Returns 0 if the certificate is good, 1 if it is revoked or unknown, and 2 if there is no trustworthy response."""
+    """Returns 0 if the certificate is good, 1 if it is revoked or unknown, and 2 if there is no
+    trustworthy response."""
     try:
         from .. import client  # `cryptography` may be missing
     except ImportError as error:
@@ -35,8 +33,16 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         certificate, issuer = (_read(path) for path in (arguments.cert, arguments.issuer))
         trusted = _read(arguments.trusted_responder) if arguments.trusted_responder else None
-        result = client.query(certificate, issuer, arguments.url, nonce=nonce, timeout=arguments.timeout,
-                              trusted_responder=trusted, certificates=[_read(path) for path in arguments.certificates])  # fmt: skip
+        others = [_read(path) for path in arguments.certificates]
+        result = client.query(
+            certificate,
+            issuer,
+            arguments.url,
+            nonce=nonce,
+            timeout=arguments.timeout,
+            trusted_responder=trusted,
+            certificates=others,
+        )
     except OSError as error:
         return _fail(f"{error.filename}: {error.strerror}")
     except client.UnusableCertificate as error:
@@ -45,15 +51,20 @@ def run(arguments: argparse.Namespace) -> int:
         return _fail(f"{type(error).__name__}: {error}")
     for warning in result.warnings:
         sys.stderr.write(f"warning: {warning}\n")
-    path = errors.printable(arguments.cert, _PATH_CHARACTERS)
-    lines = ["Response verify OK", f"{path}: {result.status}", f"\tThis Update: {_time(result.this_update)}"]
+    path = errors.printable(arguments.cert, limits.LOG_LINE_CHARACTERS)
+    lines = [
+        "Response verify OK",
+        f"{path}: {result.status}",
+        f"\tThis Update: {_time(result.this_update)}",
+    ]
     if result.next_update:
         lines.append(f"\tNext Update: {_time(result.next_update)}")
     if result.revocation_reason:
         lines.append(f"\tReason: {result.revocation_reason}")
     if result.revocation_time:
         lines.append(f"\tRevocation Time: {_time(result.revocation_time)}")
-    print("\n".join(lines).encode(sys.stdout.encoding, "backslashreplace").decode(sys.stdout.encoding))
+    encoding = sys.stdout.encoding
+    print("\n".join(lines).encode(encoding, "backslashreplace").decode(encoding))
     return 0 if result.status == "good" else 1
 
 
@@ -68,13 +79,17 @@ def _time(moment) -> str:
 
 def _files(arguments: argparse.Namespace) -> str:
     """The options that name certificates, as they were given."""
-    options = [("--cert", arguments.cert), ("--issuer", arguments.issuer), ("--trusted-responder", arguments.trusted_responder)]
+    options = [
+        ("--cert", arguments.cert),
+        ("--issuer", arguments.issuer),
+        ("--trusted-responder", arguments.trusted_responder),
+    ]
     options += [("--certificates", path) for path in arguments.certificates]
     return ", ".join(f"{option} {path}" for option, path in options if path)
 
 
 def _fail(reason: str) -> int:
-    sys.stderr.write(errors.printable(reason, _MESSAGE_CHARACTERS) + "\n")
+    sys.stderr.write(errors.printable(reason, limits.LOG_LINE_CHARACTERS) + "\n")
     return 2
 
 

@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.parse
 
-from .. import cgi, config, errors, http, keys, responder
+from .. import cgi, config, errors, http, keys, limits, responder
 from . import text
 from .http_server import Connection, Head, Server
 
@@ -170,7 +170,7 @@ def _say(words: str) -> None:
 
 
 def _fail(reason: str) -> int:
-    sys.stderr.write(errors.printable(reason, 10_000) + "\n")
+    sys.stderr.write(errors.printable(reason, limits.LOG_LINE_CHARACTERS) + "\n")
     return 1
 
 

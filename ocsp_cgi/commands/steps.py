@@ -162,7 +162,8 @@ def run(*command: str) -> str:
     except OSError as error:
         raise Refused(f"{command[0]}: {error.strerror}") from None
     if done.returncode != 0:
-        said = "\n  ".join([printable(line.strip()) for line in done.stdout.splitlines() if line.strip()][-8:])
+        lines = [printable(line.strip()) for line in done.stdout.splitlines() if line.strip()]
+        said = "\n  ".join(lines[-8:])
         raise Refused(f"{' '.join(command)}\n  {said or f'ended with status {done.returncode}'}")
     return done.stdout
 

@@ -63,7 +63,8 @@ def response(encoded: bytes) -> str:
     name = errors.RESPONSE_STATUS_NAMES[answer.response_status]
     lines = ["OCSP Response Data:", f"    OCSP Response Status: {name} ({answer.response_status:#x})"]
     if answer.response_status == errors.SUCCESSFUL:
-        responder = _name(answer.responder_name) if answer.responder_name else _hexadecimal(answer.responder_key_hash)
+        name, key_hash = answer.responder_name, answer.responder_key_hash
+        responder = _name(name) if name else _hexadecimal(key_hash)
         lines += [
             "    Response Type: Basic OCSP Response",
             "    Version: 1 (0x0)",
@@ -77,7 +78,9 @@ def response(encoded: bytes) -> str:
         lines.append(f"    Signature Algorithm: {_signature_algorithm(answer.signature_algorithm)}")
         for signer in answer.certificates():
             lines.append(f"    Certificate: {_name(signer.subject)}, issued by {_name(signer.issuer)},")
-            lines.append(f"        valid until {openssl_time(signer.not_after)}, serial number {_serial(signer.serial_number)}")
+            serial = _serial(signer.serial_number)
+            end = openssl_time(signer.not_after)
+            lines.append(f"        valid until {end}, serial number {serial}")
     return "\n".join(lines) + "\n"
 
 
@@ -114,7 +117,8 @@ def _extensions(title: str, extensions: dict[bytes, messages.Extension], indent:
     lines = [f"{title}:"] if extensions else []
     for extension in extensions.values():
         critical = " critical" if extension.critical else ""
-        lines.append(f"    {_EXTENSION_NAMES.get(extension.extn_id) or _oid(extension.extn_id)}:{critical}")
+        name = _EXTENSION_NAMES.get(extension.extn_id) or _oid(extension.extn_id)
+        lines.append(f"    {name}:{critical}")
         lines.append("        " + _extension_value(extension))
     return _indent(lines, indent)
 
@@ -136,7 +140,8 @@ def _signature_algorithm(identifier: bytes) -> str:
 
 
 def _name(encoded: bytes) -> str:
-    """A Name (RFC 5280 section 4.1.2.4) as `openssl ocsp` prints it, its bytes if it cannot be read."""
+    """A Name (RFC 5280 section 4.1.2.4) as `openssl ocsp` prints it, or its bytes if it is not
+    one."""
     attributes = []
     try:
         for relative in der.read(encoded, der.SEQUENCE).elements():
@@ -145,7 +150,8 @@ def _name(encoded: bytes) -> str:
                 kind = fields.next(der.OBJECT_IDENTIFIER).contents
                 value = next(fields, None)
                 text = value.contents.decode("utf-16-be" if value.tag == _BMP_STRING else "utf-8", "replace") if value else ""
-                attributes.append(f"{_ATTRIBUTE_NAMES.get(kind) or _oid(kind)} = {errors.printable(text)}")
+                name = _ATTRIBUTE_NAMES.get(kind) or _oid(kind)
+                attributes.append(f"{name} = {errors.printable(text)}")
     except der.DERError:
         return _hexadecimal(encoded)
     return errors.printable(", ".join(attributes), _NAME_CHARACTERS)
