@@ -10,6 +10,7 @@ from . import der, times
 
 OCSP_SIGNING = bytes.fromhex("2b06010505070309")  # 1.3.6.1.5.5.7.3.9
 OCSP_NOCHECK = bytes.fromhex("2b0601050507300105")  # 1.3.6.1.5.5.7.48.1.5
+SUBJECT_KEY_IDENTIFIER = bytes.fromhex("551d0e")  # 2.5.29.14
 KEY_USAGE = bytes.fromhex("551d0f")  # 2.5.29.15
 BASIC_CONSTRAINTS = bytes.fromhex("551d13")  # 2.5.29.19
 CRL_DISTRIBUTION_POINTS = bytes.fromhex("551d1f")  # 2.5.29.31
@@ -28,15 +29,15 @@ class CertificateError(ValueError):
 class Certificate:
     """One certificate.  `issuer` and `subject` are the DER of the Names, `public_key` is the contents of the
     BIT STRING without its first octet, `key_algorithm` the DER of its AlgorithmIdentifier; times are seconds since 1970.
-    `extensions` are their values by the contents of their OBJECT IDENTIFIERs; `critical_extensions`
-    are the latter of the critical ones."""
+    `extensions` are their values by the contents of their OBJECT IDENTIFIERs, `critical` the
+    identifiers of those that are critical."""
 
     __slots__ = ("der", "tbs", "serial_number", "issuer", "subject", "not_before", "not_after",
                  "key_algorithm", "public_key", "signature_algorithm", "signature", "extensions",
-                 "critical_extensions")  # fmt: skip
+                 "critical")  # fmt: skip
 
     extensions: dict[bytes, bytes]
-    critical_extensions: set[bytes]
+    critical: list[bytes]
 
     def __init__(self, encoded: bytes):
         """Read the DER of a Certificate.  CertificateError if it is none."""
@@ -67,7 +68,7 @@ class Certificate:
         self.public_key = key_info.next(der.BIT_STRING).bit_string()
         key_info.end()
         self.extensions = {}
-        self.critical_extensions = set()
+        self.critical = []
         for field in fields:
             if field.tag == der.context(3):
                 for extension in field.only(der.SEQUENCE).elements().all(der.SEQUENCE):
@@ -75,7 +76,7 @@ class Certificate:
                     extension_id = parts.next(der.OBJECT_IDENTIFIER).object_identifier()
                     critical = parts.optional(der.BOOLEAN)
                     if critical is not None and critical.contents != b"\x00":
-                        self.critical_extensions.add(extension_id)
+                        self.critical.append(extension_id)
                     self.extensions[extension_id] = parts.next(der.OCTET_STRING).contents
 
     @property

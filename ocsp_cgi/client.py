@@ -67,9 +67,9 @@ _UNDERSTOOD_IN_SIGNER = {
     x509_reader.EXTENDED_KEY_USAGE,
     x509_reader.KEY_USAGE,
     x509_reader.OCSP_NOCHECK,
-    bytes.fromhex("551d0e"),  # subjectKeyIdentifier
-    bytes.fromhex("551d11"),  # subjectAltName
-    bytes.fromhex("551d20"),  # certificatePolicies
+    x509_reader.SUBJECT_KEY_IDENTIFIER,
+    bytes.fromhex("551d11"),  # 2.5.29.17, subjectAltName
+    bytes.fromhex("551d20"),  # 2.5.29.32, certificatePolicies
 }
 _MAY_SIGN_OCSP = 0x80 | 0x40  # digitalSignature or nonRepudiation, RFC 5280 section 4.2.1.12
 _SEVERITY = {"good": 0, "unknown": 1, "revoked": 2}
@@ -525,11 +525,11 @@ def _check_delegated(
     key_usage = holder.extensions.get(x509_reader.KEY_USAGE)
     if key_usage is not None and not (len(key_usage) > 3 and key_usage[3] & _MAY_SIGN_OCSP):
         raise Untrusted("the keyUsage of the signer of the answer lacks digitalSignature")
-    unknown = holder.critical_extensions - _UNDERSTOOD_IN_SIGNER
+    unknown = [one for one in holder.critical if one not in _UNDERSTOOD_IN_SIGNER]
     if unknown:
         raise Untrusted(
             "the certificate of the signer of the answer has an unknown critical extension,"
-            f" OID {min(unknown).hex()}"
+            f" OID {unknown[0].hex()}"
         )
     _check_validity(holder, now, skew)
     if holder.is_ca:
