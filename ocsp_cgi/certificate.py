@@ -10,12 +10,16 @@ from . import der, times
 
 OCSP_SIGNING = bytes.fromhex("2b06010505070309")  # 1.3.6.1.5.5.7.3.9
 OCSP_NOCHECK = bytes.fromhex("2b0601050507300105")  # 1.3.6.1.5.5.7.48.1.5
+SUBJECT_KEY_IDENTIFIER = bytes.fromhex("551d0e")  # 2.5.29.14
 KEY_USAGE = bytes.fromhex("551d0f")  # 2.5.29.15
 BASIC_CONSTRAINTS = bytes.fromhex("551d13")  # 2.5.29.19
 CRL_DISTRIBUTION_POINTS = bytes.fromhex("551d1f")  # 2.5.29.31
 AUTHORITY_KEY_IDENTIFIER = bytes.fromhex("551d23")  # 2.5.29.35
 EXTENDED_KEY_USAGE = bytes.fromhex("551d25")  # 2.5.29.37
 AUTHORITY_INFO_ACCESS = bytes.fromhex("2b06010505070101")  # 1.3.6.1.5.5.7.1.1
+
+# rsaEncryption and id-RSASSA-PSS: 1.2.840.113549.1.1.1 and .10
+_RSA = (bytes.fromhex("2a864886f70d010101"), bytes.fromhex("2a864886f70d01010a"))
 
 
 class CertificateError(ValueError):
@@ -25,12 +29,15 @@ class CertificateError(ValueError):
 class Certificate:
     """One certificate.  `issuer` and `subject` are the DER of the Names, `public_key` is the contents of the
     BIT STRING without its first octet, `key_algorithm` the DER of its AlgorithmIdentifier; times are seconds since 1970.
-    `extensions` are their values by the contents of their OBJECT IDENTIFIERs."""
+    `extensions` are their values by the contents of their OBJECT IDENTIFIERs, `critical` the
+    identifiers of those that are critical."""
 
     __slots__ = ("der", "tbs", "serial_number", "issuer", "subject", "not_before", "not_after",
-                 "key_algorithm", "public_key", "signature_algorithm", "signature", "extensions")  # fmt: skip
+                 "key_algorithm", "public_key", "signature_algorithm", "signature", "extensions",
+                 "critical")  # fmt: skip
 
     extensions: dict[bytes, bytes]
+    critical: list[bytes]
 
     def __init__(self, encoded: bytes):
         """Read the DER of a Certificate.  CertificateError if it is none."""
@@ -61,13 +68,28 @@ class Certificate:
         self.public_key = key_info.next(der.BIT_STRING).bit_string()
         key_info.end()
         self.extensions = {}
+        self.critical = []
         for field in fields:
             if field.tag == der.context(3):
                 for extension in field.only(der.SEQUENCE).elements().all(der.SEQUENCE):
                     parts = extension.elements()
                     extension_id = parts.next(der.OBJECT_IDENTIFIER).object_identifier()
-                    parts.optional(der.BOOLEAN)
+                    critical = parts.optional(der.BOOLEAN)
+                    if critical is not None and critical.contents != b"\x00":
+                        self.critical.append(extension_id)
                     self.extensions[extension_id] = parts.next(der.OCTET_STRING).contents
+
+    @property
+    def rsa_bits(self) -> int | None:
+        """The length of the modulus, if it is an RSA key that can be read."""
+        try:
+            algorithm = der.read(self.key_algorithm, der.SEQUENCE).elements()
+            if algorithm.next(der.OBJECT_IDENTIFIER).contents not in _RSA:
+                return None
+            numbers = der.read(self.public_key, der.SEQUENCE).elements()
+            return numbers.next(der.INTEGER).integer().bit_length()
+        except der.DERError:
+            return None
 
     @property
     def extended_key_usages(self) -> list[bytes]:
