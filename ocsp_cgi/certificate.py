@@ -73,7 +73,8 @@ class Certificate:
     identifiers of those that are critical."""
 
     __slots__ = ("der", "tbs", "serial_number", "issuer", "subject", "not_before", "not_after",
-                 "key_algorithm", "public_key", "signature_algorithm", "signature", "extensions", "critical")  # fmt: skip
+                 "key_algorithm", "public_key", "signature_algorithm", "signature", "extensions",
+                 "critical")  # fmt: skip
 
     extensions: dict[bytes, bytes]
     critical: list[bytes]

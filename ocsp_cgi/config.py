@@ -65,8 +65,12 @@ class Settings:
 _PATHS = ("db", "ca", "rsigner", "rkey", "passin", "cache")
 _REQUIRED = ("db", "ca", "rsigner", "rkey")
 _MINUTES = ("nmin", "max_age", "stale_after")
-_CHOICES = {"nonce": ("echo", "ignore"), "unissued": ("unknown", "revoked"), "responder_id": ("key", "name"),
-            "signer_trust": ("issued", "local")}  # fmt: skip
+_CHOICES = {
+    "nonce": ("echo", "ignore"),
+    "unissued": ("unknown", "revoked"),
+    "responder_id": ("key", "name"),
+    "signer_trust": ("issued", "local"),
+}
 _CA_KEYS = (*_PATHS, *_MINUTES, *_CHOICES, "archive_cutoff")
 _RESPONDER_KEYS = ("hyperlink",)
 _MOST_MINUTES = 10 * 365 * 24 * 60

@@ -14,6 +14,7 @@ from __future__ import annotations
 import posix
 
 from . import certificate, database, der, errors, index, keys, limits, messages, store, times
+from .certificate import Certificate
 from .keys import SignerError
 from .responder import Answer, max_age
 from .signer import Signer, load_certificates
@@ -156,15 +157,16 @@ class Authority:
     error if the section shares its database, or has no signer that may sign.
     """
 
-    __slots__ = ("settings", "certificates", "unreadable", "refused", "_signer", "_own", "_hashes", "_names")
+    __slots__ = ("settings", "certificates", "unreadable", "refused", "_signer", "_own", "_hashes",
+                 "_names")  # fmt: skip
 
     def __init__(self, settings):
         self.settings = settings
-        self.certificates: list[certificate.Certificate] = []
+        self.certificates: list[Certificate] = []
         self.unreadable: SignerError | None = None
         self.refused: errors.OCSPError | None = None
         self._signer: Signer | None = None
-        self._own: list[certificate.Certificate] = []
+        self._own: list[Certificate] = []
         self._hashes: dict[str, tuple[bytes, set[bytes]]] = {}
         self._names: list[bytes] = []
         try:
@@ -172,33 +174,47 @@ class Authority:
         except SignerError as error:
             self.unreadable = error
 
-    def _choose(self, found: list[certificate.Certificate]) -> list[certificate.Certificate]:
-        """Those of the certificates in `ca` that are the issuer's of the signer.  SignerError if none is."""
+    def _choose(self, found: list[Certificate]) -> list[Certificate]:
+        """Those of the certificates in `ca` that belong to the signer's issuer.
+
+        SignerError if there are several CAs in the file, and none is or issued the signer.
+        """
         holders = _holders(found)
-        if len(holders) > 1:  # the rest of a chain has rows in other databases, or has none
-            holders = _holders([one for one in found if one.is_ca or one.issuer == one.subject]) or holders
+        if len(holders) > 1:  # perhaps a chain with the signer's own certificate in it
+            cas = [one for one in found if one.is_ca or one.issuer == one.subject]
+            holders = _holders(cas) or holders
         if len(holders) == 1:
             return holders[0]
         ca, rsigner = self.settings.ca, self.settings.rsigner
         if self.settings.signer_trust == "local":
             raise SignerError(
-                f"{ca}: has certificates of {len(holders)} CAs, and with `signer_trust = local` the signer does not tell"
-                f" which of them is meant: leave only those of [{self.settings.name}] in it"
+                f"{ca}: has certificates of {len(holders)} CAs, and with `signer_trust = local` the"
+                " signer does not show which of them is meant: leave only those of"
+                f" [{self.settings.name}] in it"
             )
         signer = self._load_own()[0]
         own = [holder for holder in holders if holder[0].is_same_holder(signer)]
         issuers = [
-            holder for holder in holders if holder not in own and certificate.same_name(holder[0].subject, signer.issuer)
+            holder
+            for holder in holders
+            if holder not in own and certificate.same_name(holder[0].subject, signer.issuer)
         ]
         if own and not (issuers and certificate.OCSP_SIGNING in signer.extended_key_usages):
             return own[0]
         if len(issuers) > 1:  # the CA has changed its key
-            issuers = [holder for holder in issuers if Signer(self.settings, self._load_own(), holder, 0).is_issued()]
+            issuers = [
+                holder
+                for holder in issuers
+                if Signer(self.settings, self._load_own(), holder, 0).is_issued()
+            ]
         if not issuers:
-            raise SignerError(f"{rsigner}: not issued by any of the CAs in {ca}: clients would refuse its responses")
+            raise SignerError(
+                f"{rsigner}: not issued by any of the CAs in {ca}: clients would refuse its"
+                " responses"
+            )
         return issuers[0]
 
-    def _load_own(self) -> list[certificate.Certificate]:
+    def _load_own(self) -> list[Certificate]:
         """The certificates in `rsigner`.  SignerError if there is none."""
         if not self._own:
             self._own = load_certificates("rsigner", self.settings.rsigner)
@@ -220,7 +236,9 @@ class Authority:
 
     def is_one_with(self, other: Authority) -> bool:
         """Whether both are sections of one CA, with one name and key."""
-        return bool(self.certificates and other.certificates) and self.certificates[0].is_same_holder(other.certificates[0])
+        if not self.certificates or not other.certificates:
+            return False
+        return self.certificates[0].is_same_holder(other.certificates[0])
 
     def issued(self, cert_id: messages.CertID) -> bool:
         """Whether a CertID names this CA: both its hashes have to (RFC 6960 section 4.1.1).
@@ -243,15 +261,16 @@ class Authority:
         if cert_id.issuer_name_hash in name_hashes:
             return True
         if not self._names:
-            known = [field for one in self.certificates for field in (one.subject, one.issuer)]
-            known = [field for field in known if certificate.same_name(field, self.certificates[0].subject)]
-            self._names = [spelling for field in dict.fromkeys(known) for spelling in certificate.encodings(field)]
-        return any(keys.digest(name, spelling) == cert_id.issuer_name_hash for spelling in self._names)
+            known = {field for one in self.certificates for field in (one.subject, one.issuer)}
+            for field in known:
+                if certificate.same_name(field, self.certificates[0].subject):
+                    self._names += certificate.encodings(field)
+        return any(keys.digest(name, one) == cert_id.issuer_name_hash for one in self._names)
 
 
-def _holders(certificates: list[certificate.Certificate]) -> list[list[certificate.Certificate]]:
+def _holders(certificates: list[Certificate]) -> list[list[Certificate]]:
     """Certificates, grouped by name and key."""
-    holders: list[list[certificate.Certificate]] = []
+    holders: list[list[Certificate]] = []
     for one in certificates:
         for holder in holders:
             if holder[0].is_same_holder(one):
@@ -273,27 +292,40 @@ def _refuse_shared(authorities: list[Authority]) -> None:
         return
     identities = [_database_identity(authority.settings.db) for authority in authorities]
     for authority, identity in zip(authorities, identities):
-        sharing = [other for other, places in zip(authorities, identities) if not identity.isdisjoint(places)]
+        sharing = [
+            other
+            for other, places in zip(authorities, identities)
+            if not identity.isdisjoint(places)
+        ]
         if len(sharing) > 1:
             authority.refused = _refusal(sharing)
 
 
 def _is_refused(ca, settings) -> bool:
-    """Whether `_refuse_shared` would refuse a section; certificates are read only if it shares its database."""
+    """Whether `_refuse_shared` would refuse this section (CASettings) of the config.
+
+    Certificates are read only if it shares its database.
+    """
     if len(settings.cas) < 2:
         return False
     identity = _database_identity(ca.db)
-    sharing = [other for other in settings.cas if other is ca or not identity.isdisjoint(_database_identity(other.db))]
+    sharing = [
+        other
+        for other in settings.cas
+        if other is ca or not identity.isdisjoint(_database_identity(other.db))
+    ]
     return len(sharing) > 1 and _refusal([Authority(other) for other in sharing]) is not None
 
 
 def _refusal(sharing: list[Authority]) -> errors.OCSPError | None:
-    """Why none of these sections, which share a database, is answered for; None if they are one CA."""
+    """Why these sections, which share a database, are refused; None if they are one CA."""
     names = " and ".join(f"[{authority.settings.name}]" for authority in sharing)
     shared = f"{names} of the config have the same `db`, {sharing[0].settings.db}"
     for authority in sharing:
         if authority.unreadable:
-            return errors.OCSPError(f"{shared}, and whether they are one CA cannot be told: {authority.unreadable}")
+            return errors.OCSPError(
+                f"{shared}, and whether they are one CA cannot be told: {authority.unreadable}"
+            )
     linked, left = sharing[:1], sharing[1:]
     for one in linked:  # which grows
         subject, public_key = one.certificates[0].subject, one.certificates[0].public_key
@@ -305,20 +337,24 @@ def _refusal(sharing: list[Authority]) -> errors.OCSPError | None:
     if not left:
         return None
     return errors.OCSPError(
-        f"{shared}, but are different CAs by the certificates in `ca`, and an index does not say who issued a certificate:"
-        " set `db` of each to the database of its own CA"
+        f"{shared}, but are different CAs by the certificates in `ca`, and an index does not say"
+        " which of them issued a certificate: set `db` of each to the database of its own CA"
     )
 
 
 def _database_identity(db: str) -> set[tuple]:
     """What two `db` settings have in common if they mean one index, however they spell it.
 
-    That is the directory and name of the file, past all links, since `openssl ca` replaces the file;
-    and the file itself, which may have several names.
+    That is the directory and name of the file, past all links, since `openssl ca` replaces the
+    file; and the file itself, which may have several names.
     """
     path = db = db.rstrip("/")
     if _is_directory(db or "/"):
-        in_use = [db + name for name in ("/index", "/index.txt") if _exists(db + name) or _exists(f"{db}{name}.old")]
+        in_use = [
+            db + name
+            for name in ("/index", "/index.txt")
+            if _exists(db + name) or _exists(f"{db}{name}.old")
+        ]
         path = in_use[0] if in_use else db + "/index"
     for _ in range(_MOST_LINKS):
         try:
@@ -361,7 +397,10 @@ def _served_by_none(authorities: list[Authority], cert_id: messages.CertID) -> e
 
 
 def _choose_signer(questions: list[Question], now: int, answer: Answer) -> tuple[Authority, Signer]:
-    """The first CA asked about whose signer may sign, and that signer.  OCSPError of the first if there is none."""
+    """The first CA asked about whose signer may sign, and that signer.
+
+    If there is none, OCSPError with the reason of the first.
+    """
     failed: list[errors.OCSPError] = []
     for authority in dict.fromkeys(issuer for question in questions for issuer in question.issuers):
         try:
@@ -375,15 +414,22 @@ def _choose_signer(questions: list[Question], now: int, answer: Answer) -> tuple
 
 
 def _not_signed_for(questions: list[Question], signing: Authority) -> list[str]:
-    """Remarks on the CertIDs of other CAs of the config, for which this CA's signer cannot speak."""
-    others = [one for one in questions if one.issuers and not one.authority and not one.issuers[0].refused]
+    """Remarks on CertIDs of other CAs of the config, for which this CA's signer cannot speak."""
+    others = [
+        one for one in questions if one.issuers and not one.authority and not one.issuers[0].refused
+    ]
     if not others:
         return []
-    names = " and ".join(dict.fromkeys(f"[{question.issuers[0].settings.name}]" for question in others))
-    serials = ", ".join(question.cert_id.index_serial for question in others[: limits.LOGGED_CERT_IDS])
+    names = " and ".join(
+        dict.fromkeys(f"[{question.issuers[0].settings.name}]" for question in others)
+    )
+    serials = ", ".join(
+        question.cert_id.index_serial for question in others[: limits.LOGGED_CERT_IDS]
+    )
     return [
-        f"one request asks about certificates of several CAs, and [{signing.settings.name}] signs the response: unknown for"
-        f" those of {names}, serial {serials}. Clients have to ask about each CA in its own request"
+        "one request asks about certificates of several CAs, and the signer of"
+        f" [{signing.settings.name}] cannot speak for {names}: unknown for serial {serials}."
+        " Clients must ask about each CA in a request of its own"
     ]
 
 
@@ -401,13 +447,21 @@ class Question:
     def __init__(self, cert_id: messages.CertID, authorities: list[Authority]):
         self.cert_id = cert_id
         named = [authority for authority in authorities if authority.issued(cert_id)]
-        self.issuers = [authority for authority in authorities if named and authority.is_one_with(named[0])]
+        self.issuers = [
+            authority for authority in authorities if named and authority.is_one_with(named[0])
+        ]
         self.authority: Authority | None = None
         if len(self.issuers) > 1:
             identity = _database_identity(self.issuers[0].settings.db)
-            if any(identity.isdisjoint(_database_identity(issuer.settings.db)) for issuer in self.issuers[1:]):
+            if any(
+                identity.isdisjoint(_database_identity(issuer.settings.db))
+                for issuer in self.issuers[1:]
+            ):
                 names = " and ".join(f"[{authority.settings.name}]" for authority in self.issuers)
-                raise errors.OCSPError(f"{names} of the config are one CA by the certificates in `ca`, and have different `db`")
+                raise errors.OCSPError(
+                    f"{names} of the config are one CA by the certificates in `ca`, and have"
+                    " different `db`"
+                )
         self.row: database.Row | None = None
 
     def choose_authority(self, signing: Authority, signer: Signer, now: int) -> None:
@@ -467,7 +521,11 @@ class Question:
         retention = self.authority.settings.archive_cutoff
         if retention is None:
             return []
-        cutoff = min(one.not_before for one in self.authority.certificates) if retention == "ca" else produced_at - retention * 24 * 60 * 60
+        cutoff = (
+            min(one.not_before for one in self.authority.certificates)
+            if retention == "ca"
+            else produced_at - retention * 24 * 60 * 60
+        )
         return [(messages.ID_PKIX_OCSP_ARCHIVE_CUTOFF, der.tlv(der.GENERALIZED_TIME, times.generalized_time(cutoff)))]
 
     def facts(self) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ is found out, at a tenth of a millisecond.
 from __future__ import annotations
 
 from . import certificate, der, keys, times
+from .certificate import Certificate
 from .keys import SignerError
 
 
@@ -20,9 +21,9 @@ class Signer:
 
     __slots__ = ("certificate", "ca", "delegated", "_ca_certificates", "_settings", "_usable")
 
-    def __init__(self, settings, own: list[certificate.Certificate], ca: list[certificate.Certificate], now: int):
-        """`settings` are a CASettings, `own` the certificates in `rsigner`, `ca` those of the CA, all
-        of one name and key.  SignerError if the signer's key cannot sign."""
+    def __init__(self, settings, own: list[Certificate], ca: list[Certificate], now: int):
+        """`settings` are a CASettings, `own` the certificates in `rsigner`, `ca` those of the CA,
+        all of one name and key.  SignerError if the signer's key cannot sign."""
         self.ca = certificate.newest(ca, now)
         self._ca_certificates = ca
         self._settings = settings
@@ -32,7 +33,12 @@ class Signer:
         if signs_itself and not self.certificate.not_before <= now < self.certificate.not_after:
             self.certificate = certificate.newest(own + ca, now)
         self._usable = _usable_algorithms(self.certificate, settings.rsigner)
-        self.delegated = not signs_itself and (settings.signer_trust == "issued" or self.is_issued())
+        self.delegated = not signs_itself
+        if self.delegated and settings.signer_trust == "local":
+            try:
+                self.delegated = self.is_issued()
+            except SignerError:  # of a signature that cannot be verified
+                self.delegated = False
 
     def check(self, now: int) -> None:
         """SignerError unless this certificate may sign for its CA at this time."""
@@ -46,15 +52,13 @@ class Signer:
                 f"{rsigner}: it lacks the extended key usage OCSPSigning:"
                 " issue a signer certificate with `openssl ca -extensions ocsp_ext`"
             )
-        if not certificate.same_name(self.certificate.issuer, self.ca.subject) or not self._issued_by_ca():
+        if not self.is_issued():
             raise SignerError(f"{rsigner}: not issued by {self._settings.ca}: clients would refuse its answers")
 
     def is_issued(self) -> bool:
-        """Whether the CA has issued a signer that would be trusted without that as well."""
-        try:
-            return certificate.same_name(self.certificate.issuer, self.ca.subject) and self._issued_by_ca()
-        except SignerError:  # of a signature that cannot be verified
-            return False
+        """Whether the CA issued the certificate.  SignerError if that cannot be verified."""
+        same_name = certificate.same_name(self.certificate.issuer, self.ca.subject)
+        return same_name and self._issued_by_ca()
 
     def _issued_by_ca(self) -> bool:
         for algorithm in keys.ALGORITHMS:
@@ -74,7 +78,8 @@ class Signer:
             faults["lacks-authorityKeyIdentifier"] = certificate.AUTHORITY_KEY_IDENTIFIER not in holder.extensions
             if holder.may_be_issued_by(self.ca) is False:
                 older = any(holder.may_be_issued_by(one) for one in self._ca_certificates)
-                faults[f"authorityKeyIdentifier-names-{'an-older' if older else 'no'}-certificate-of-the-CA"] = True
+                which = "an-older" if older else "another"
+                faults[f"authorityKeyIdentifier-names-{which}-ca-certificate"] = True
             faults["has-authorityInfoAccess"] = certificate.AUTHORITY_INFO_ACCESS in holder.extensions
             faults["has-crlDistributionPoints"] = certificate.CRL_DISTRIBUTION_POINTS in holder.extensions
             faults["has-other-extendedKeyUsage"] = holder.extended_key_usages != [certificate.OCSP_SIGNING]
@@ -100,7 +105,7 @@ class Signer:
         return signature
 
 
-def load_certificates(option: str, path: str) -> list[certificate.Certificate]:
+def load_certificates(option: str, path: str) -> list[Certificate]:
     """The certificates in a file that this setting names.  SignerError if there is none."""
     try:
         return certificate.load_all(path)
@@ -110,7 +115,7 @@ def load_certificates(option: str, path: str) -> list[certificate.Certificate]:
         raise SignerError(f"{path}: {error}; `{option}` names it") from None
 
 
-def check_validity(holder: certificate.Certificate, path: str, now: int) -> None:
+def check_validity(holder: Certificate, path: str, now: int) -> None:
     """SignerError unless the certificate in this file is valid at this time."""
     if now < holder.not_before:
         raise SignerError(f"{path}: not valid before {times.http_date(holder.not_before)}: is this machine's clock right?")
@@ -118,7 +123,7 @@ def check_validity(holder: certificate.Certificate, path: str, now: int) -> None
         raise SignerError(f"{path}: expired on {times.http_date(holder.not_after)}: issue a new one")
 
 
-def _usable_algorithms(holder: certificate.Certificate, path: str) -> list[keys.SignatureAlgorithm]:
+def _usable_algorithms(holder: Certificate, path: str) -> list[keys.SignatureAlgorithm]:
     """The algorithms that the key of a certificate can sign with, its own first."""
     try:
         key_type, _, hash_name = keys.key_type(holder)

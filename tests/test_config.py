@@ -64,8 +64,8 @@ def test_spellings(load, text):
     (CA + "[broken\n", ":6: neither `key = value` nor [section]"),
     (CA + "rsinger = x\n", ":6: unknown key `rsinger`; did you mean `rsigner`?"),
     (CA + "zzz = x\n",
-     ":6: unknown key `zzz`; known are db, ca, rsigner, rkey, passin, cache, nmin, max_age, stale_after, nonce, unissued, responder_id,"
-     " signer_trust, archive_cutoff"),
+     ":6: unknown key `zzz`; known are db, ca, rsigner, rkey, passin, cache, nmin, max_age,"
+     " stale_after, nonce, unissued, responder_id, signer_trust, archive_cutoff"),
     (CA + "db = other\n", ":6: a second `db` in [root-ca]"),
     (CA + CA, ":6: a second section [root-ca]"),
     (CA + "[responser]\nhyperlink = https://example.com\n", ":6: [responser] has no key of a CA; did you mean `responder`?"),

@@ -62,29 +62,41 @@ def statuses(answer: responder.Answer) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("names", [("second", "first"), ("first", "second")])
 def test_both_in_one_request(ask, cas, roots, names):
-    """A signer may speak for the CA that issued it alone (RFC 6960 section 4.2.2.2): it is that of the first CertID."""
+    """The first one's CA signs: its signer is valid for no other (RFC 6960 section 4.2.2.2)."""
     answer = ask(request(*[cert_id(roots[name], 0x77AA) for name in names]))
-    assert statuses(answer) == [("good" if names[0] == "second" else "revoked", names[0]), ("unknown", "-")]
+    assert statuses(answer) == [
+        ("good" if names[0] == "second" else "revoked", names[0]),
+        ("unknown", "-"),
+    ]
     response = ocsp.load_der_ocsp_response(answer.der)
     assert response.certificates == [certificate(cas[names[0]].home / f"{names[0]}-ocsp.crt")]
     assert b"\x82\x00" in answer.der
     assert answer.remarks == [
-        f"one request asks about certificates of several CAs, and [{names[0]}] signs the response: unknown for those of"
-        f" [{names[1]}], serial 77AA. Clients have to ask about each CA in its own request"
+        f"one request asks about certificates of several CAs, and the signer of [{names[0]}] cannot"
+        f" speak for [{names[1]}]: unknown for serial 77AA. Clients must ask about each CA in a"
+        " request of its own"
     ]
 
 
 def test_both_in_one_request_with_a_signer_that_clients_trust_for_both(cas, roots, tmp_path):
     """Then each status is from its own database, and `openssl ocsp` agrees."""
     home = cas["second"].home
-    section = ("[{0}]\ndb = {1}/db\nca = {1}/root-ca.crt\nrsigner = {2}/second-ocsp.crt\nrkey = {2}/private/second-ocsp.key\n"
-               "signer_trust = {3}\n")  # fmt: skip
+    section = (
+        "[{0}]\ndb = {1}/db\nca = {1}/root-ca.crt\nsigner_trust = {3}\n"
+        "rsigner = {2}/second-ocsp.crt\nrkey = {2}/private/second-ocsp.key\n"
+    )
     encoded = request(cert_id(roots["second"], 0x77AA), cert_id(roots["first"], 0x77AA))
-    for trust, expected in ((("local", "local"), ("revoked", "first")), (("issued", "local"), ("unknown", "-"))):
+    for trust, expected in (
+        (("local", "local"), ("revoked", "first")),
+        (("issued", "local"), ("unknown", "-")),
+    ):
         (tmp_path / "conf").write_text(
-            section.format("first", cas["first"].home, home, trust[1]) + section.format("second", home, home, trust[0])
+            section.format("first", cas["first"].home, home, trust[1])
+            + section.format("second", home, home, trust[0])
         )
-        answer = responder.respond(encoded, lambda: config.load(str(tmp_path / "conf")), int(time.time()))
+        answer = responder.respond(
+            encoded, lambda: config.load(str(tmp_path / "conf")), int(time.time())
+        )
         assert statuses(answer) == [("good", "second"), expected]
         if trust[0] == "local":
             (tmp_path / "answer.der").write_bytes(answer.der)
@@ -98,7 +110,7 @@ def test_both_in_one_request_with_a_signer_that_clients_trust_for_both(cas, root
 
 
 def test_an_expired_ca_among_those_asked(ask, cas, roots):
-    """Its nextUpdate would be in the past; the other CA's signer answers, wherever it stands in the request."""
+    """The other CA's signer answers, wherever that stands in the request."""
     home = cas["second"].home
     (home / "root-ca.crt").rename(home / "away.crt")
     home.joinpath("root-ca.crt").write_text(home.joinpath("away.crt").read_text())
@@ -108,7 +120,9 @@ def test_an_expired_ca_among_those_asked(ask, cas, roots):
         path = str(home.parent / "ocsp-cgi.conf")
 
         def ask_later(*cert_ids: bytes) -> responder.Answer:
-            return responder.respond(request(*cert_ids), lambda: config.load(path), int(time.time()) + 2 * 24 * 3600)
+            return responder.respond(
+                request(*cert_ids), lambda: config.load(path), int(time.time()) + 2 * 24 * 3600
+            )
 
         answer = ask_later(ids[1])
         assert answer.response_status == errors.INTERNAL_ERROR
