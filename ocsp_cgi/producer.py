@@ -2,7 +2,7 @@
 
     request ─▶ what is asked?        messages
             ─▶ which CA is asked?    the issuer hashes of its CertIDs
-            ─▶ which row is it?      database
+            ─▶ which row is it?      index_search
             ─▶ which status?         this page, from the row
             ─▶ until when?           nmin, cut off at the end of the signer and its CA
             ─▶ signed answer         signer
@@ -13,7 +13,19 @@ from __future__ import annotations
 
 import posix
 
-from . import certificate, database, der, errors, index, keys, limits, messages, store, times
+from . import (
+    certificate,
+    der,
+    errors,
+    index,
+    index_row,
+    index_search,
+    keys,
+    limits,
+    messages,
+    store,
+    times,
+)
 from .certificate import Certificate
 from .keys import SignerError
 from .responder import Answer, max_age
@@ -55,10 +67,10 @@ def _be_kept(answer: Answer, request: messages.OCSPRequest, settings, now: int) 
         if kept is not None and not _is_refused(ca, settings):
             if ca.stale_after is not None:
                 index.check_heartbeat(ca.db, ca.stale_after, now)
-            found = database.find(ca.db, {cert_id.serial_number}, {kept.signer})
+            found = index_search.find(ca.db, {cert_id.serial_number}, {kept.signer})
             row, signer_row = found.rows.get(cert_id.serial_number), found.rows.get(kept.signer)
-            if row is not None and row.line == kept.line and not (signer_row and signer_row.cert_status.name == "revoked"):
-                answer.remarks += found.remarks
+            if row is not None and row.line == kept.line and not (signer_row and signer_row.is_revoked):
+                answer.remarks += found.warnings
                 answer.be_kept(kept, now)
                 if found.stamp:  # so that the next one need not search
                     kept.index_stamp, kept.offset = found.stamp, row.offset
@@ -90,10 +102,12 @@ def _sign(answer: Answer, request: messages.OCSPRequest, settings, now: int) -> 
     for question in questions:
         question.choose_authority(signing, signer, now)
     answer.remarks += _not_signed_for(questions, signing)
+    signer_warnings = signer.warnings()
     for authority in {question.authority: None for question in questions if question.authority}:
         if authority.settings.stale_after is not None:
             index.check_heartbeat(authority.settings.db, authority.settings.stale_after, now)
-        found = _look_up(authority, questions, answer, signer if authority is signing else None)
+        found, warnings = _look_up(authority, questions, answer, signer if authority is signing else None)
+        signer_warnings += warnings
 
     responses = [question.single_response(now, signer.certificate.not_after) for question in questions]
     nonce = request.request_extensions.get(messages.ID_PKIX_OCSP_NONCE)
@@ -111,7 +125,7 @@ def _sign(answer: Answer, request: messages.OCSPRequest, settings, now: int) -> 
     answer.facts = [fact for question in questions[: limits.LOGGED_CERT_IDS] for fact in question.facts()]
     if len(questions) > limits.LOGGED_CERT_IDS:
         answer.facts.append(("more", str(len(questions) - limits.LOGGED_CERT_IDS)))
-    answer.facts += [("warning", warning) for warning in signer.warnings()]
+    answer.facts += [("warning", warning) for warning in signer_warnings]
     if not answer.has_nonce:
         answer.entity_tag = keys.digest("sha256", encoded).hex()
         if not questions[0].is_unknown and _is_for_all(request, signing.settings):
@@ -348,14 +362,10 @@ def _database_identity(db: str) -> set[tuple]:
     That is the directory and name of the file, past all links, since `openssl ca` replaces the
     file; and the file itself, which may have several names.
     """
-    path = db = db.rstrip("/")
-    if _is_directory(db or "/"):
-        in_use = [
-            db + name
-            for name in ("/index", "/index.txt")
-            if _exists(db + name) or _exists(f"{db}{name}.old")
-        ]
-        path = in_use[0] if in_use else db + "/index"
+    try:
+        path = index.index_path(db.rstrip("/") or "/")
+    except (OSError, index.DatabaseUnavailable):
+        path = db.rstrip("/")
     for _ in range(_MOST_LINKS):
         try:
             target = posix.readlink(path)
@@ -371,21 +381,6 @@ def _database_identity(db: str) -> set[tuple]:
         except OSError:
             pass
     return identity or {(db,)}
-
-
-def _is_directory(path: str) -> bool:
-    try:
-        return posix.stat(path).st_mode & 0o170000 == 0o040000
-    except OSError:
-        return False
-
-
-def _exists(path: str) -> bool:
-    try:
-        posix.lstat(path)
-    except OSError:
-        return False
-    return True
 
 
 def _served_by_none(authorities: list[Authority], cert_id: messages.CertID) -> errors.OCSPError:
@@ -462,7 +457,7 @@ class Question:
                     f"{names} of the config are one CA by the certificates in `ca`, and have"
                     " different `db`"
                 )
-        self.row: database.Row | None = None
+        self.row: index_row.Row | None = None
 
     def choose_authority(self, signing: Authority, signer: Signer, now: int) -> None:
         """Set `authority` to the issuer's section, if the signer of this one may speak for it.
@@ -536,19 +531,48 @@ class Question:
         return [*facts, ("ca", self.authority.settings.name if self.authority else "-")]
 
 
-def _look_up(authority: Authority, questions: list[Question], answer: Answer, signer: Signer | None) -> database.Found:
-    """Find the rows of the questions to one CA in its database, and its signer's, which must not be revoked itself."""
+def _look_up(
+    authority: Authority, questions: list[Question], answer: Answer, signer: Signer | None
+) -> tuple[index_search.Found, list[str]]:
+    """Find the rows of the questions to one CA in its index, and check that of its signer.
+
+    Returns what was found, and warnings about the signer.
+    """
     own = [question for question in questions if question.authority is authority]
     signer_number = {signer.certificate.serial_number} if signer and signer.delegated else set()
-    found = database.find(authority.settings.db, {question.cert_id.serial_number for question in own}, signer_number)
-    answer.remarks += found.remarks
+    serial_numbers = {question.cert_id.serial_number for question in own}
+    found = index_search.find(authority.settings.db, serial_numbers, signer_number)
+    answer.remarks += found.warnings
     for question in own:
         question.row = found.rows.get(question.cert_id.serial_number)
-    for number in signer_number & found.rows.keys():
-        if found.rows[number].cert_status.name == "revoked":
-            settings = authority.settings
-            raise SignerError(f"{settings.rsigner}: the database of [{settings.name}] has it as revoked: issue a new one")
-    return found
+    warnings = []
+    for number in signer_number:
+        row = found.rows.get(number)
+        if row is not None:
+            _check_signer_row(authority.settings, signer, row, found.is_settled)
+        elif found.is_settled:
+            warnings.append("rsigner-has-no-row-in-db")
+    return found, warnings
+
+
+def _check_signer_row(settings, signer: Signer, row: index_row.Row, is_settled: bool) -> None:
+    """Check what the index of a CA says of the CA's own signer.
+
+    SignerError if the signer has been revoked.  DatabaseUnavailable if the row is of another
+    certificate with that serial number: this is the index of another CA.
+    """
+    is_another = row.expiry not in (None, signer.certificate.not_after)
+    if row.is_revoked and not (is_settled and is_another):
+        raise SignerError(
+            f"{settings.rsigner}: revoked in the database of [{settings.name}]; issue a new signer"
+            " certificate"
+        )
+    if is_settled and is_another:
+        raise index.DatabaseUnavailable(
+            f"{settings.db}: its row for serial {signer.certificate.serial_number:X} does not have"
+            f" the expiry of {settings.rsigner}, which has this serial: it is the database of"
+            f" another CA. Correct `db` or `rsigner` in [{settings.name}]"
+        )
 
 
 def _responder_id(signing: Authority, signer: Signer) -> bytes:

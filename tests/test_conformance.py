@@ -33,10 +33,11 @@ from clients import (
 from cryptography.x509 import ocsp
 
 from ocsp_cgi import certificate as own_certificate
-from ocsp_cgi import config, der, errors, http, messages, responder
+from ocsp_cgi import config, der, errors, http, messages, responder, times
 
 GOOD, REVOKED, UNKNOWN = ocsp.OCSPCertStatus.GOOD, ocsp.OCSPCertStatus.REVOKED, ocsp.OCSPCertStatus.UNKNOWN
 MALFORMED, INTERNAL_ERROR, TRY_LATER, UNAUTHORIZED = (bytes((0x30, 3, 0x0A, 1, status)) for status in (1, 2, 3, 6))
+TRY_LATER = errors.error_response(errors.TRY_LATER)
 DAY = 24 * 3600
 
 V = b"V\t270220135115Z\t\t%s\tunknown\t/CN=x\n"
@@ -671,7 +672,8 @@ def test_rows_69_and_70_what_a_signer_should_have_is_warned_about(core, pki, pla
     ca.issue("signer", "odd_ext")
     answer = core.respond(request(core.id()), rsigner=ca.home / "signer.crt", rkey=ca.home / "private" / "signer.key")
     assert verified(answer.der, core.root)
-    assert [value for name, value in answer.facts if name == "warning"] == ["rsigner-" + warning for warning in warnings]
+    said = [value for name, value in answer.facts if name == "warning"]
+    assert said == ["rsigner-" + warning for warning in (*warnings, "has-no-row-in-db")]
 
 
 def test_row_71_a_ca_that_signs_itself_should_have_digital_signature(core, pki):
@@ -679,13 +681,47 @@ def test_row_71_a_ca_that_signs_itself_should_have_digital_signature(core, pki):
     assert verified(answer.der, core.root) and ("warning", "rsigner-keyUsage-lacks-digitalSignature") in answer.facts
 
 
+def signer_row(core, row: bytes = V, seconds: int = 0) -> bytes:
+    """A row for the signer of the core, with the expiry of its certificate or one that is later."""
+    expiry = times.generalized_time(int(core.signer.not_valid_after.replace(tzinfo=datetime.timezone.utc).timestamp()) + seconds)
+    return (row % b"%X" % core.signer.serial_number).replace(b"270220135115Z", expiry)
+
+
 def test_row_72_a_revoked_signer_does_not_sign(core, pki):
-    serial = b"%X" % core.signer.serial_number
-    core.index(INDEX + V % serial)
-    assert core.single(10).certificate_status == GOOD
-    core.index(INDEX + R % (b"261122135115Z", serial))
+    revoked = R.replace(b"%s", b"261122135115Z", 1)
+    core.index(INDEX + signer_row(core))
     answer = core.respond(request(core.id()))
-    assert answer.der == INTERNAL_ERROR and "has it as revoked: issue a new one" in answer.remarks[0]
+    assert verified(answer.der, core.root).certificate_status == GOOD
+    assert "warning" not in dict(answer.facts)
+    core.index(INDEX + signer_row(core, revoked))
+    answer = core.respond(request(core.id()))
+    assert answer.der == INTERNAL_ERROR
+    assert "revoked in the database of [root-ca]; issue a new signer" in answer.remarks[0]
+    core.index(INDEX + b"R %X\n" % core.signer.serial_number)
+    assert core.ask(request(core.id())) == INTERNAL_ERROR
+
+
+def test_section_0_a_signer_without_a_row_is_warned_about(core):
+    answer = core.respond(request(core.id()))
+    assert verified(answer.der, core.root)
+    assert ("warning", "rsigner-has-no-row-in-db") in answer.facts
+
+
+@pytest.mark.parametrize("row", [V, R.replace(b"%s", b"261122135115Z", 1)])
+def test_section_0_a_row_of_the_signers_serial_with_another_expiry_is_of_another_ca(core, row):
+    core.index(INDEX + signer_row(core, row, 1))
+    answer = core.respond(request(core.id()))
+    assert answer.der == TRY_LATER and "it is the database of another CA. Correct `db`" in answer.remarks[0]
+
+
+def test_section_0_in_an_index_being_copied_the_signers_row_may_be_missing(core):
+    """What is revoked is answered, by a signer whose own row is not in what has arrived."""
+    core.index(INDEX + b"V\t2702")
+    answer = core.respond(request(core.id(11)))
+    assert verified(answer.der, core.root).certificate_status == REVOKED
+    assert "warning" not in dict(answer.facts)
+    assert core.ask(request(core.id(10))) == TRY_LATER
+    assert core.ask(request(core.id(10), core.id(11))) == TRY_LATER
 
 
 # 5. HTTP

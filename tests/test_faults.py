@@ -64,13 +64,14 @@ FAULTS = {
     "config empty": (write("ocsp-cgi.conf"), INTERNAL_ERROR, "HOME/ocsp-cgi.conf: no section of a CA in it"),
     "config a directory": (directory("ocsp-cgi.conf"), INTERNAL_ERROR, "HOME/ocsp-cgi.conf: Is a directory; this is the config"),
     "config nonsense": (write("ocsp-cgi.conf", "\x7fELF"), INTERNAL_ERROR, "HOME/ocsp-cgi.conf:1: neither `key = value` nor [section]"),
-    "db missing": (lambda home: shutil.rmtree(home / "db"), TRY_LATER, "HOME/db/index: No such file or directory. `db` names the directory"),
+    "db missing": (lambda home: shutil.rmtree(home / "db"), TRY_LATER, "HOME/db: No such file or directory. `db` names the index, or"),
     "db unreadable": (unreadable("db"), TRY_LATER, "HOME/db/index: permission denied. `openssl ca` gives it the mode of its umask"),
-    "index missing": (remove("db/index"), TRY_LATER, "HOME/db/index: No such file or directory. `db` names the directory"),
+    "index missing": (remove("db/index"), TRY_LATER, "HOME/db/index: No such file or directory. `db` names the index, or"),
     "index unreadable": (unreadable("db/index"), TRY_LATER, "HOME/db/index: permission denied. `openssl ca` gives it the mode of its umask"),
-    "index a directory": (directory("db/index"), TRY_LATER, "HOME/db/index: Is a directory. `db` names the directory"),
-    "index a link to itself": (loop, TRY_LATER, "HOME/db/index: Too many levels of symbolic links. `db` names the directory"),
-    "index just truncated": (write("db/index"), TRY_LATER, "HOME/db/index was written to a moment ago: is it being copied?"),
+    "index a directory": (directory("db/index"), TRY_LATER, "HOME/db/index: Is a directory. `db` names the index, or"),
+    "index a link to itself": (loop, TRY_LATER, "HOME/db/index: Too many levels of symbolic links. `db` names the index, or"),
+    "index cut off": (write("db/index", "V\t27022"), TRY_LATER, "HOME/db/index breaks off in the middle of its last line. A copy must be"),
+    "index not an index": (write("db/index", "<html>404</html>\n"), TRY_LATER, "HOME/db/index has no row in it (six fields with TABs"),
     "ca missing": (remove("root-ca.crt"), INTERNAL_ERROR, "HOME/root-ca.crt: No such file or directory; `ca` names it"),
     "ca unreadable": (unreadable("root-ca.crt"), INTERNAL_ERROR, "HOME/root-ca.crt: Permission denied; `ca` names it"),
     "ca empty": (write("root-ca.crt"), INTERNAL_ERROR, "HOME/root-ca.crt: no -----BEGIN CERTIFICATE----- block; `ca` names it"),
@@ -89,7 +90,7 @@ FAULTS = {
     "passin missing": (write("ocsp-cgi.conf", "[root-ca]\ndb=db\nca=root-ca.crt\nrsigner=root-ocsp.crt\nrkey=private/enc.key\npassin=pass\n"),
                        INTERNAL_ERROR, "HOME/pass: No such file or directory; `passin` names it"),
     "stale": (write("ocsp-cgi.conf", "[root-ca]\ndb=db\nca=root-ca.crt\nrsigner=root-ocsp.crt\nrkey=private/root-ocsp.key\nstale_after=60\n"),
-              TRY_LATER, "HOME/db/heartbeat: No such file or directory. With `stale_after` the job that copies db touches this file"),
+              TRY_LATER, "HOME/db/heartbeat: No such file or directory. With `stale_after`, the job that copies the index must touch this file"),
 }  # fmt: skip
 
 

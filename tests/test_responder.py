@@ -8,7 +8,7 @@ import pytest
 from clients import cert_id, cert_id_of, certificate, openssl_ocsp, request, verified
 from cryptography.x509 import ocsp
 
-from ocsp_cgi import config, database, errors, messages, responder
+from ocsp_cgi import config, index_search, errors, messages, responder
 from ocsp_cgi.commands.private_ca import PrivateCA
 
 GOOD, REVOKED = ocsp.OCSPCertStatus.GOOD, ocsp.OCSPCertStatus.REVOKED
@@ -177,7 +177,7 @@ def test_a_missing_database_of_one_hurts_only_its_own(ask, cas, roots, monkeypat
 
 
 def test_an_error_of_our_own_is_an_answer_and_says_where(ask, roots, monkeypatch):
-    monkeypatch.setattr(database, "find", lambda *arguments: 1 / 0)
+    monkeypatch.setattr(index_search, "find", lambda *arguments: 1 / 0)
     answer = ask(request(cert_id(roots["first"], 0x77AA)))
     assert answer.der == b"\x30\x03\x0a\x01\x02"
     assert answer.remarks[0].startswith("please report this: ZeroDivisionError('division by zero') at ")

@@ -38,7 +38,7 @@ opened.clear()
 exec(compile(source, __file__, "exec"))
 """
 KEPT = {"ocsp_cgi", *(f"ocsp_cgi.{name}" for name in ("cgi", "config", "errors", "http", "index", "limits", "responder", "store", "times"))}
-MORE = ("certificate", "database", "der", "keys", "messages", "producer", "signer")
+MORE = ("certificate", "index_row", "index_search", "der", "keys", "messages", "producer", "signer")
 PRODUCED = KEPT | {"__future__", *(f"ocsp_cgi.{name}" for name in MORE)}
 
 

@@ -269,7 +269,7 @@ def test_expired_ca(ask):
 
 def test_revoked_signer(ask_alone):
     ask_alone.ca.revoke("root-ocsp")
-    assert ask_alone.refused() == "HOME/root-ocsp.crt: the database of [root-ca] has it as revoked: issue a new one"
+    assert ask_alone.refused() == "HOME/root-ocsp.crt: revoked in the database of [root-ca]; issue a new signer certificate"
 
 
 def test_next_update_ends_with_the_signer_and_with_its_ca(ask):

@@ -15,7 +15,7 @@ import pytest
 from clients import as_nobody, cert_id, certificate, extension, nonce, oid, request, run_cgi, settle, verified
 from cryptography.x509 import ocsp
 
-from ocsp_cgi import config, database, der, errors, limits, responder, store
+from ocsp_cgi import config, index_search, der, errors, limits, responder, store
 from ocsp_cgi.commands.private_ca import PrivateCA
 
 TESTS = Path(__file__).resolve().parent
@@ -129,13 +129,13 @@ def test_a_revoked_signer_counts_at_once(kept):
     kept.fill()
     kept.ca.revoke("root-ocsp")
     answered = kept.ask()
-    assert answered.response_status == errors.INTERNAL_ERROR and "has it as revoked" in answered.remarks[0]
+    assert answered.response_status == errors.INTERNAL_ERROR and "revoked in the database of" in answered.remarks[0]
 
 
 def test_a_long_index_is_not_searched_while_it_is_the_same(kept, monkeypatch):
     monkeypatch.setattr(limits, "DATABASE_SETTLING_SECONDS", 0)
     kept.fill()
-    monkeypatch.setattr(database, "find", lambda *arguments: 1 / 0)
+    monkeypatch.setattr(index_search, "find", lambda *arguments: 1 / 0)
     assert kept.says() == (GOOD, True)
 
 
@@ -150,7 +150,7 @@ def test_an_index_that_is_put_back(kept, monkeypatch):
     index.write_bytes(content)
     settle(index)
     assert kept.says() == (GOOD, True)
-    monkeypatch.setattr(database, "find", lambda *arguments: 1 / 0)
+    monkeypatch.setattr(index_search, "find", lambda *arguments: 1 / 0)
     assert kept.says() == (GOOD, True)
 
 

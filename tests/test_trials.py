@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 import time
 import tracemalloc
 
 import pytest
 import trials
-from clients import NULL, cert_id, extension, integer, nonce, octets, oid, request
+from clients import NULL, cert_id, extension, integer, nonce, octets, oid, request, settle
 
-from ocsp_cgi import der
+from ocsp_cgi import der, index_search
 from ocsp_cgi.commands import httpd
 from ocsp_cgi.index import DatabaseUnavailable
 
@@ -90,7 +91,6 @@ def test_time_and_memory_grow_no_faster_than_the_request(ask, what):
 
 
 def test_time_grows_no_faster_than_the_index(ask, tmp_path):
-    from ocsp_cgi import database
 
     def index(rows: int, name: str) -> str:
         directory = tmp_path / name
@@ -104,7 +104,7 @@ def test_time_grows_no_faster_than_the_index(ask, tmp_path):
         def seconds(directory: str, wanted: set[int] = serial_numbers) -> float:
             started = time.process_time()
             try:
-                database.find(directory, wanted)
+                index_search.find(directory, wanted)
             except DatabaseUnavailable:
                 pass
             return time.process_time() - started
@@ -112,3 +112,36 @@ def test_time_grows_no_faster_than_the_index(ask, tmp_path):
         runs = [(seconds(short), seconds(long)) for _ in range(7)]
         ratio = statistics.median(one for _, one in runs) / statistics.median(one for one, _ in runs)
         assert ratio < 20, (len(serial_numbers), ratio)
+
+
+@pytest.fixture(scope="module")
+def long_index(workspace):
+    """100 000 rows with serial numbers of 20 bytes, a tenth of them revoked."""
+    directory = workspace / "long-index"
+    directory.mkdir()
+    draw = random.Random(3)
+    with open(directory / "index", "wb") as index:
+        for number in range(100_000):
+            serial = b"%040X" % draw.getrandbits(159)
+            kind = (b"R", b"261122135115Z") if number % 10 == 0 else (b"V", b"")
+            index.write(b"%s\t270220135115Z\t%s\t%s\tunknown\t/CN=0 00 %d\n" % (*kind, serial, number))
+    settle(directory / "index")
+    return str(directory)
+
+
+@pytest.mark.parametrize("serial_numbers", [
+    {0}, {0xA}, {0x270220}, {0x2702, 0x135115, 0x261122}, {0x0A, 0x0B, 0xC, 0xD, 0xE, 0xF, 1, 2},
+    set(range(9)), set(range(100)), {number << 150 | 0xBEEF for number in range(1, 10)},
+    {number << 150 | 0xBEEF for number in range(1, 101)}, {0xABCDEF, 0xABCDE1, 0x123456},
+], ids=lambda numbers: f"{len(numbers)} from {min(numbers):X}"[:20])  # fmt: skip
+def test_no_request_costs_much_more_to_look_up_than_one_long_serial(long_index, serial_numbers):
+    """Short ones stand in many places, and a request may have a hundred."""
+
+    def seconds(wanted: set[int]) -> float:
+        started = time.process_time()
+        index_search.find(long_index, wanted)
+        return time.process_time() - started
+
+    runs = [(seconds({0xCAFE << 140}), seconds(serial_numbers)) for _ in range(7)]
+    ratio = statistics.median(many for _, many in runs) / statistics.median(one for one, _ in runs)
+    assert ratio < 8, ratio

@@ -35,7 +35,7 @@ if __name__ == "__main__":
 from clients import NULL, cert_id, certificate, extension, integer, nonce, octets, oid, request, run_cgi, settle  # noqa: E402
 from cryptography.x509 import ocsp  # noqa: E402
 
-from ocsp_cgi import config, database, der, errors, responder  # noqa: E402
+from ocsp_cgi import config, index_search, der, errors, responder  # noqa: E402
 from ocsp_cgi.commands import demo, httpd  # noqa: E402
 from ocsp_cgi.commands.private_ca import PrivateCA  # noqa: E402
 from ocsp_cgi.index import DatabaseUnavailable  # noqa: E402
@@ -338,7 +338,7 @@ def fuzz_indexes(place: Path, count: int) -> Result:
         settle(index)
         wanted = {0xACE, 0xBAD} if draw.random() < 0.3 else {0xACE}
         try:
-            found = database.find(str(place), wanted)
+            found = index_search.find(str(place), wanted)
         except DatabaseUnavailable:
             counts["tryLater"] += 1
             assert wanted != {0xACE}
