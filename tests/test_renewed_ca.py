@@ -716,6 +716,8 @@ SPELLINGS = [
     "linked/",
     "linked-file",
     "hard-linked",
+    "db/index",
+    "linked-file/index",
 ]
 
 
