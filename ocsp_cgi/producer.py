@@ -171,8 +171,8 @@ class Authority:
     error if the section shares its database, or has no signer that may sign.
     """
 
-    __slots__ = ("settings", "certificates", "unreadable", "refused", "_signer", "_own", "_hashes",
-                 "_names")  # fmt: skip
+    __slots__ = ("settings", "certificates", "unreadable", "refused", "_database", "_signer",
+                 "_own", "_hashes")  # fmt: skip
 
     def __init__(self, settings):
         self.settings = settings
@@ -181,8 +181,8 @@ class Authority:
         self.refused: errors.OCSPError | None = None
         self._signer: Signer | None = None
         self._own: list[Certificate] = []
-        self._hashes: dict[str, tuple[bytes, set[bytes]]] = {}
-        self._names: list[bytes] = []
+        self._database: set[tuple] | None = None
+        self._hashes: dict[str, tuple[bytes, set[bytes], set[bytes]]] = {}
         try:
             self.certificates = self._choose(load_certificates("ca", settings.ca))
         except SignerError as error:
@@ -264,22 +264,29 @@ class Authority:
         if name is None or not self.certificates:
             return False
         if name not in self._hashes:
-            names = {one.subject for one in self.certificates}
+            subjects = {one.subject for one in self.certificates}
             self._hashes[name] = (
                 keys.digest(name, self.certificates[0].public_key),
-                {keys.digest(name, subject) for subject in names},
+                {keys.digest(name, subject) for subject in subjects},
+                set(),
             )
-        key_hash, name_hashes = self._hashes[name]
+        key_hash, name_hashes, unusual = self._hashes[name]
         if key_hash != cert_id.issuer_key_hash:
             return False
         if cert_id.issuer_name_hash in name_hashes:
             return True
-        if not self._names:
-            known = {field for one in self.certificates for field in (one.subject, one.issuer)}
-            for field in known:
+        if not unusual:
+            for field in {field for one in self.certificates for field in (one.subject, one.issuer)}:
                 if certificate.same_name(field, self.certificates[0].subject):
-                    self._names += certificate.encodings(field)
-        return any(keys.digest(name, one) == cert_id.issuer_name_hash for one in self._names)
+                    unusual.update(keys.digest(name, one) for one in certificate.encodings(field))
+        return cert_id.issuer_name_hash in unusual
+
+    def shares_database_with(self, other: Authority) -> bool:
+        """Whether `db` of both means one index."""
+        for authority in (self, other):
+            if authority._database is None:
+                authority._database = _database_identity(authority.settings.db)
+        return not self._database.isdisjoint(other._database)
 
 
 def _holders(certificates: list[Certificate]) -> list[list[Certificate]]:
@@ -304,13 +311,8 @@ def _refuse_shared(authorities: list[Authority]) -> None:
     """
     if len(authorities) < 2:
         return
-    identities = [_database_identity(authority.settings.db) for authority in authorities]
-    for authority, identity in zip(authorities, identities):
-        sharing = [
-            other
-            for other, places in zip(authorities, identities)
-            if not identity.isdisjoint(places)
-        ]
+    for authority in authorities:
+        sharing = [other for other in authorities if authority.shares_database_with(other)]
         if len(sharing) > 1:
             authority.refused = _refusal(sharing)
 
@@ -446,17 +448,13 @@ class Question:
             authority for authority in authorities if named and authority.is_one_with(named[0])
         ]
         self.authority: Authority | None = None
-        if len(self.issuers) > 1:
-            identity = _database_identity(self.issuers[0].settings.db)
-            if any(
-                identity.isdisjoint(_database_identity(issuer.settings.db))
-                for issuer in self.issuers[1:]
-            ):
-                names = " and ".join(f"[{authority.settings.name}]" for authority in self.issuers)
-                raise errors.OCSPError(
-                    f"{names} of the config are one CA by the certificates in `ca`, and have"
-                    " different `db`"
-                )
+        others = self.issuers[1:]
+        if not all(self.issuers[0].shares_database_with(other) for other in others):
+            names = " and ".join(f"[{authority.settings.name}]" for authority in self.issuers)
+            raise errors.OCSPError(
+                f"{names} of the config are one CA by the certificates in `ca`, and have"
+                " different `db`"
+            )
         self.row: index_row.Row | None = None
 
     def choose_authority(self, signing: Authority, signer: Signer, now: int) -> None:
