@@ -6,6 +6,8 @@ because `cryptography.x509` costs 40 ms of imports at every answer.
 
 from __future__ import annotations
 
+import itertools
+
 from . import der, times
 
 OCSP_SIGNING = bytes.fromhex("2b06010505070309")  # 1.3.6.1.5.5.7.3.9
@@ -54,6 +56,15 @@ _DIRECTORY_STRINGS = (_UTF8_STRING, _PRINTABLE_STRING, _T61_STRING, 0x1C, _BMP_S
 _PRINTABLE = frozenset(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 '()+,-./:=?"
 )
+# By which a type is chosen: as OpenSSL's `string_mask` does (utf8only, nombstr, default, pkix), and
+# most other programs.
+_TYPES_BY_PREFERENCE = (
+    (_UTF8_STRING,),
+    (_PRINTABLE_STRING, _UTF8_STRING),
+    (_PRINTABLE_STRING, _T61_STRING, _BMP_STRING),
+    (_PRINTABLE_STRING, _BMP_STRING),
+)
+_MOST_ENCODINGS = 128
 # Attributes that are PrintableString by definition (X.520).
 _ALWAYS_PRINTABLE = (
     bytes.fromhex("550405"),  # 2.5.4.5, serialNumber
@@ -228,23 +239,23 @@ def same_name(a: bytes, b: bytes) -> bool:
 
 
 def encodings(name: bytes) -> list[bytes]:
-    """The DER of a Name as CAs may have written it: with the types of strings that the usual
-    settings of OpenSSL's `string_mask` choose, and as it is."""
+    """The DER of a Name as CAs may have written it: with other types of strings, and as it is.
+
+    All combinations of types, or if they are too many, those in which one rule chose all types.
+    """
     try:
-        found = [name]
-        for preferred in (
-            (_UTF8_STRING,),
-            (_PRINTABLE_STRING, _UTF8_STRING),
-            (_PRINTABLE_STRING, _T61_STRING, _BMP_STRING),
-            (_PRINTABLE_STRING, _BMP_STRING),
-        ):
-            for for_all in (False, True):
-                encoded = _encoded_as(name, preferred, for_all)
-                if encoded not in found:
-                    found.append(encoded)
-        return found
+        relatives = _attributes(name)
     except der.DERError:
         return [name]
+    choices = [_as_other_types(*attribute) for relative in relatives for attribute in relative]
+    chosen = set(zip(*choices))
+    different = [list(dict.fromkeys(choice)) for choice in choices]
+    combinations = 1
+    for choice in different:
+        combinations *= len(choice)
+    if combinations <= _MOST_ENCODINGS:
+        chosen.update(itertools.product(*different))
+    return list({name: None, **{_name(relatives, iter(one)): None for one in chosen}})
 
 
 def _attributes(name: bytes) -> list[list[tuple[bytes, der.Element]]]:
@@ -278,7 +289,9 @@ def _comparable(name: bytes) -> list[list[tuple]]:
         pairs = []
         for kind, value in relative:
             text = _text(value)
-            pairs.append((kind, value.encoded if text is None else _folded(text).encode()))
+            pairs.append(
+                (kind, text is None, value.encoded if text is None else _folded(text).encode())
+            )
         compared.append(sorted(pairs))
     return compared
 
@@ -292,29 +305,32 @@ def _folded(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _encoded_as(name: bytes, preferred: tuple[int, ...], for_all: bool) -> bytes:
-    """A Name whose strings have the first of these types that can hold them.
+def _as_other_types(kind: bytes, value: der.Element) -> list[bytes]:
+    """The DER of an attribute with its string in the type that each of several rules chooses.
 
-    Only the types that DirectoryString allows are changed, and countryName and its like, which
-    should always be PrintableString, only if `for_all`.
+    Only the types that DirectoryString allows are changed.
     """
-    relatives = []
-    for relative in _attributes(name):
-        pairs = []
-        for kind, value in relative:
-            encoded, text = value.encoded, _text(value)
-            types = preferred if for_all or kind not in _ALWAYS_PRINTABLE else (_PRINTABLE_STRING,)
-            if text is not None and value.tag in (*_DIRECTORY_STRINGS, *types):
-                for tag in types:
+    text = _text(value)
+    encoded = []
+    for types in _TYPES_BY_PREFERENCE:
+        for only_printable in (kind in _ALWAYS_PRINTABLE, False):
+            changed = value.encoded
+            if text is not None and value.tag in _DIRECTORY_STRINGS:
+                for tag in (_PRINTABLE_STRING,) if only_printable else types:
                     if tag != _PRINTABLE_STRING or _PRINTABLE.issuperset(text.encode()):
                         try:
-                            encoded = der.tlv(tag, text.encode(_ENCODINGS[tag]))
+                            changed = der.tlv(tag, text.encode(_ENCODINGS[tag]))
                             break
                         except UnicodeEncodeError:
                             pass
-            pairs.append(der.sequence(der.tlv(der.OBJECT_IDENTIFIER, kind), encoded))
-        relatives.append(der.tlv(_SET, *sorted(pairs)))
-    return der.sequence(*relatives)
+            encoded.append(der.sequence(der.tlv(der.OBJECT_IDENTIFIER, kind), changed))
+    return encoded
+
+
+def _name(relatives: list[list], attributes) -> bytes:
+    """The DER of a Name of the same structure as these, from the DER of its attributes."""
+    sets = [sorted(next(attributes) for _ in relative) for relative in relatives]
+    return der.sequence(*[der.tlv(_SET, *one) for one in sets])
 
 
 def _has_directory_name(names: der.Element, name: bytes) -> bool:

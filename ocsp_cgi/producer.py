@@ -276,7 +276,9 @@ class Authority:
         if cert_id.issuer_name_hash in name_hashes:
             return True
         if not unusual:
-            for field in {field for one in self.certificates for field in (one.subject, one.issuer)}:
+            for field in {
+                field for one in self.certificates for field in (one.subject, one.issuer)
+            }:
                 if certificate.same_name(field, self.certificates[0].subject):
                     unusual.update(keys.digest(name, one) for one in certificate.encodings(field))
         return cert_id.issuer_name_hash in unusual

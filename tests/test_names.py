@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from ocsp_cgi import certificate, der
@@ -88,15 +90,14 @@ def test_two_names(a, b):
 
 
 def test_encodings():
-    utf8 = name(attribute(C, PRINTABLE, "GB"), attribute(CN, UTF8, "Root CA"))
-    printable = name(attribute(C, PRINTABLE, "GB"), attribute(CN, PRINTABLE, "Root CA"))
-    all_utf8 = name(attribute(C, UTF8, "GB"), attribute(CN, UTF8, "Root CA"))
-    assert (
-        sorted(certificate.encodings(utf8))
-        == sorted(certificate.encodings(all_utf8))
-        == sorted([utf8, printable, all_utf8])
-    )
-    latin = {certificate.encodings(cn(tag, "Zoë"))[0] for tag in (UTF8, T61, BMP)}
+    four = {
+        name(attribute(C, c_tag, "GB"), attribute(CN, cn_tag, "Root CA"))
+        for c_tag in (PRINTABLE, UTF8)
+        for cn_tag in (PRINTABLE, UTF8)
+    }
+    for one in four:
+        assert sorted(certificate.encodings(one)) == sorted(four)
+    latin = {cn(tag, "Zoë") for tag in (UTF8, T61, BMP)}
     assert (
         latin
         == set(certificate.encodings(cn(UTF8, "Zoë")))
@@ -117,16 +118,22 @@ def test_encodings():
         assert certificate.same_name(one, cn(UTF8, "a & b")) and der.read(one, der.SEQUENCE)
 
 
-def test_encodings_grow_with_neither_attributes_nor_kinds():
-    many = name(
-        *[
-            attribute(kind, tag, "Zoë 1")
-            for kind in (O, CN, C, DC)
-            for tag in (UTF8, T61, BMP, UNIVERSAL)
-            for _ in range(9)
-        ]
+def test_encodings_with_different_types_in_one_name():
+    kinds = (O, CN, "2.5.4.11", "2.5.4.7")
+    mixed = name(
+        *[attribute(kind, tag, "a") for kind, tag in zip(kinds, (UTF8, PRINTABLE, BMP, UTF8))]
     )
-    assert len(certificate.encodings(many)) <= 9
+    found = certificate.encodings(mixed)
+    for tags in itertools.product((UTF8, PRINTABLE), repeat=4):
+        assert name(*[attribute(kind, tag, "a") for kind, tag in zip(kinds, tags)]) in found
+    assert len(found) == len(set(found)) == 17
+
+
+def test_encodings_are_bounded():
+    many = [attribute(kind, tag, "Zoë 1") for kind in (O, CN, C, DC) for tag in (UTF8, BMP)]
+    assert len(certificate.encodings(name(*many * 9))) <= 9
+    ascii_name = name(*[attribute(O, UTF8, "a")] * 7)
+    assert len(certificate.encodings(ascii_name)) == 128
 
 
 def test_a_file_of_several_certificates(pki, tmp_path):
