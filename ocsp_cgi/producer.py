@@ -366,10 +366,11 @@ def _database_identity(db: str) -> set[tuple]:
     That is the directory and name of the file, past all links, since `openssl ca` replaces the
     file; and the file itself, which may have several names.
     """
+    path = db = db.rstrip("/") or "/"
     try:
-        path = index.index_path(db.rstrip("/") or "/")
+        path = index.index_path(db)
     except (OSError, index.DatabaseUnavailable):
-        path = db.rstrip("/")
+        pass
     for _ in range(_MOST_LINKS):
         try:
             target = posix.readlink(path)
@@ -377,14 +378,14 @@ def _database_identity(db: str) -> set[tuple]:
             break
         path = target if target[:1] == "/" else f"{path.rpartition('/')[0] or '.'}/{target}"
     directory, slash, name = path.rpartition("/")
-    identity: set[tuple] = set()
+    identity: set[tuple] = {(db,)}  # though a link may come to lead elsewhere meanwhile
     for place, last in ((directory + slash or ".", name), (path, "")):
         try:
             found = posix.stat(place)
             identity.add((found.st_dev, found.st_ino, last))
         except OSError:
             pass
-    return identity or {(db,)}
+    return identity
 
 
 def _served_by_none(authorities: list[Authority], cert_id: messages.CertID) -> errors.OCSPError:

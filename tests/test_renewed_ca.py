@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from clients import cert_id_of, request
 
-from ocsp_cgi import certificate, config, errors, responder
+from ocsp_cgi import certificate, config, errors, producer, responder
 from ocsp_cgi.commands.private_ca import PrivateCA
 
 DAY = 24 * 3600
@@ -464,6 +464,16 @@ def test_what_else_is_in_the_file(ca):
     assert ca.ask() == "internalError" and ca.log.startswith("HOME/all.crt: no X.509 certificate: ")
 
 
+def test_a_signer_with_its_chain(ca):
+    """The first certificate in `rsigner` is the signer's, or a renewed one of the same key."""
+    ca.sign("renewed-ocsp")
+    ca.renew("new")
+    ca.bundle("chain", "root-ocsp", "renewed-ocsp", "new", "root-ca")
+    ca.configure(root={"rsigner": "chain.crt"})
+    assert ca.is_verified()
+    assert certificate.load(str(ca.home / "renewed-ocsp.crt")).der in ca.answer.der
+
+
 # A CA that signs its responses itself
 
 
@@ -847,8 +857,6 @@ def test_a_shared_database_and_a_certificate_that_cannot_be_read(ca, other):
 def test_two_files_in_one_directory_are_two_databases(ca, other):
     shutil.copy(other.home / "root-ca.crt", ca.home / "other.crt")
     shutil.copy(ca.home / "db" / "index", ca.home / "db" / "other.db")
-    from ocsp_cgi import producer
-
     directory, file, other_file = (
         producer._database_identity(str(ca.home / path))
         for path in ("db", "db/index", "db/other.db")
@@ -862,6 +870,15 @@ def test_a_missing_database_is_one_however_it_is_spelled(ca, monkeypatch):
     for spelling in ("db/", "../ca/db"):
         ca.configure(old={}, new={"db": spelling})
         assert ca.ask() == "tryLater"
+
+
+def test_a_linked_index_is_one_while_openssl_replaces_it(spelled):
+    """Between the two renames there is no file to compare."""
+    (spelled.home / "db" / "index").rename(spelled.home / "db" / "index.old")
+    ca, other = (
+        producer._database_identity(str(spelled.home / path)) for path in ("db", "linked-file")
+    )
+    assert not ca.isdisjoint(other)
 
 
 # The cache
@@ -1035,5 +1052,6 @@ def test_a_locally_trusted_signer_does_not_say_which_ca_of_a_chain_is_meant(loca
         " not show which of them is meant: leave only those of [root] in it"
     )
     local.renew("new")
-    local.bundle("chain", "new", "root-ca")
-    assert local.ask() == GOOD
+    for parts in (("new", "root-ca"), ("root-ocsp", "root-ca", "good")):
+        local.bundle("chain", *parts)
+        assert local.ask() == GOOD

@@ -100,6 +100,14 @@ def test_both_in_one_request_with_a_signer_that_clients_trust_for_both(cas, root
         assert statuses(answer) == [("good", "second"), expected]
         if trust[0] == "local":
             (tmp_path / "answer.der").write_bytes(answer.der)
+    own = section.format("first", cas["first"].home, cas["first"].home, "local").replace(
+        "second", "first"
+    )
+    (tmp_path / "conf").write_text(own + section.format("second", home, home, "local"))
+    answer = responder.respond(
+        encoded, lambda: config.load(str(tmp_path / "conf")), int(time.time())
+    )
+    assert statuses(answer) == [("good", "second"), ("unknown", "-")]  # signers of their own
     said = openssl_ocsp(home, "-no_nonce", "-respin", str(tmp_path / "answer.der"), "-cert", "server.crt",
                         "-issuer", str(cas["first"].home / "root-ca.crt"), "-cert", str(cas["first"].home / "server.crt"),
                         "-VAfile", "second-ocsp.crt")  # fmt: skip

@@ -133,7 +133,8 @@ def _status(
         file.write(answer)
         file.flush()
         command = ["openssl", "ocsp", "-respin", file.name, "-issuer", str(issuer), *trusted,
-                   "-partial_chain", "-no_nonce", "-serial", f"{'-' if serial_number < 0 else ''}0x{abs(serial_number):X}"]  # fmt: skip
+                   "-partial_chain", "-no_nonce",
+                   "-serial", f"{'-' if serial_number < 0 else ''}0x{abs(serial_number):X}"]  # fmt: skip
         run = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if "Response verify OK" not in run.stderr:
         said = " ".join(run.stderr.split())
