@@ -69,8 +69,15 @@ class Row:
     """
 
     __slots__ = (
-        "line", "offset", "type", "expiry", "cert_status", "single_extensions", "warning", "doubt"
-    )  # fmt: skip
+        "cert_status",
+        "doubt",
+        "expiry",
+        "line",
+        "offset",
+        "single_extensions",
+        "type",
+        "warning",
+    )
 
     def __init__(self, line: bytes, offset: int, fields: list[bytes]):
         self.line = line
@@ -150,7 +157,7 @@ def read(
     for part in _split_joined(line.lstrip(_JUNK).rstrip(b"\r").split(b"\t")):
         if _is_row(part):
             number = _serial_number(part[3])
-            if number in serial_numbers:
+            if number is not None and number in serial_numbers:
                 rows.append((number, Row(line, offset, part)))
             ignored = _numbers(_words(part[6:])) & serial_numbers
         else:
@@ -257,7 +264,7 @@ def _before_subject(words: list[bytes]) -> list[bytes]:
 
 
 def _revocation(fields: list[bytes]) -> bytes:
-    """The revocation field of a line that is not a row: the second of its dates, with the reason."""
+    """The revocation field of a line that is not a row: its second date, with the reason."""
     for words in (b" ".join(fields).split(), _words(fields)):
         dates = [word for word in words if _time(word.partition(b",")[0]) is not None]
         if len(dates) > 1:

@@ -15,10 +15,16 @@ split into fields instead, which takes the same time for any number of serial nu
 
 from __future__ import annotations
 
+import itertools
 import posix
 import time
 
 from . import index, index_row, limits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Set
+    from io import FileIO
 
 _BLOCK_BYTES = 128 * 1024  # what stays in a processor's cache between reading and searching
 _LINE_BYTES = 1024 * 1024
@@ -32,7 +38,7 @@ _TRUNCATION_SECONDS = 0.1  # a file that is being truncated is empty before its 
 _LONG_DIGITS = 16
 _MOST_WEIGHT = 9
 _MOST_HITS = 50  # of one needle in a block
-_MOST_DIGITS = 64  # of a serial number that is looked for with zeros in front, in a block that is split
+_MOST_DIGITS = 64  # of a serial number with zeros in front, where a block is split into rows
 _MOST_WARNINGS = 10  # of one search
 
 
@@ -44,7 +50,7 @@ class Found:
     that a row may be missing.
     """
 
-    __slots__ = ("rows", "warnings", "stamp", "is_settled", "_odd", "_has_row", "_has_text")
+    __slots__ = ("_has_row", "_has_text", "_odd", "is_settled", "rows", "stamp", "warnings")
 
     def __init__(self) -> None:
         self.rows: dict[int, index_row.Row] = {}
@@ -85,7 +91,7 @@ class Found:
         """Whether the file has a row, or is empty but for comments."""
         return self._has_row or not self._has_text
 
-    def number_lines(self, file) -> None:
+    def number_lines(self, file: FileIO) -> None:
         """Turn what was odd into warnings that name file and line; reads the file once more."""
         for row in self.rows.values():
             if row.warning:
@@ -114,7 +120,7 @@ class _Doubt(Exception):
         self.may_settle = may_settle
 
 
-def find(db: str, serial_numbers: set[int], also: set[int] = frozenset()) -> Found:
+def find(db: str, serial_numbers: set[int], also: Set[int] = frozenset()) -> Found:
     """The rows of these serial numbers in the index of a `db` setting; some may have none.
 
     DatabaseUnavailable if the index cannot be read, or cannot be trusted in what it says, or does
@@ -137,7 +143,7 @@ def find(db: str, serial_numbers: set[int], also: set[int] = frozenset()) -> Fou
         index.wait_until_settled(db, deadline)
 
 
-def _find(file, serial_numbers: set[int], also: set[int]) -> Found:
+def _find(file: FileIO, serial_numbers: set[int], also: Set[int]) -> Found:
     found = Found()
     before = posix.fstat(file.fileno())
     size, is_cut = _search(file, serial_numbers | also, found)
@@ -146,7 +152,7 @@ def _find(file, serial_numbers: set[int], also: set[int]) -> Found:
     after = posix.fstat(file.fileno())
     found.number_lines(file)
 
-    is_fresh = index.may_be_a_mixture(file.name, after)
+    is_fresh = index.may_be_a_mixture(str(file.name), after)
     copy = "A copy must be written to another name and then renamed, as rsync and `mv` do"
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise _Doubt(f"{file.name} was written to while it was read. {copy}", found, True)
@@ -172,7 +178,7 @@ def _find(file, serial_numbers: set[int], also: set[int]) -> Found:
     return found
 
 
-def _search(file, serial_numbers: set[int], found: Found) -> tuple[int, bool]:
+def _search(file: FileIO, serial_numbers: set[int], found: Found) -> tuple[int, bool]:
     """Add to `found` what the file says of these serial numbers.
 
     Returns how long the file was, and whether it breaks off in the middle of its last line.
@@ -182,7 +188,7 @@ def _search(file, serial_numbers: set[int], found: Found) -> tuple[int, bool]:
     is_cut = False
     for offset, lines, end in _whole_lines(file):
         found.recognize(lines, end)
-        is_cut = lines[end - 1] != 0x0A and _is_cut(bytes(lines[lines.rfind(b"\n", 0, end) + 1 : end]))
+        is_cut = _is_cut(bytes(lines[lines.rfind(b"\n", 0, end) + 1 : end]))
         for start, stop in needles.lines_in(lines, end):
             line = bytes(lines[start:stop])
             if is_cut and stop == end:
@@ -193,13 +199,14 @@ def _search(file, serial_numbers: set[int], found: Found) -> tuple[int, bool]:
 
 
 def _is_cut(last_line: bytes) -> bool:
+    """Whether what stands behind the last newline is the beginning of a row."""
     return not index_row.is_blank(last_line) and last_line.count(b"\t") < 5
 
 
 class _Needles:
     """What to look for in the file: the digits of serial numbers, and how."""
 
-    __slots__ = ("_digits", "_in_pairs", "_few", "_spellings")
+    __slots__ = ("_digits", "_few", "_in_pairs", "_spellings")
 
     def __init__(self, serial_numbers: set[int]):
         self._digits = [b"%X" % abs(number) for number in serial_numbers]
@@ -236,8 +243,9 @@ class _Needles:
             spellings = self._every_spelling()
             if spellings.isdisjoint(serials):
                 return set()
-            hits = [position for position, one in enumerate(serials) if one in spellings]
-            starts = [sum(map(len, fields[: 5 * hit + 3])) + 5 * hit + 3 for hit in hits]
+            ends = list(itertools.accumulate(map(len, fields)))
+            hits = [5 * row + 3 for row, one in enumerate(serials) if one in spellings]
+            starts = [ends[hit - 1] + hit for hit in hits]
         else:
             starts = [0, *(at + 1 for at in _every(b"\n", block))]
         return {_line_around(start, block) for start in starts if start < len(block)}
@@ -253,7 +261,7 @@ class _Needles:
         return self._spellings
 
 
-def _every(needle: bytes, block: bytes):
+def _every(needle: bytes, block: bytes) -> Iterator[int]:
     """Yield every place where the needle stands."""
     at = block.find(needle)
     while at >= 0:
@@ -281,20 +289,18 @@ def _lines_with(needles: list[bytes], block: bytes) -> set[tuple[int, int]] | No
     """
     places = set()
     for needle in needles:
-        hits = 0
-        for at in _every(needle, block):
+        for hits, at in enumerate(_every(needle, block)):
+            if hits == _MOST_HITS:
+                return None
             behind = at + len(needle)
             if (at == 0 or block[at - 1] in _BEFORE_SERIAL) and (
                 behind == len(block) or block[behind] in _BEHIND_SERIAL
             ):
                 places.add(_line_around(at, block))
-            hits += 1
-            if hits > _MOST_HITS:
-                return None
     return places
 
 
-def _whole_lines(file):
+def _whole_lines(file: FileIO) -> Iterator[tuple[int, bytearray, int]]:
     """Yield (offset, lines, end): what is at this offset of the file is lines[:end].
 
     It ends behind a newline unless the file does not.  `lines` is one buffer, and only so long as
@@ -318,7 +324,7 @@ def _whole_lines(file):
         yield offset, buffer, rest
 
 
-def _line_numbers(file, offsets: list[int]) -> dict[int, int]:
+def _line_numbers(file: FileIO, offsets: list[int]) -> dict[int, int]:
     """The numbers of the lines that begin at these offsets, which are in ascending order."""
     numbers: dict[int, int] = {}
     position, newlines = 0, 0

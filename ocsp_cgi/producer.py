@@ -368,7 +368,7 @@ def _database_identity(db: str) -> set[tuple]:
     """
     path = db = db.rstrip("/") or "/"
     try:
-        path = index.index_path(db)
+        path = index.path_of(db)
     except (OSError, index.DatabaseUnavailable):
         pass
     for _ in range(_MOST_LINKS):

@@ -33,6 +33,12 @@ class Renewable:
         self.later = 0
         self.answer = responder.Answer()
 
+    def make_key(self, name: str) -> None:
+        """Make private/NAME.key, of P-256."""
+        options = ("-algorithm", *P_256, "-out", f"private/{name}.key")
+        self.ca.openssl("genpkey", *options)
+        (self.home / "private" / f"{name}.key").chmod(0o600)
+
     def renew(
         self,
         name: str,
@@ -664,15 +670,7 @@ def test_critical_extension_that_clients_do_not_know(ca, extension, oid):
 @pytest.fixture
 def rekeyed(ca) -> Renewable:
     """The CA with another key in rekeyed.crt, by which rekeyed-ocsp.crt was issued."""
-    ca.ca.openssl(
-        "genpkey",
-        "-algorithm",
-        "EC",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-out",
-        "private/rekeyed.key",
-    )
+    ca.make_key("rekeyed")
     ca.renew("rekeyed", key="rekeyed")
     ca.sign("rekeyed-ocsp", ca="rekeyed", ca_key="rekeyed")
     return ca
@@ -966,16 +964,7 @@ def test_a_change_of_signer_trust_counts(cached):
 @pytest.fixture
 def local(ca) -> Renewable:
     """The CA, and local.crt, which signed itself and has no extended key usage."""
-    ca.ca.openssl(
-        "genpkey",
-        "-algorithm",
-        "EC",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-out",
-        "private/local.key",
-    )
-    (ca.home / "private" / "local.key").chmod(0o600)
+    ca.make_key("local")
     serial = ca.ca.serial("bad")  # which is revoked in the CA's database, but not the signer
     ca.ca.openssl(
         "req",

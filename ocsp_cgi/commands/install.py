@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from .. import certificate, config
+from .. import certificate, config, index
 from ..keys import SignerError
 from ..producer import Authority
 from . import live
@@ -326,7 +326,10 @@ class Installation:
         """What a CA of the config still lacks, with the next step of the guide."""
         texts = []
         host = "ca.example.com:root-ca"
-        index = Path(ca.db, "index.txt" if Path(ca.db, "index.txt").exists() else "index")
+        try:
+            database = Path(index.path_of(ca.db))
+        except index.DatabaseUnavailable as error:
+            raise Refused(str(error)) from None
         request = Path(ca.rsigner).stem + ".csr"
         for path, what in (
             (Path(ca.rkey), "the key. Make it, and a request:\n    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
@@ -335,7 +338,7 @@ class Installation:
                                f" {Path(ca.rsigner).name} -extensions ocsp_ext -days 90\n    and copy it here:"
                                f" scp {host}/{Path(ca.rsigner).name} {shlex.quote(ca.rsigner)}"),
             (Path(ca.ca), f"the CA's certificate. Copy it here:\n    scp {host}/{Path(ca.ca).name} {shlex.quote(ca.ca)}"),
-            (index, f"the database. Copy it here:\n    scp {host}/db/{index.name} {shlex.quote(ca.db)}/\n"
+            (database, f"the database. Copy it here:\n    rsync --times {host}/db/{database.name} {shlex.quote(str(database))}\n"
                     "    and let --sync-from do so from then on"),
         ):  # fmt: skip
             if not path.exists():
