@@ -1031,6 +1031,14 @@ def test_a_revoked_signer_of_the_cas_own_does_not_sign_with_local_trust_either(l
     assert local.ask() == "internalError" and "HOME/root-ocsp.crt" in local.log
 
 
+def test_a_locally_trusted_signer_that_the_ca_issued_needs_no_ocsp_signing(local):
+    for trust, expected in (("local", GOOD), ("issued", "internalError")):
+        local.configure(
+            root={"rsigner": "good.crt", "rkey": "private/good.key", "signer_trust": trust}
+        )
+        assert local.ask("bad") == ("revoked" if expected == GOOD else expected)
+
+
 def test_a_locally_trusted_signer_does_not_say_which_ca_of_a_chain_is_meant(local):
     local.ca.issue("issuing", "ca_ext")
     local.bundle("chain", "issuing", "root-ca")
