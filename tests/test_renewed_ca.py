@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from clients import cert_id_of, request
 
-from ocsp_cgi import certificate, config, errors, producer, responder
+from ocsp_cgi import certificate, config, der, errors, producer, responder
 from ocsp_cgi.commands.private_ca import PrivateCA
 
 DAY = 24 * 3600
@@ -644,6 +644,21 @@ def test_authority_key_identifier_with_the_issuers_name_in_other_strings(ca):
     assert ca.is_verified("new") and ca.warnings == []
 
 
+def test_authority_key_identifier_of_another_issuer_of_the_ca(ca, other):
+    """A cross certificate with the serial number of the CA's own, but of another issuer."""
+    own = "0x" + ca.ca.serial("root-ca")
+    cross = ("-in", "root-ca.csr", "-set_serial", own, "-days", "9", "-out", "cross.crt")
+    by = ("-CA", f"{other.home}/root-ca.crt", "-CAkey", f"{other.home}/private/root-ca.key")
+    profile = ("-extfile", "root-ca.cnf", "-extensions", "ca_ext")
+    ca.ca.openssl("x509", "-req", *cross, *by, *profile)
+    for aki, warned in (("keyid:always", False), ("keyid:always,issuer:always", True)):
+        ca.sign("signer", extensions=f"authorityKeyIdentifier={aki}\n")
+        ca.configure(root={"ca": "cross.crt", "rsigner": "signer.crt"})
+        assert ca.is_verified("cross", "-partial_chain") != warned
+        names_another = "rsigner-authorityKeyIdentifier-names-another-ca-certificate"
+        assert ca.warnings == ([names_another] if warned else [])
+
+
 @pytest.mark.parametrize(
     "extension, oid",
     [
@@ -662,6 +677,16 @@ def test_critical_extension_that_clients_do_not_know(ca, extension, oid):
     assert ca.ask() == GOOD
     assert ca.warnings == ([f"rsigner-has-critical-extension-{oid}"] if oid else [])
     assert ("unhandled critical extension" in ca.verify("root-ca")[0]) == bool(oid)
+
+
+def test_an_extension_that_says_it_is_not_critical(ca):
+    """Not DER, but read as what it says."""
+    ca.sign("signer", extensions="1.3.6.1.4.1.99999.1=critical,ASN1:UTF8String:x\n")
+    encoded = certificate.load(str(ca.home / "signer.crt")).der
+    assert len(certificate.Certificate(encoded).unusual_critical_extensions) == 1
+    oid = der.tlv(der.OBJECT_IDENTIFIER, der.oid("1.3.6.1.4.1.99999.1"))
+    changed = encoded.replace(oid + b"\x01\x01\xff", oid + b"\x01\x01\x00")
+    assert certificate.Certificate(changed).unusual_critical_extensions == []
 
 
 # A CA that changed its key
