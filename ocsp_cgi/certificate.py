@@ -6,6 +6,8 @@ because `cryptography.x509` costs 40 ms of imports at every answer.
 
 from __future__ import annotations
 
+import itertools
+
 from . import der, times
 
 OCSP_SIGNING = bytes.fromhex("2b06010505070309")  # 1.3.6.1.5.5.7.3.9
@@ -17,6 +19,58 @@ CRL_DISTRIBUTION_POINTS = bytes.fromhex("551d1f")  # 2.5.29.31
 AUTHORITY_KEY_IDENTIFIER = bytes.fromhex("551d23")  # 2.5.29.35
 EXTENDED_KEY_USAGE = bytes.fromhex("551d25")  # 2.5.29.37
 AUTHORITY_INFO_ACCESS = bytes.fromhex("2b06010505070101")  # 1.3.6.1.5.5.7.1.1
+# What every client can process when it is critical (RFC 5280 section 4.2; OpenSSL's
+# X509_supported_extension has a few more).
+_CRITICAL_FOR_ALL = frozenset(
+    (
+        KEY_USAGE,
+        bytes.fromhex("551d11"),  # 2.5.29.17, subjectAltName
+        BASIC_CONSTRAINTS,
+        bytes.fromhex("551d1e"),  # 2.5.29.30, nameConstraints
+        CRL_DISTRIBUTION_POINTS,
+        bytes.fromhex("551d20"),  # 2.5.29.32, certificatePolicies
+        bytes.fromhex("551d21"),  # 2.5.29.33, policyMappings
+        bytes.fromhex("551d24"),  # 2.5.29.36, policyConstraints
+        EXTENDED_KEY_USAGE,
+        bytes.fromhex("551d36"),  # 2.5.29.54, inhibitAnyPolicy
+    )
+)
+
+_SET = 0x31
+_UTF8_STRING = 0x0C
+_PRINTABLE_STRING = 0x13
+_T61_STRING = 0x14
+_BMP_STRING = 0x1E
+# Types of strings in names.  T61String is Latin-1, which is what all that write it put there.
+_ENCODINGS = {
+    _UTF8_STRING: "utf-8",
+    0x12: "ascii",  # NumericString
+    _PRINTABLE_STRING: "ascii",
+    _T61_STRING: "latin-1",
+    0x16: "ascii",  # IA5String
+    0x1A: "ascii",  # VisibleString
+    0x1C: "utf-32-be",  # UniversalString
+    _BMP_STRING: "utf-16-be",
+}
+_DIRECTORY_STRINGS = (_UTF8_STRING, _PRINTABLE_STRING, _T61_STRING, 0x1C, _BMP_STRING)
+_PRINTABLE = frozenset(
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 '()+,-./:=?"
+)
+# By which a type is chosen: as OpenSSL's `string_mask` does (utf8only, nombstr, default, pkix), and
+# most other programs.
+_TYPES_BY_PREFERENCE = (
+    (_UTF8_STRING,),
+    (_PRINTABLE_STRING, _UTF8_STRING),
+    (_PRINTABLE_STRING, _T61_STRING, _BMP_STRING),
+    (_PRINTABLE_STRING, _BMP_STRING),
+)
+_MOST_ENCODINGS = 128
+# Attributes that are PrintableString by definition (X.520).
+_ALWAYS_PRINTABLE = (
+    bytes.fromhex("550405"),  # 2.5.4.5, serialNumber
+    bytes.fromhex("550406"),  # 2.5.4.6, countryName
+    bytes.fromhex("55042e"),  # 2.5.4.46, dnQualifier
+)
 
 # rsaEncryption and id-RSASSA-PSS: 1.2.840.113549.1.1.1 and .10
 _RSA = (bytes.fromhex("2a864886f70d010101"), bytes.fromhex("2a864886f70d01010a"))
@@ -107,6 +161,37 @@ class Certificate:
         value = self.extensions.get(KEY_USAGE)
         return value is None or len(value) > 3 and value[3] & 0x80 != 0
 
+    @property
+    def unusual_critical_extensions(self) -> list[bytes]:
+        """The critical extensions for which clients refuse it, since they may not know them."""
+        return [extension for extension in self.critical if extension not in _CRITICAL_FOR_ALL]
+
+    def is_same_holder(self, other: Certificate) -> bool:
+        """Whether both are certificates of one holder: the same name and the same key."""
+        return self.public_key == other.public_key and same_name(self.subject, other.subject)
+
+    def may_be_issued_by(self, issuer: Certificate) -> bool | None:
+        """Whether its authorityKeyIdentifier names this certificate (RFC 5280 section 4.2.1.1).
+
+        None if it has none that can be read.  What either certificate does not say is not
+        compared, as in OpenSSL's X509_check_akid.
+        """
+        try:
+            value = self.extensions[AUTHORITY_KEY_IDENTIFIER]
+            fields = list(der.read(value, der.SEQUENCE).elements())
+            key_id = issuer.extensions.get(SUBJECT_KEY_IDENTIFIER)
+            key_id = None if key_id is None else der.read(key_id, der.OCTET_STRING).contents
+            for field in fields:
+                if field.tag == 0x80 and key_id not in (None, field.contents):
+                    return False
+                if field.tag == der.context(1) and not _has_directory_name(field, issuer.issuer):
+                    return False
+                if field.tag == 0x82 and field.integer() != issuer.serial_number:
+                    return False
+        except (KeyError, der.DERError):
+            return None
+        return True
+
     def _children(self, extension_id: bytes) -> list[bytes]:
         """The contents of the elements in an extension that is a SEQUENCE; none where it is absent or broken."""
         try:
@@ -120,9 +205,152 @@ def load(path: str) -> Certificate:
 
     OSError if the file cannot be read, CertificateError if there is no certificate in it.
     """
+    return load_all(path)[0]
+
+
+def load_all(path: str) -> list[Certificate]:
+    """The certificates of a file, PEM (text around them does no harm) or DER, each once.
+
+    One that cannot be read is left out if there is another.  OSError if the file cannot be read,
+    CertificateError if there is no certificate in it.
+    """
     with open(path, "rb") as file:
         content = file.read()
+    blocks = content.split(b"-----BEGIN ")
+    blocks = [b"-----BEGIN " + block for block in blocks[1:]] or blocks
+    found: dict[bytes, Certificate] = {}
+    unreadable = None
+    for block in blocks:
+        try:
+            encoded = block if block[:1] == b"\x30" else der.from_pem(block, b"CERTIFICATE")[1]
+            if encoded not in found:
+                found[encoded] = Certificate(encoded)
+        except ValueError as error:  # of der.DERError and CertificateError alike
+            if unreadable is None or isinstance(error, CertificateError):
+                unreadable = CertificateError(str(error))
+    if not found:
+        raise unreadable
+    return list(found.values())
+
+
+def newest(certificates: list[Certificate], now: int) -> Certificate:
+    """The newest of these that is valid at this time, or the newest of all if none is."""
+    valid = [one for one in certificates if one.not_before <= now < one.not_after]
+    return max(valid or certificates, key=lambda one: (one.not_before, one.not_after))
+
+
+def same_name(a: bytes, b: bytes) -> bool:
+    """Whether the DER of two Names is one name (RFC 5280 section 7.1).
+
+    The type of a string, the case of letters and the amount of white space make no difference.
+    What is not a string of a known type is the same only if its bytes are.
+    """
+    if a == b:
+        return True
     try:
-        return Certificate(content if content[:1] == b"\x30" else der.from_pem(content, b"CERTIFICATE")[1])
-    except der.DERError as error:
-        raise CertificateError(str(error)) from None
+        return _comparable(a) == _comparable(b)
+    except der.DERError:
+        return False
+
+
+def encodings(name: bytes) -> list[bytes]:
+    """The DER of a Name as CAs may have written it: with other types of strings, and as it is.
+
+    All combinations of types, or if they are too many, those in which one rule chose all types.
+    """
+    try:
+        relatives = _attributes(name)
+    except der.DERError:
+        return [name]
+    choices = [_as_other_types(*attribute) for relative in relatives for attribute in relative]
+    chosen = set(zip(*choices))
+    different = [list(dict.fromkeys(choice)) for choice in choices]
+    combinations = 1
+    for choice in different:
+        combinations *= len(choice)
+    if combinations <= _MOST_ENCODINGS:
+        chosen.update(itertools.product(*different))
+    return list({name: None, **{_name(relatives, iter(one)): None for one in chosen}})
+
+
+def _attributes(name: bytes) -> list[list[tuple[bytes, der.Element]]]:
+    """The (type, value) pairs of each RelativeDistinguishedName of a Name (RFC 5280 4.1.2.4)."""
+    names = []
+    for relative in der.read(name, der.SEQUENCE).elements().all(_SET):
+        pairs = []
+        for attribute in relative.elements().all(der.SEQUENCE):
+            fields = attribute.elements()
+            kind = fields.next(der.OBJECT_IDENTIFIER).contents
+            value = next(fields, None)
+            if value is None:
+                raise der.DERError("an attribute without a value")
+            fields.end()
+            pairs.append((kind, value))
+        names.append(pairs)
+    return names
+
+
+def _text(value: der.Element) -> str | None:
+    """The string in an attribute's value, None if it is not one of a known type."""
+    try:
+        return value.contents.decode(_ENCODINGS[value.tag])
+    except (KeyError, UnicodeDecodeError):
+        return None
+
+
+def _comparable(name: bytes) -> list[list[tuple]]:
+    compared = []
+    for relative in _attributes(name):
+        pairs = []
+        for kind, value in relative:
+            text = _text(value)
+            pairs.append(
+                (kind, text is None, value.encoded if text is None else _folded(text).encode())
+            )
+        compared.append(sorted(pairs))
+    return compared
+
+
+def _folded(text: str) -> str:
+    """A string prepared for comparison (RFC 4518): folded, with insignificant space removed."""
+    if not text.isascii():
+        import unicodedata
+
+        text = unicodedata.normalize("NFKC", text.replace("\xad", "").casefold())
+    return " ".join(text.casefold().split())
+
+
+def _as_other_types(kind: bytes, value: der.Element) -> list[bytes]:
+    """The DER of an attribute with its string in the type that each of several rules chooses.
+
+    Only the types that DirectoryString allows are changed.
+    """
+    text = _text(value)
+    encoded = []
+    for types in _TYPES_BY_PREFERENCE:
+        for only_printable in (kind in _ALWAYS_PRINTABLE, False):
+            changed = value.encoded
+            if text is not None and value.tag in _DIRECTORY_STRINGS:
+                for tag in (_PRINTABLE_STRING,) if only_printable else types:
+                    if tag != _PRINTABLE_STRING or _PRINTABLE.issuperset(text.encode()):
+                        try:
+                            changed = der.tlv(tag, text.encode(_ENCODINGS[tag]))
+                            break
+                        except UnicodeEncodeError:
+                            pass
+            encoded.append(der.sequence(der.tlv(der.OBJECT_IDENTIFIER, kind), changed))
+    return encoded
+
+
+def _name(relatives: list[list], attributes) -> bytes:
+    """The DER of a Name of the same structure as these, from the DER of its attributes."""
+    sets = [sorted(next(attributes) for _ in relative) for relative in relatives]
+    return der.sequence(*[der.tlv(_SET, *one) for one in sets])
+
+
+def _has_directory_name(names: der.Element, name: bytes) -> bool:
+    """Whether GeneralNames have this Name as a directoryName, or none at all."""
+    directory_names = [one for one in names.elements() if one.tag == der.context(4)]
+    return not directory_names or any(
+        same_name(one.only(der.SEQUENCE).encoded, name) for one in directory_names
+    )

@@ -31,7 +31,7 @@ class CASettings:
     """
 
     __slots__ = ("name", "db", "ca", "rsigner", "rkey", "passin", "nmin", "max_age", "stale_after", "nonce", "unissued", "responder_id",
-                 "archive_cutoff", "cache")  # fmt: skip
+                 "signer_trust", "archive_cutoff", "cache")  # fmt: skip
 
     def __init__(self, name: str):
         self.name = name
@@ -43,6 +43,7 @@ class CASettings:
         self.nonce = "echo"
         self.unissued = "unknown"
         self.responder_id = "key"
+        self.signer_trust = "issued"
         self.archive_cutoff: int | str | None = None
         self.cache: str | None = None
 
@@ -64,7 +65,12 @@ class Settings:
 _PATHS = ("db", "ca", "rsigner", "rkey", "passin", "cache")
 _REQUIRED = ("db", "ca", "rsigner", "rkey")
 _MINUTES = ("nmin", "max_age", "stale_after")
-_CHOICES = {"nonce": ("echo", "ignore"), "unissued": ("unknown", "revoked"), "responder_id": ("key", "name")}
+_CHOICES = {
+    "nonce": ("echo", "ignore"),
+    "unissued": ("unknown", "revoked"),
+    "responder_id": ("key", "name"),
+    "signer_trust": ("issued", "local"),
+}
 _CA_KEYS = (*_PATHS, *_MINUTES, *_CHOICES, "archive_cutoff")
 _RESPONDER_KEYS = ("hyperlink",)
 _MOST_MINUTES = 10 * 365 * 24 * 60

@@ -215,3 +215,15 @@ def oid(dotted: str) -> bytes:
             groups.append(0x80 | number & 0x7F)
         contents += bytes(reversed(groups))
     return bytes(contents)
+
+
+def dotted(contents: bytes) -> str:
+    """The contents of an OBJECT IDENTIFIER as numbers with dots between them."""
+    numbers, number = [], 0
+    for byte in contents:
+        number = number << 7 | byte & 0x7F
+        if not byte & 0x80:
+            numbers.append(number)
+            number = 0
+    first = min(numbers[0] // 40, 2)
+    return ".".join(map(str, (first, numbers[0] - 40 * first, *numbers[1:])))

@@ -11,11 +11,27 @@
 
 from __future__ import annotations
 
-from . import der, errors, index, index_row, index_search, keys, limits, messages, store, times
+import posix
+
+from . import (
+    certificate,
+    der,
+    errors,
+    index,
+    index_row,
+    index_search,
+    keys,
+    limits,
+    messages,
+    store,
+    times,
+)
+from .certificate import Certificate
 from .keys import SignerError
 from .responder import Answer, max_age
-from .signer import Signer, check_validity, load_certificate
+from .signer import Signer, load_certificates
 
+_MOST_LINKS = 40  # as the kernel
 _KNOWN_EXTENSIONS = (
     messages.ID_PKIX_OCSP_NONCE,
     messages.ID_PKIX_OCSP_RESPONSE,
@@ -48,7 +64,7 @@ def _be_kept(answer: Answer, request: messages.OCSPRequest, settings, now: int) 
     cert_id = request.request_list[0].req_cert
     for ca in settings.cas:
         kept = store.find(cert_id.encoded, ca, settings, now) if _is_for_all(request, ca) else None
-        if kept is not None:
+        if kept is not None and not _is_refused(ca, settings):
             if ca.stale_after is not None:
                 index.check_heartbeat(ca.db, ca.stale_after, now)
             found = index_search.find(ca.db, {cert_id.serial_number}, {kept.signer})
@@ -76,18 +92,18 @@ def _is_for_all(request: messages.OCSPRequest, ca) -> bool:
 def _sign(answer: Answer, request: messages.OCSPRequest, settings, now: int) -> None:
     made_from = store.made_from(settings)
     authorities = [Authority(ca) for ca in settings.cas]
+    _refuse_shared(authorities)
     questions = [Question(single.req_cert, authorities) for single in request.request_list]
-    asked = {question.authority: None for question in questions if question.authority}
-    if not asked:
+    if not any(question.issuers for question in questions):
         raise _served_by_none(authorities, questions[0].cert_id)
-    if any(question.authority is None for question in questions):
+    if not all(question.issuers for question in questions):
         answer.remarks += [str(authority.unreadable) for authority in authorities if authority.unreadable]
-    signing = next(iter(asked))
-    signer = Signer(signing.settings, signing.certificate)
-    signer.check(now)
+    signing, signer = _choose_signer(questions, now, answer)
+    for question in questions:
+        question.choose_authority(signing, signer, now)
+    answer.remarks += _not_signed_for(questions, signing)
     signer_warnings = signer.warnings()
-    for authority in asked:
-        check_validity(authority.certificate, authority.settings.ca, now)
+    for authority in {question.authority: None for question in questions if question.authority}:
         if authority.settings.stale_after is not None:
             index.check_heartbeat(authority.settings.db, authority.settings.stale_after, now)
         found, warnings = _look_up(authority, questions, answer, signer if authority is signing else None)
@@ -148,28 +164,228 @@ def _nonce_octets(request: messages.OCSPRequest) -> int | None:
 
 
 class Authority:
-    """A CA of the config, with its certificate as far as that can be read: `unreadable` is the error if it cannot."""
+    """A CA of the config.
 
-    __slots__ = ("settings", "certificate", "unreadable", "_hashes")
+    `certificates` are those in its `ca` that have the name and key of its signer's issuer: one, or
+    several after the CA was renewed.  `unreadable` is the error if there are none, `refused` the
+    error if the section shares its database, or has no signer that may sign.
+    """
+
+    __slots__ = ("settings", "certificates", "unreadable", "refused", "_database", "_signer",
+                 "_own", "_hashes")  # fmt: skip
 
     def __init__(self, settings):
         self.settings = settings
+        self.certificates: list[Certificate] = []
         self.unreadable: SignerError | None = None
-        self._hashes: dict[str, tuple[bytes, bytes]] = {}
+        self.refused: errors.OCSPError | None = None
+        self._signer: Signer | None = None
+        self._own: list[Certificate] = []
+        self._database: set[tuple] | None = None
+        self._hashes: dict[str, tuple[bytes, set[bytes], set[bytes]]] = {}
         try:
-            self.certificate = load_certificate("ca", settings.ca)
+            self.certificates = self._choose(load_certificates("ca", settings.ca))
         except SignerError as error:
-            self.certificate = None
             self.unreadable = error
 
+    def _choose(self, found: list[Certificate]) -> list[Certificate]:
+        """Those of the certificates in `ca` that belong to the signer's issuer.
+
+        SignerError if there are several CAs in the file, and none is or issued the signer.
+        """
+        holders = _holders(found)
+        if len(holders) > 1:  # perhaps a chain with the signer's own certificate in it
+            cas = [one for one in found if one.is_ca or one.issuer == one.subject]
+            holders = _holders(cas) or holders
+        if len(holders) == 1:
+            return holders[0]
+        ca, rsigner = self.settings.ca, self.settings.rsigner
+        if self.settings.signer_trust == "local":
+            raise SignerError(
+                f"{ca}: has certificates of {len(holders)} CAs, and with `signer_trust = local` the"
+                " signer does not show which of them is meant: leave only those of"
+                f" [{self.settings.name}] in it"
+            )
+        signer = self._load_own()[0]
+        own = [holder for holder in holders if holder[0].is_same_holder(signer)]
+        issuers = [
+            holder
+            for holder in holders
+            if holder not in own and certificate.same_name(holder[0].subject, signer.issuer)
+        ]
+        if own and not (issuers and certificate.OCSP_SIGNING in signer.extended_key_usages):
+            return own[0]
+        if len(issuers) > 1:  # the CA has changed its key
+            issuers = [
+                holder
+                for holder in issuers
+                if Signer(self.settings, self._load_own(), holder, 0).is_issued()
+            ]
+        if not issuers:
+            raise SignerError(
+                f"{rsigner}: not issued by any of the CAs in {ca}: clients would refuse its"
+                " responses"
+            )
+        return issuers[0]
+
+    def _load_own(self) -> list[Certificate]:
+        """The certificates in `rsigner`.  SignerError if there is none."""
+        if not self._own:
+            self._own = load_certificates("rsigner", self.settings.rsigner)
+        return self._own
+
+    def signer(self, now: int) -> Signer:
+        """The signer, which may sign at this time.  OCSPError if there is none."""
+        if self.refused:
+            raise self.refused
+        if self._signer is None:
+            try:
+                signer = Signer(self.settings, self._load_own(), self.certificates, now)
+                signer.check(now)
+            except SignerError as error:
+                self.refused = error
+                raise
+            self._signer = signer
+        return self._signer
+
+    def is_one_with(self, other: Authority) -> bool:
+        """Whether both are sections of one CA, with one name and key."""
+        if not self.certificates or not other.certificates:
+            return False
+        return self.certificates[0].is_same_holder(other.certificates[0])
+
     def issued(self, cert_id: messages.CertID) -> bool:
-        """Whether a CertID names this CA: both its hashes have to (RFC 6960 section 4.1.1)."""
+        """Whether a CertID names this CA: both its hashes have to (RFC 6960 section 4.1.1).
+
+        The name is hashed as the certificate asked about has it in its issuer field, whose strings
+        may be of other types than in today's certificate of the CA.
+        """
         name = cert_id.hash_name
-        if name is None or self.certificate is None:
+        if name is None or not self.certificates:
             return False
         if name not in self._hashes:
-            self._hashes[name] = keys.digest(name, self.certificate.subject), keys.digest(name, self.certificate.public_key)
-        return self._hashes[name] == (cert_id.issuer_name_hash, cert_id.issuer_key_hash)
+            subjects = {one.subject for one in self.certificates}
+            self._hashes[name] = (
+                keys.digest(name, self.certificates[0].public_key),
+                {keys.digest(name, subject) for subject in subjects},
+                set(),
+            )
+        key_hash, name_hashes, unusual = self._hashes[name]
+        if key_hash != cert_id.issuer_key_hash:
+            return False
+        if cert_id.issuer_name_hash in name_hashes:
+            return True
+        if not unusual:
+            for field in {
+                field for one in self.certificates for field in (one.subject, one.issuer)
+            }:
+                if certificate.same_name(field, self.certificates[0].subject):
+                    unusual.update(keys.digest(name, one) for one in certificate.encodings(field))
+        return cert_id.issuer_name_hash in unusual
+
+    def shares_database_with(self, other: Authority) -> bool:
+        """Whether `db` of both means one index."""
+        for authority in (self, other):
+            if authority._database is None:
+                authority._database = _database_identity(authority.settings.db)
+        return not self._database.isdisjoint(other._database)
+
+
+def _holders(certificates: list[Certificate]) -> list[list[Certificate]]:
+    """Certificates, grouped by name and key."""
+    holders: list[list[Certificate]] = []
+    for one in certificates:
+        for holder in holders:
+            if holder[0].is_same_holder(one):
+                holder.append(one)
+                break
+        else:
+            holders.append([one])
+    return holders
+
+
+def _refuse_shared(authorities: list[Authority]) -> None:
+    """Set `refused` of the sections that share a database and are not one CA.
+
+    An index has no issuers: of another CA's certificate it says what is true of one of its own.
+    Sections with the same name or the same key are one CA, renewed, rekeyed or renamed, which
+    gives each serial number once.
+    """
+    if len(authorities) < 2:
+        return
+    for authority in authorities:
+        sharing = [other for other in authorities if authority.shares_database_with(other)]
+        if len(sharing) > 1:
+            authority.refused = _refusal(sharing)
+
+
+def _is_refused(ca, settings) -> bool:
+    """Whether `_refuse_shared` would refuse this section (CASettings) of the config.
+
+    Certificates are read only if it shares its database.
+    """
+    if len(settings.cas) < 2:
+        return False
+    identity = _database_identity(ca.db)
+    sharing = [
+        other
+        for other in settings.cas
+        if other is ca or not identity.isdisjoint(_database_identity(other.db))
+    ]
+    return len(sharing) > 1 and _refusal([Authority(other) for other in sharing]) is not None
+
+
+def _refusal(sharing: list[Authority]) -> errors.OCSPError | None:
+    """Why these sections, which share a database, are refused; None if they are one CA."""
+    names = " and ".join(f"[{authority.settings.name}]" for authority in sharing)
+    shared = f"{names} of the config have the same `db`, {sharing[0].settings.db}"
+    for authority in sharing:
+        if authority.unreadable:
+            return errors.OCSPError(
+                f"{shared}, and whether they are one CA cannot be told: {authority.unreadable}"
+            )
+    linked, left = sharing[:1], sharing[1:]
+    for one in linked:  # which grows
+        subject, public_key = one.certificates[0].subject, one.certificates[0].public_key
+        for other in left[:]:
+            theirs = other.certificates[0]
+            if theirs.public_key == public_key or certificate.same_name(theirs.subject, subject):
+                linked.append(other)
+                left.remove(other)
+    if not left:
+        return None
+    return errors.OCSPError(
+        f"{shared}, but are different CAs by the certificates in `ca`, and an index does not say"
+        " which of them issued a certificate: set `db` of each to the database of its own CA"
+    )
+
+
+def _database_identity(db: str) -> set[tuple]:
+    """What two `db` settings have in common if they mean one index, however they spell it.
+
+    That is the directory and name of the file, past all links, since `openssl ca` replaces the
+    file; and the file itself, which may have several names.
+    """
+    path = db = db.rstrip("/") or "/"
+    try:
+        path = index.path_of(db)
+    except (OSError, index.DatabaseUnavailable):
+        pass
+    for _ in range(_MOST_LINKS):
+        try:
+            target = posix.readlink(path)
+        except OSError:
+            break
+        path = target if target[:1] == "/" else f"{path.rpartition('/')[0] or '.'}/{target}"
+    directory, slash, name = path.rpartition("/")
+    identity: set[tuple] = {(db,)}  # though a link may come to lead elsewhere meanwhile
+    for place, last in ((directory + slash or ".", name), (path, "")):
+        try:
+            found = posix.stat(place)
+            identity.add((found.st_dev, found.st_ino, last))
+        except OSError:
+            pass
+    return identity
 
 
 def _served_by_none(authorities: list[Authority], cert_id: messages.CertID) -> errors.OCSPError:
@@ -180,23 +396,87 @@ def _served_by_none(authorities: list[Authority], cert_id: messages.CertID) -> e
     return Unauthorized(f"no `ca` of the config is the issuer that this request names, serial {cert_id.index_serial}")
 
 
+def _choose_signer(questions: list[Question], now: int, answer: Answer) -> tuple[Authority, Signer]:
+    """The first CA asked about whose signer may sign, and that signer.
+
+    If there is none, OCSPError with the reason of the first.
+    """
+    failed: list[errors.OCSPError] = []
+    for authority in dict.fromkeys(issuer for question in questions for issuer in question.issuers):
+        try:
+            signer = authority.signer(now)
+        except errors.OCSPError as error:
+            failed.append(error)
+            continue
+        answer.remarks += dict.fromkeys(map(str, failed))
+        return authority, signer
+    raise failed[0]
+
+
+def _not_signed_for(questions: list[Question], signing: Authority) -> list[str]:
+    """Remarks on CertIDs of other CAs of the config, for which this CA's signer cannot speak."""
+    others = [
+        one for one in questions if one.issuers and not one.authority and not one.issuers[0].refused
+    ]
+    if not others:
+        return []
+    names = " and ".join(
+        dict.fromkeys(f"[{question.issuers[0].settings.name}]" for question in others)
+    )
+    serials = ", ".join(
+        question.cert_id.index_serial for question in others[: limits.LOGGED_CERT_IDS]
+    )
+    return [
+        "one request asks about certificates of several CAs, and the signer of"
+        f" [{signing.settings.name}] cannot speak for {names}: unknown for serial {serials}."
+        " Clients must ask about each CA in a request of its own"
+    ]
+
+
 class Question:
     """One CertID of a request, on its way to its SingleResponse.
 
-    `authority` is None where the issuer is none of our CAs, `row` where that CA's database has none for the serial.
-    OCSPError if the config has two databases for the issuer: either could be the wrong one.
+    `issuers` are the sections of the CA that it names; `authority` is the one whose database is
+    asked, None if the issuer is not one that the signer may speak for, `row` None where that
+    database has none for the serial.  OCSPError if the config has two databases for the issuer:
+    either could be the wrong one.
     """
 
-    __slots__ = ("cert_id", "authority", "row")
+    __slots__ = ("cert_id", "issuers", "authority", "row")
 
     def __init__(self, cert_id: messages.CertID, authorities: list[Authority]):
         self.cert_id = cert_id
-        issuers = [authority for authority in authorities if authority.issued(cert_id)]
-        self.authority = issuers[0] if issuers else None
-        if len({authority.settings.db for authority in issuers}) > 1:
-            names = " and ".join(f"[{authority.settings.name}]" for authority in issuers)
-            raise errors.OCSPError(f"{names} of the config are one CA by the certificates in `ca`, and have different `db`")
+        named = [authority for authority in authorities if authority.issued(cert_id)]
+        self.issuers = [
+            authority for authority in authorities if named and authority.is_one_with(named[0])
+        ]
+        self.authority: Authority | None = None
+        others = self.issuers[1:]
+        if not all(self.issuers[0].shares_database_with(other) for other in others):
+            names = " and ".join(f"[{authority.settings.name}]" for authority in self.issuers)
+            raise errors.OCSPError(
+                f"{names} of the config are one CA by the certificates in `ca`, and have"
+                " different `db`"
+            )
         self.row: index_row.Row | None = None
+
+    def choose_authority(self, signing: Authority, signer: Signer, now: int) -> None:
+        """Set `authority` to the issuer's section, if the signer of this one may speak for it.
+
+        A delegated signer may for its issuer alone (RFC 6960 section 4.2.2.2); one that clients
+        trust for its own sake, for each CA that names it.
+        """
+        if signing in self.issuers:
+            self.authority = signing
+            return
+        for issuer in self.issuers:
+            if signing.settings.signer_trust == issuer.settings.signer_trust == "local":
+                try:
+                    if issuer.signer(now).certificate.der == signer.certificate.der:
+                        self.authority = issuer
+                        return
+                except errors.OCSPError:
+                    pass  # this section's own reason, which a request for it alone gets
 
     @property
     def unissued(self) -> bool:
@@ -228,7 +508,7 @@ class Question:
         if self.authority:
             configured = self.authority.settings.nmin * 60
             lifetime = min(configured, lifetime) if self.is_unknown else configured
-            end = min(end, self.authority.certificate.not_after)
+            end = min(end, self.authority.signer(now).ca.not_after)
         extensions = self.row.single_extensions + self._archive_cutoff(now) if self.row else []
         return messages.SingleResponse(self.cert_id, self.cert_status, now, min(now + lifetime, end), extensions)
 
@@ -237,7 +517,11 @@ class Question:
         retention = self.authority.settings.archive_cutoff
         if retention is None:
             return []
-        cutoff = self.authority.certificate.not_before if retention == "ca" else produced_at - retention * 24 * 60 * 60
+        cutoff = (
+            min(one.not_before for one in self.authority.certificates)
+            if retention == "ca"
+            else produced_at - retention * 24 * 60 * 60
+        )
         return [(messages.ID_PKIX_OCSP_ARCHIVE_CUTOFF, der.tlv(der.GENERALIZED_TIME, times.generalized_time(cutoff)))]
 
     def facts(self) -> list[tuple[str, str]]:

@@ -54,35 +54,91 @@ def test_the_same_serial_of_two_cas_is_two_certificates(ask, cas, roots):
         assert ("ca", name) in answer.facts
 
 
-def test_both_in_one_request(ask, cas, roots, tmp_path):
-    """Each from its own database.  One signer can sign for one CA only: that of the first CertID."""
-    ids = [cert_id(roots["second"], 0x77AA), cert_id(roots["first"], 0x77AA)]
-    answer = ask(request(*ids))
-    assert [fact for fact in answer.facts if fact[0] in ("status", "ca")] == [
-        ("status", "good"), ("ca", "second"), ("status", "revoked"), ("ca", "first"),
-    ]  # fmt: skip
-    (tmp_path / "answer.der").write_bytes(answer.der)
+def statuses(answer: responder.Answer) -> list[tuple[str, str]]:
+    """(status, CA) of each certificate asked about, as logged."""
+    values = [value for name, value in answer.facts if name in ("status", "ca")]
+    return list(zip(values[::2], values[1::2]))
+
+
+@pytest.mark.parametrize("names", [("second", "first"), ("first", "second")])
+def test_both_in_one_request(ask, cas, roots, names):
+    """The first one's CA signs: its signer is valid for no other (RFC 6960 section 4.2.2.2)."""
+    answer = ask(request(*[cert_id(roots[name], 0x77AA) for name in names]))
+    assert statuses(answer) == [
+        ("good" if names[0] == "second" else "revoked", names[0]),
+        ("unknown", "-"),
+    ]
+    response = ocsp.load_der_ocsp_response(answer.der)
+    assert response.certificates == [certificate(cas[names[0]].home / f"{names[0]}-ocsp.crt")]
+    assert b"\x82\x00" in answer.der
+    assert answer.remarks == [
+        f"one request asks about certificates of several CAs, and the signer of [{names[0]}] cannot"
+        f" speak for [{names[1]}]: unknown for serial 77AA. Clients must ask about each CA in a"
+        " request of its own"
+    ]
+
+
+def test_both_in_one_request_with_a_signer_that_clients_trust_for_both(cas, roots, tmp_path):
+    """Then each status is from its own database, and `openssl ocsp` agrees."""
     home = cas["second"].home
+    section = (
+        "[{0}]\ndb = {1}/db\nca = {1}/root-ca.crt\nsigner_trust = {3}\n"
+        "rsigner = {2}/second-ocsp.crt\nrkey = {2}/private/second-ocsp.key\n"
+    )
+    encoded = request(cert_id(roots["second"], 0x77AA), cert_id(roots["first"], 0x77AA))
+    for trust, expected in (
+        (("local", "local"), ("revoked", "first")),
+        (("issued", "local"), ("unknown", "-")),
+    ):
+        (tmp_path / "conf").write_text(
+            section.format("first", cas["first"].home, home, trust[1])
+            + section.format("second", home, home, trust[0])
+        )
+        answer = responder.respond(
+            encoded, lambda: config.load(str(tmp_path / "conf")), int(time.time())
+        )
+        assert statuses(answer) == [("good", "second"), expected]
+        if trust[0] == "local":
+            (tmp_path / "answer.der").write_bytes(answer.der)
+    own = section.format("first", cas["first"].home, cas["first"].home, "local").replace(
+        "second", "first"
+    )
+    (tmp_path / "conf").write_text(own + section.format("second", home, home, "local"))
+    answer = responder.respond(
+        encoded, lambda: config.load(str(tmp_path / "conf")), int(time.time())
+    )
+    assert statuses(answer) == [("good", "second"), ("unknown", "-")]  # signers of their own
     said = openssl_ocsp(home, "-no_nonce", "-respin", str(tmp_path / "answer.der"), "-cert", "server.crt",
                         "-issuer", str(cas["first"].home / "root-ca.crt"), "-cert", str(cas["first"].home / "server.crt"),
                         "-VAfile", "second-ocsp.crt")  # fmt: skip
+    assert said.stderr == "Response verify OK\n"
     assert [line for line in said.stdout.splitlines() if line[0] != "\t"] == [
         "server.crt: good", f"{cas['first'].home}/server.crt: revoked",
     ]  # fmt: skip
 
 
 def test_an_expired_ca_among_those_asked(ask, cas, roots):
-    """Its nextUpdate would be in the past."""
+    """The other CA's signer answers, wherever that stands in the request."""
     home = cas["second"].home
     (home / "root-ca.crt").rename(home / "away.crt")
     home.joinpath("root-ca.crt").write_text(home.joinpath("away.crt").read_text())
     try:
         cas["second"].openssl("x509", "-in", "away.crt", "-signkey", "private/root-ca.key", "-days", "1", "-out", "root-ca.crt")
-        encoded = request(cert_id(roots["first"], 0x77AA), cert_id(roots["second"], 0x77AA))
+        ids = [cert_id(roots["first"], 0x77AA), cert_id(roots["second"], 0x77AA)]
         path = str(home.parent / "ocsp-cgi.conf")
-        answer = responder.respond(encoded, lambda: config.load(path), int(time.time()) + 2 * 24 * 3600)
+
+        def ask_later(*cert_ids: bytes) -> responder.Answer:
+            return responder.respond(
+                request(*cert_ids), lambda: config.load(path), int(time.time()) + 2 * 24 * 3600
+            )
+
+        answer = ask_later(ids[1])
         assert answer.response_status == errors.INTERNAL_ERROR
         assert "second/root-ca.crt: expired on " in answer.remarks[0]
+        assert statuses(ask_later(*ids)) == [("revoked", "first"), ("unknown", "-")]
+        reversed_answer = ask_later(*ids[::-1])
+        assert statuses(reversed_answer) == [("unknown", "-"), ("revoked", "first")]
+        assert reversed_answer.remarks == answer.remarks
     finally:
         (home / "away.crt").rename(home / "root-ca.crt")
 

@@ -12,13 +12,17 @@ import re
 import shlex
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 from .. import certificate, config, index
+from ..keys import SignerError
+from ..producer import Authority
 from . import live
 from .private_ca import CHECKOUT
 from .steps import Plan, Record, Refused, write
@@ -347,18 +351,24 @@ class Installation:
         """Ask the running responder.  Right after a restart, an answer may still come from before it, or none."""
         try:
             serial_number = certificate.load(ca.rsigner).serial_number
-            certificate.load(ca.ca)
-        except (OSError, certificate.CertificateError) as error:
+            issuer_pem = _issuer_pem(ca)
+        except (OSError, certificate.CertificateError, SignerError) as error:
             raise Refused(f"[{ca.name}] cannot be asked about: {error}; it is in {ca.rsigner} or {ca.ca}") from None
         address, port = self._address()
         name = self._server_name() or socket.getfqdn()
         url = f"http://{name}{'' if port == 80 else f':{port}'}{live.PATH}"
         print(f"[{ca.name}] asked at {url} about {serial_number:X}, the signer's certificate:")
+        trusted = ("-VAfile", ca.rsigner) if ca.signer_trust == "local" else ("-CAfile", ca.ca)
         deadline = time.monotonic() + patience
         while True:
             try:
-                for line in live.ask(Path(ca.ca), serial_number, name, port, address):
-                    print(f"  {line}")
+                with tempfile.NamedTemporaryFile("w") as issuer:
+                    issuer.write(issuer_pem)
+                    issuer.flush()
+                    for line in live.ask(
+                        Path(issuer.name), serial_number, name, port, address, trusted
+                    ):
+                        print(f"  {line}")
                 return
             except live.Wrong as wrong:
                 if time.monotonic() > deadline:
@@ -418,6 +428,19 @@ class Installation:
         self._remove_environment()
         for path in (self.prefix / "ocsp_cgi", self.script, self.record.path):
             _remove(path)
+
+
+def _issuer_pem(ca: config.CASettings) -> str:
+    """The newest certificate of a section's CA, which need not be the first in the file.
+
+    SignerError if there is none.
+    """
+    authority = Authority(ca)
+    if authority.unreadable:
+        raise authority.unreadable
+    return ssl.DER_cert_to_PEM_cert(
+        certificate.newest(authority.certificates, int(time.time())).der
+    )
 
 
 def _layout() -> Layout:

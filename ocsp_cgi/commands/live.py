@@ -23,11 +23,15 @@ class Wrong(Exception):
     """The responder does not answer as it should; the text says what came instead, and what to do."""
 
 
-def ask(issuer: Path, serial_number: int, server_name: str, port: int = 80, host: str = "127.0.0.1") -> list[str]:
+def ask(issuer: Path, serial_number: int, server_name: str, port: int = 80, host: str = "127.0.0.1",
+        trusted: tuple[str, ...] = ()) -> list[str]:  # fmt: skip
     """Ask by POST, by GET with `%2F` and by GET with `//` about a certificate of this issuer.  Returns a line on each.
 
-    The connection goes to `host`, whatever `server_name` resolves to.  Wrong at the first answer that is not as it should be.
+    The connection goes to `host`, whatever `server_name` resolves to; `trusted` are options of
+    `openssl ocsp` that say whom to trust, by default the issuer.  Wrong at the first answer that is
+    not as it should be.
     """
+    trusted = trusted or ("-CAfile", str(issuer))
     lines = []
     encoded = _request(certificate.load(str(issuer)), serial_number)
     text = base64.b64encode(encoded).decode()
@@ -37,7 +41,7 @@ def ask(issuer: Path, serial_number: int, server_name: str, port: int = 80, host
         ("GET with //", "GET", f"{PATH}/{text}", b""),
     ):
         answer = _exchange(way, method, path, body, server_name, host, port)
-        lines.append(f"{way}: {_status(way, answer, issuer, serial_number)}")
+        lines.append(f"{way}: {_status(way, answer, issuer, serial_number, trusted)}")
     return lines
 
 
@@ -111,7 +115,9 @@ def _check_http(way: str, response: http.client.HTTPResponse, content: bytes, se
         raise Wrong(f"{way}: no Content-Length. `SetEnv ap_trust_cgilike_cl yes` is missing in the <Location> of {PATH}")
 
 
-def _status(way: str, answer: bytes, issuer: Path, serial_number: int) -> str:
+def _status(
+    way: str, answer: bytes, issuer: Path, serial_number: int, trusted: tuple[str, ...]
+) -> str:
     """What an OCSPResponse says, verified by openssl where there is one."""
     try:
         response_status = der.read(answer, der.SEQUENCE).elements().next(der.ENUMERATED).contents[0]
@@ -127,7 +133,8 @@ def _status(way: str, answer: bytes, issuer: Path, serial_number: int) -> str:
     with tempfile.NamedTemporaryFile() as file:
         file.write(answer)
         file.flush()
-        command = ["openssl", "ocsp", "-respin", file.name, "-issuer", str(issuer), "-CAfile", str(issuer), "-partial_chain", "-no_nonce",
+        command = ["openssl", "ocsp", "-respin", file.name, "-issuer", str(issuer), *trusted,
+                   "-partial_chain", "-no_nonce",
                    "-serial", f"{'-' if serial_number < 0 else ''}0x{abs(serial_number):X}"]  # fmt: skip
         run = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if "Response verify OK" not in run.stderr:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from clients import run_cgi
 
-from ocsp_cgi.commands import live, steps
+from ocsp_cgi import config
+from ocsp_cgi.commands import install, live, steps
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -104,6 +105,54 @@ def test_three_ways_of_asking(ask, responder):
 def test_a_serial_number_of_any_sign(ask, responder):
     assert ask(responder, 0x80)[0] == "POST: unknown, Response verify OK"
     assert ask(responder, -66)[0].startswith("POST: ")
+
+
+def test_a_chain_and_a_signer_that_is_trusted_locally(pki, place, cgi):
+    """The issuer asked about is the signer's, wherever it is in `ca`."""
+    ca = pki.copy(place / "ca")
+    ca.issue("issuing", "ca_ext")
+    ca.openssl(
+        "req",
+        "-x509",
+        "-new",
+        "-key",
+        "private/root-ocsp.key",
+        "-subj",
+        "/CN=local",
+        "-out",
+        "local.crt",
+    )
+    (ca.home / "chain.crt").write_text(
+        (ca.home / "issuing.crt").read_text() + (ca.home / "root-ca.crt").read_text()
+    )
+    settings = (
+        "[root-ca]\ndb = db\nca = {}\nrsigner = {}\nrkey = private/root-ocsp.key\n"
+        "signer_trust = {}\n"
+    )
+    for values, option in (
+        (("chain.crt", "root-ocsp.crt", "issued"), "-CAfile"),
+        (("root-ca.crt", "local.crt", "local"), "-VAfile"),
+    ):
+        (ca.home / "ocsp-cgi.conf").write_text(settings.format(*values))
+        [section] = config.load(str(ca.home / "ocsp-cgi.conf")).cas
+        (ca.home / "issuer.pem").write_text(install._issuer_pem(section))
+
+        def respond(handler):
+            request = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
+            path = handler.path.partition(live.PATH)[2]
+            result = run_cgi(cgi, ca.home / "ocsp-cgi.conf", handler.command, request, path)
+            answer(handler, result.status, OCSP_TYPE, result.body)
+
+        trusted = (option, section.rsigner if option == "-VAfile" else section.ca)
+        with Server(respond) as server:
+            lines = live.ask(
+                ca.home / "issuer.pem",
+                int(ca.serial("bad"), 16),
+                "ocsp.example.com",
+                server.port,
+                trusted=trusted,
+            )
+        assert lines[0] == "POST: revoked, Response verify OK"
 
 
 OCSP_TYPE = "application/ocsp-response"
