@@ -72,6 +72,9 @@ _ALWAYS_PRINTABLE = (
     bytes.fromhex("55042e"),  # 2.5.4.46, dnQualifier
 )
 
+# rsaEncryption and id-RSASSA-PSS: 1.2.840.113549.1.1.1 and .10
+_RSA = (bytes.fromhex("2a864886f70d010101"), bytes.fromhex("2a864886f70d01010a"))
+
 
 class CertificateError(ValueError):
     """No certificate could be read out of this."""
@@ -129,6 +132,18 @@ class Certificate:
                     if critical is not None and critical.contents != b"\x00":
                         self.critical.append(extension_id)
                     self.extensions[extension_id] = parts.next(der.OCTET_STRING).contents
+
+    @property
+    def rsa_bits(self) -> int | None:
+        """The length of the modulus, if it is an RSA key that can be read."""
+        try:
+            algorithm = der.read(self.key_algorithm, der.SEQUENCE).elements()
+            if algorithm.next(der.OBJECT_IDENTIFIER).contents not in _RSA:
+                return None
+            numbers = der.read(self.public_key, der.SEQUENCE).elements()
+            return numbers.next(der.INTEGER).integer().bit_length()
+        except der.DERError:
+            return None
 
     @property
     def extended_key_usages(self) -> list[bytes]:

@@ -113,11 +113,14 @@ def _head(response: http.Response) -> bytes:
 def log(lines: list[str], method: str, client: str, started: float) -> None:
     """Write what http.handle says of a request to Apache's error log, with the time, since mod_cgid adds none.
 
-    What a client sent cannot break a line.  `started` is a time.monotonic().
+    What a client sent can neither break a line nor fill the log.  `started` is a time.monotonic().
     """
     milliseconds = (time.monotonic() - started) * 1000
-    for line in [*lines[:-1], f"{method} {lines[-1]} client={client} ms={milliseconds:.0f}"]:
-        _write(2, ascii(f"{times.log_time(int(time.time()))} ocsp.cgi: {line}")[1:-1].encode() + b"\n")
+    request = errors.printable(method, limits.LOGGED_METHOD_CHARACTERS)
+    for line in [*lines[:-1], f"{request} {lines[-1]} client={client} ms={milliseconds:.0f}"]:
+        line = f"{times.log_time(int(time.time()))} ocsp.cgi: {line}"
+        line = line.encode("ascii", "backslashreplace").decode()
+        _write(2, errors.printable(line, limits.LOG_LINE_CHARACTERS).encode() + b"\n")
 
 
 def _write(descriptor: int, data: bytes) -> None:

@@ -3,12 +3,16 @@
     result = client.query(certificate, issuer)
     if result.status != "good": ...
 
-An answer is believed only if all of it is as RFC 6960 section 3.2 demands: it is about the certificate that was asked about, signed by its
-issuer or by whom the issuer has made its responder, for now, and (unless told otherwise) for this very question.  Whatever is not so
-is a QueryError: who refuses on every QueryError, and on every status but "good", lets nobody in by mistake.
+A response is accepted only if it satisfies RFC 6960 section 3.2: it is about this certificate,
+signed by its issuer or a responder the issuer authorized, current, and (unless told otherwise) made
+for this request.  Anything else is a QueryError.  Treat every QueryError, and every status but
+"good", as a refusal.
 
-Names are looked up by the system, which has its own time-outs; all else takes no longer than `timeout`.  No redirect is followed, no
-proxy used.  Whether a delegated signer has been revoked itself is not asked: it is believed until its certificate ends.
+The text of a QueryError repeats parts of the certificate and of what came over the network,
+shortened and without control characters: log it, but do not put it into a page unescaped.
+
+No redirect is followed and no proxy used.  Whether a delegated signer has itself been revoked is
+not checked: it is trusted until its certificate expires.
 """
 
 from __future__ import annotations
@@ -20,10 +24,13 @@ import hmac
 import http.client
 import io
 import os
+import queue
 import socket
 import ssl
+import threading
 import time
 import urllib.parse
+from collections.abc import Iterable, Iterator
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -36,6 +43,9 @@ NONCE_OCTETS = 32  # RFC 9654 section 2.1
 ANSWER_BYTES = 64 * 1024
 SKEW_SECONDS = 5 * 60
 MAX_AGE_SECONDS = 60 * 60
+MESSAGE_CHARACTERS = 500  # of a QueryError
+REFUSED_RSA_BITS = 1024  # a shorter key is refused
+WEAK_RSA_BITS = 2048  # a shorter key is warned of
 _NONCES = ("required", "optional", "none")
 _HASHES = {
     "sha1": "1.3.14.3.2.26",
@@ -45,24 +55,45 @@ _HASHES = {
 }
 _ID_AD_OCSP = bytes.fromhex("2b06010505073001")  # 1.3.6.1.5.5.7.48.1
 _URI = 0x86  # uniformResourceIdentifier of a GeneralName
-# What a critical extension of an answer may be without changing what the answer means to us.
-_UNDERSTOOD = (messages.ID_PKIX_OCSP_NONCE, messages.ID_PKIX_OCSP_ARCHIVE_CUTOFF, messages.ID_PKIX_OCSP_EXTENDED_REVOKE)
+# Extensions that may be critical: of a response, of a SingleResponse (RFC 6960 section 4.4), and of
+# a signer's certificate.
+_UNDERSTOOD = (messages.ID_PKIX_OCSP_NONCE, messages.ID_PKIX_OCSP_EXTENDED_REVOKE)
+_UNDERSTOOD_IN_SINGLE = (messages.ID_PKIX_OCSP_ARCHIVE_CUTOFF,)
+_UNDERSTOOD_IN_SIGNER = {
+    x509_reader.AUTHORITY_INFO_ACCESS,
+    x509_reader.AUTHORITY_KEY_IDENTIFIER,
+    x509_reader.BASIC_CONSTRAINTS,
+    x509_reader.CRL_DISTRIBUTION_POINTS,
+    x509_reader.EXTENDED_KEY_USAGE,
+    x509_reader.KEY_USAGE,
+    x509_reader.OCSP_NOCHECK,
+    x509_reader.SUBJECT_KEY_IDENTIFIER,
+    bytes.fromhex("551d11"),  # 2.5.29.17, subjectAltName
+    bytes.fromhex("551d20"),  # 2.5.29.32, certificatePolicies
+}
+_MAY_SIGN_OCSP = 0x80 | 0x40  # digitalSignature or nonRepudiation, RFC 5280 section 4.2.1.12
+_SEVERITY = {"good": 0, "unknown": 1, "revoked": 2}
+_BEGIN_OF_PEM, _END_OF_PEM = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 
 
 class QueryError(Exception):
-    """There is no answer to be believed; the text says why."""
+    """The certificate's status could not be determined; the text says why."""
+
+    def __init__(self, text: str):
+        super().__init__(errors.printable(text, MESSAGE_CHARACTERS))
 
 
-class CannotAsk(QueryError):
-    """A certificate cannot be read, was not issued by this issuer, or tells no address to ask at."""
+class UnusableCertificate(QueryError):
+    """A certificate cannot be read, was not issued by this issuer, or has no usable address."""
 
 
 class Unreachable(QueryError):
-    """Nothing came back that is an answer of OCSP over HTTP: no connection, too slow, another HTTP status or content type."""
+    """No OCSP response over HTTP: no connection, too slow, unexpected status or content type."""
 
 
-class Refused(QueryError):
-    """The responder gave no answer but an error; `response_status` is its name, such as "tryLater" (RFC 6960 section 4.2.1)."""
+class ErrorResponse(QueryError):
+    """The responder sent an error instead; `response_status` is its name, such as "tryLater"
+    (RFC 6960 section 4.2.1)."""
 
     def __init__(self, text: str, response_status: str):
         super().__init__(text)
@@ -70,28 +101,30 @@ class Refused(QueryError):
 
 
 class Malformed(QueryError):
-    """What came is no OCSPResponse, or one with a critical extension that is not understood."""
+    """Not an OCSPResponse, or one with a critical extension that is not understood."""
 
 
 class Untrusted(QueryError):
-    """The answer is not signed by whom it has to be signed by, or not with an algorithm that is safe."""
+    """The response is not signed by the issuer or a responder it authorized, or the algorithm or
+    key is weak."""
 
 
 class Mismatch(QueryError):
-    """The answer is to another question: about another certificate, or with another nonce."""
+    """The response belongs to another request: about another certificate, or with another nonce."""
 
 
 class Stale(QueryError):
-    """The answer is not for now: expired, too old, or of the future."""
+    """The response is not current: expired, too old, or from the future."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """An answer that is believed.  All times are aware datetimes in UTC.
+    """A response that passed every check.  All times are aware datetimes in UTC.
 
     `status` is "good", "revoked" or "unknown"; `revocation_time` and `revocation_reason`, a name of RFC 5280 section 5.3.1 such as
     "keyCompromise", are None unless it is revoked, and the reason also if the responder gave none.  `next_update` is None if the
-    responder did not say until when the answer holds.  `responder` is the certificate of who signed it.
+    responder did not say how long the response is valid.  `responder` is the certificate of the key
+    that signed.  `warnings` say what was accepted but should be changed, such as a short RSA key.
     """
 
     status: str
@@ -101,6 +134,7 @@ class Result:
     next_update: datetime.datetime | None
     produced_at: datetime.datetime
     responder: x509.Certificate
+    warnings: tuple[str, ...] = ()
 
 
 def query(
@@ -113,14 +147,26 @@ def query(
     hash_name: str = "sha1",
     skew: float = SKEW_SECONDS,
     max_age: float = MAX_AGE_SECONDS,
+    trusted_responder: x509.Certificate | bytes | str | None = None,
+    certificates: Iterable[x509.Certificate | bytes | str] = (),
 ) -> Result:
-    """Ask whether a certificate has been revoked.  QueryError, or one of its subclasses, if there is no answer to be believed.
+    """Ask whether a certificate has been revoked.  QueryError, or one of its subclasses, if there
+    is no trustworthy response.
 
     Certificates are `cryptography`'s objects, PEM or DER.  `url` is by default the one in the certificate (authorityInfoAccess).
-    `nonce`: "required" sends one, and believes only answers that repeat it; "optional" also believes answers without one, as responders
-    give that answer from a store; "none" sends none.  `timeout` is seconds for everything; `hash_name` the CertID's hash, sha1 (which
-    every responder knows, and which protects nothing here), sha256, sha384 or sha512.  `skew` is the seconds that clocks may differ by;
-    `max_age` the seconds after thisUpdate that an answer without nextUpdate is believed.  ValueError for any other value of these.
+    `nonce`: "required" sends one, and accepts only responses that repeat it; "optional" also
+    accepts responses without one, as responders send them from a cache; "none" sends none.
+    `timeout` is seconds for everything, name resolution included; `hash_name` the CertID's hash,
+    sha1 (which every responder knows, and which protects nothing here), sha256, sha384 or sha512.
+    `skew` is the seconds that clocks may differ by; `max_age` the seconds after thisUpdate that a
+    response without nextUpdate is accepted.
+
+    `trusted_responder` is the certificate of a responder that may sign although the issuer did not
+    authorize it (RFC 6960 sections 2.2 and 4.2.2.2).  `certificates` are further ones among which
+    to look for the signer's, if the response does not include it; one in PEM may hold several.
+    They add no trust: the issuer must have authorized the signer.
+
+    ValueError for any other value of an option, TypeError for another type of certificate.
     """
     if nonce not in _NONCES:
         raise ValueError(f"nonce is {nonce!r}, and should be one of {', '.join(_NONCES)}")
@@ -129,6 +175,10 @@ def query(
     if not timeout > 0 or not skew >= 0 or not max_age >= 0:
         raise ValueError("timeout should be more than 0 seconds, skew and max_age not less than 0")
     subject, authority = _read("certificate", certificate), _read("issuer", issuer)
+    trusted = None if trusted_responder is None else _read("trusted_responder", trusted_responder)
+    if isinstance(certificates, (x509.Certificate, bytes, str)):
+        certificates = (certificates,)
+    others = [holder for given in certificates for holder in _read_all("certificates", given)]
     _check_issued(subject, authority)
     cert_id = _cert_id(subject, authority, hash_name)
     octets = os.urandom(NONCE_OCTETS) if nonce != "none" else None
@@ -139,39 +189,59 @@ def query(
         raise Malformed(str(error)) from None
     if answer.response_status != errors.SUCCESSFUL:
         name = errors.RESPONSE_STATUS_NAMES[answer.response_status]
-        raise Refused(f"the responder answered {name}", name)
+        raise ErrorResponse(f"the responder answered {name}", name)
     now = time.time()
-    signer = _signer(answer, authority, now, skew)
-    single = _about(answer, cert_id)
-    _check_extensions(answer.response_extensions, single.single_extensions)
+    signer, warnings = _signer(answer, authority, trusted, others, now, skew)
+    about = _about(answer, subject, authority)
+    _check_extensions(answer.response_extensions, _UNDERSTOOD)
+    for single in about:
+        _check_extensions(single.single_extensions, _UNDERSTOOD_IN_SINGLE)
     _check_nonce(answer, octets, nonce == "required")
-    _check_time(single, now, skew, max_age)
-    return _result(answer, single, signer)
+    _check_time(about[0], answer.produced_at, now, skew, max_age)
+    return _result(answer, about[0], signer, warnings)
 
 
 def _read(name: str, given: x509.Certificate | bytes | str) -> x509_reader.Certificate:
+    """The certificate given as the argument `name`, the first one if there are several in PEM."""
+    return next(_read_all(name, given))
+
+
+def _read_all(
+    name: str, given: x509.Certificate | bytes | str
+) -> Iterator[x509_reader.Certificate]:
+    """The certificates given as the argument `name`: one, or several in PEM."""
     try:
         if isinstance(given, x509.Certificate):
-            encoded = given.public_bytes(Encoding.DER)
+            yield x509_reader.Certificate(given.public_bytes(Encoding.DER))
         elif isinstance(given, (bytes, str)):
-            encoded = given.encode("ascii") if isinstance(given, str) else given
-            if encoded[:1] != b"\x30":
-                encoded = der.from_pem(encoded, b"CERTIFICATE")[1]
+            content = given.encode("ascii") if isinstance(given, str) else given
+            for encoded in [content] if content[:1] == b"\x30" else _from_pem(content):
+                yield x509_reader.Certificate(encoded)
         else:
-            raise TypeError(f"{name} is {type(given).__name__}, and should be an x509.Certificate, PEM or DER")
-        return x509_reader.Certificate(encoded)
+            kind = type(given).__name__
+            raise TypeError(f"{name} is {kind}, and should be an x509.Certificate, PEM or DER")
     except ValueError as error:  # of UnicodeEncodeError, DERError and CertificateError alike
-        raise CannotAsk(f"{name}: {error}") from None
+        raise UnusableCertificate(f"{name}: {error}") from None
+
+
+def _from_pem(text: bytes) -> Iterator[bytes]:
+    """The DER of each certificate in PEM; DERError if there is none."""
+    while True:
+        yield der.from_pem(text, b"CERTIFICATE")[1]
+        _, _, text = text.partition(_END_OF_PEM)
+        if _BEGIN_OF_PEM not in text:
+            return
 
 
 def _check_issued(subject: x509_reader.Certificate, authority: x509_reader.Certificate) -> None:
-    """CannotAsk if this is not the certificate's issuer: its answer would be about another certificate of the same serial number.
+    """UnusableCertificate unless this is the certificate's issuer: a response would be about
+    another certificate with the same serial number.
 
     Where the signature on the certificate is with an algorithm that is not known here, the name alone decides: whether a certificate
     is genuine is for TLS to find out.
     """
     if subject.issuer != authority.subject or _signed_by(authority, subject.signature_algorithm, subject.signature, subject.tbs) is False:
-        raise CannotAsk("the certificate was not issued by this issuer")
+        raise UnusableCertificate("the certificate was not issued by this issuer")
 
 
 def _signed_by(holder: x509_reader.Certificate, identifier: bytes, signature: bytes, data: bytes) -> bool | None:
@@ -199,21 +269,33 @@ def _ocsp_url(subject: x509_reader.Certificate) -> str:
             fields = description.elements()
             method, location = fields.next(der.OBJECT_IDENTIFIER).contents, next(fields, None)
             if method == _ID_AD_OCSP and location is not None and location.tag == _URI:
-                address = location.contents.decode("ascii", "replace")
+                address = location.contents.decode("latin-1")
                 if address.lower().startswith(("http://", "https://")):
                     return address
     except (KeyError, der.DERError):
         pass
-    raise CannotAsk("the certificate does not tell where to ask (authorityInfoAccess): give the responder's address")
+    raise UnusableCertificate(
+        "the certificate does not tell where to ask (authorityInfoAccess):"
+        " give the responder's address"
+    )
 
 
 def _cert_id(subject: x509_reader.Certificate, authority: x509_reader.Certificate, hash_name: str) -> messages.CertID:
     algorithm = der.sequence(der.tlv(der.OBJECT_IDENTIFIER, der.oid(_HASHES[hash_name])), der.ENCODED_NULL)
-    hashes = [hashlib.new(hash_name, octets, usedforsecurity=False).digest() for octets in (authority.subject, authority.public_key)]
+    hashes = _issuer_hashes(subject, authority, hash_name)
     number = subject.serial_number
     serial = number.to_bytes((number if number >= 0 else ~number).bit_length() // 8 + 1, "big", signed=True)
     encoded = der.sequence(algorithm, *[der.tlv(der.OCTET_STRING, octets) for octets in hashes], der.tlv(der.INTEGER, serial))
     return messages.CertID(der.read(encoded, der.SEQUENCE))
+
+
+def _issuer_hashes(
+    subject: x509_reader.Certificate, authority: x509_reader.Certificate, hash_name: str
+) -> tuple[bytes, bytes]:
+    """issuerNameHash, of the name as the certificate itself has it, and issuerKeyHash
+    (RFC 6960 section 4.1.1)."""
+    parts = (subject.issuer, authority.public_key)
+    return tuple(hashlib.new(hash_name, part, usedforsecurity=False).digest() for part in parts)
 
 
 def _request(cert_id: messages.CertID, nonce: bytes | None) -> bytes:
@@ -231,38 +313,53 @@ def _request(cert_id: messages.CertID, nonce: bytes | None) -> bytes:
 
 def _exchange(url: str, encoded: bytes, deadline: float, timeout: float) -> bytes:
     """The body of the answer to a POST (RFC 6960 appendix A).  Unreachable, with the address, if there is none."""
+    shown = errors.printable(url)
     try:
         address = urllib.parse.urlsplit(url)
-        port = address.port
-        (address.hostname or "").encode("idna")
-    except ValueError as error:  # UnicodeError is one
-        raise CannotAsk(f"{url!r} is no address: {error}") from None
-    if address.scheme not in ("http", "https") or not address.hostname:
-        raise CannotAsk(f"{url!r} is no address of http:// or https://")
-    connection = _Connection(address.scheme == "https", address.hostname, port, deadline)
+        if address.scheme not in ("http", "https") or not address.hostname:
+            raise UnusableCertificate(f"`{shown}` is no address of http:// or https://")
+        address.hostname.encode("idna")
+        tls = address.scheme == "https"
+        connection = _Connection(tls, address.hostname, address.port, deadline)
+    except (http.client.InvalidURL, ValueError) as error:  # UnicodeError is a ValueError
+        reason = errors.printable(str(error))
+        raise UnusableCertificate(f"`{shown}` is no address: {reason}") from None
     target = urllib.parse.quote((address.path or "/") + (f"?{address.query}" if address.query else ""), "/?:@!$&'()*+,;=%-._~")
     try:
         connection.request("POST", target, encoded, {"Content-Type": "application/ocsp-request", "Accept": "application/ocsp-response"})
         response = connection.getresponse()
         if 300 <= response.status < 400:
-            where = response.getheader("Location", "")
-            raise Unreachable(f"{url} sends elsewhere, which is not followed (HTTP status {response.status}): {where[:200]!r}")
+            where = errors.printable(response.getheader("Location", ""))
+            raise Unreachable(
+                f"{shown} sends elsewhere, which is not followed (HTTP status {response.status}):"
+                f" '{where}'"
+            )
         if response.status != 200:
-            raise Unreachable(f"{url} answered with HTTP status {response.status}")
+            raise Unreachable(f"{shown} answered with HTTP status {response.status}")
         content_type = response.getheader("Content-Type", "")
         if content_type.partition(";")[0].strip().lower() != "application/ocsp-response":
-            raise Unreachable(f"{url} answered with {content_type[:100]!r}, not application/ocsp-response: is a responder there?")
+            content_type = errors.printable(content_type, 100)
+            raise Unreachable(
+                f"{shown} answered with '{content_type}', not application/ocsp-response:"
+                " is a responder there?"
+            )
         body = response.read(ANSWER_BYTES + 1)
     except (socket.timeout, TimeoutError):
-        raise Unreachable(f"{url} gave no whole answer within {timeout:g} seconds") from None
+        reason = f"{shown} gave no whole answer within {timeout:g} seconds"
+        if not connection.is_resolved:
+            reason += f", still resolving the name {errors.printable(address.hostname)}"
+        raise Unreachable(reason) from None
     except OSError as error:
-        raise Unreachable(f"{url}: {error.strerror or error}") from None
+        raise Unreachable(f"{shown}: {errors.printable(error.strerror or str(error))}") from None
     except (http.client.HTTPException, ValueError) as error:
-        raise Unreachable(f"{url} answered with what is no HTTP: {type(error).__name__} {str(error)[:200]}") from None
+        reason = errors.printable(str(error))
+        raise Unreachable(
+            f"{shown} answered with what is no HTTP: {type(error).__name__} {reason}"
+        ) from None
     finally:
         connection.end()
     if len(body) > ANSWER_BYTES:
-        raise Unreachable(f"{url} answered with more than {ANSWER_BYTES} bytes")
+        raise Unreachable(f"{shown} answered with more than {ANSWER_BYTES} bytes")
     return body
 
 
@@ -270,7 +367,8 @@ class _Connection(http.client.HTTPConnection):
     """A connection that ends at a deadline, a time.monotonic(), however often something comes."""
 
     def __init__(self, tls: bool, host: str, port: int | None, deadline: float):
-        super().__init__(host, port or (443 if tls else 80))
+        super().__init__(host, (443 if tls else 80) if port is None else port)
+        self.is_resolved = False
         self._tls = tls
         self._deadline = deadline
         self._opened: socket.socket | None = None
@@ -282,7 +380,9 @@ class _Connection(http.client.HTTPConnection):
 
     def connect(self) -> None:
         failed: OSError = OSError("no address")
-        for family, kind, protocol, _, where in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM):
+        addresses = _resolve(self.host, self.port, self._deadline)
+        self.is_resolved = True
+        for family, kind, protocol, _, where in addresses:
             opened = socket.socket(family, kind, protocol)
             try:
                 opened.settimeout(_left(self._deadline))
@@ -297,6 +397,33 @@ class _Connection(http.client.HTTPConnection):
                 opened.close()
                 failed = error
         raise failed
+
+
+def _resolve(host: str, port: int, deadline: float) -> list[tuple]:
+    """getaddrinfo, ended at the deadline by socket.timeout.
+
+    It cannot be interrupted, so it runs in a thread that neither the caller nor the end of the
+    process waits for.
+    """
+    outcomes: queue.SimpleQueue = queue.SimpleQueue()
+
+    def resolve() -> None:
+        try:
+            outcomes.put((socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), None))
+        except Exception as error:
+            outcomes.put((None, error))
+
+    try:
+        threading.Thread(target=resolve, name="ocsp_cgi-resolve", daemon=True).start()
+    except RuntimeError:  # the process may have no more threads, or is ending
+        resolve()
+    try:
+        addresses, error = outcomes.get(timeout=_left(deadline))
+    except queue.Empty:
+        raise socket.timeout from None
+    if error is not None:
+        raise error
+    return addresses
 
 
 class _Socket(io.RawIOBase):
@@ -337,19 +464,37 @@ def _left(deadline: float) -> float:
 # Whether to believe it
 
 
-def _signer(answer: OCSPResponse, authority: x509_reader.Certificate, now: float, skew: float) -> x509.Certificate:
-    """Who signed: the issuer, or whom it has made its responder (RFC 6960 section 4.2.2.2).  Untrusted if it is anybody else."""
-    named = [holder for holder in (authority, *answer.certificates()) if _is_named(answer, holder)]
+def _signer(
+    answer: OCSPResponse,
+    authority: x509_reader.Certificate,
+    trusted: x509_reader.Certificate | None,
+    others: list[x509_reader.Certificate],
+    now: float,
+    skew: float,
+) -> tuple[x509.Certificate, list[str]]:
+    """The certificate of the key that signed, and warnings: the issuer's, the trusted responder's,
+    or one that the issuer authorized (RFC 6960 section 4.2.2.2), in the response or among `others`.
+    Untrusted if it is any other.
+    """
+    local = [authority] if trusted is None else [authority, trusted]
+    holders = {holder.der: holder for holder in (*local, *answer.certificates(), *others)}
+    named = [holder for holder in holders.values() if _is_named(answer, holder)]
     if not named:
-        raise Untrusted("the answer's responderID is neither the issuer nor a certificate in the answer")
+        where = "the issuer, a certificate in the answer, or one of those given"
+        raise Untrusted(f"the answer's responderID is not that of {where}")
     refused = None
     for holder in named:
         try:
-            if holder.der != authority.der:
-                _check_delegated(holder, authority, now, skew)
+            if holder.der == authority.der:
+                warnings = _check_rsa_key(authority, "the issuer")
+            elif trusted is not None and holder.der == trusted.der:
+                _check_validity(holder, now, skew)
+                warnings = _check_rsa_key(holder, "the signer of the answer")
+            else:
+                warnings = _check_delegated(holder, authority, now, skew)
             _check_signature(answer, holder)
-            return x509.load_der_x509_certificate(holder.der)
-        except ValueError as error:  # it is stricter than our reader
+            return x509.load_der_x509_certificate(holder.der), warnings
+        except (ValueError, x509.InvalidVersion) as error:  # it is stricter than our reader
             refused = refused or Untrusted(f"the certificate of the signer of the answer cannot be read: {error}")
         except Untrusted as error:
             refused = refused or error
@@ -362,9 +507,14 @@ def _is_named(answer: OCSPResponse, holder: x509_reader.Certificate) -> bool:
     return answer.responder_key_hash == hashlib.new("sha1", holder.public_key, usedforsecurity=False).digest()
 
 
-def _check_delegated(holder: x509_reader.Certificate, authority: x509_reader.Certificate, now: float, skew: float) -> None:
+def _check_delegated(
+    holder: x509_reader.Certificate, authority: x509_reader.Certificate, now: float, skew: float
+) -> list[str]:
+    """Untrusted unless the issuer authorized this signer (RFC 6960 section 4.2.2.2, RFC 5280
+    section 4.2).  Returns warnings."""
     if holder.issuer != authority.subject:
         raise Untrusted("the signer of the answer was issued by another CA")
+    warnings = _check_rsa_key(authority, "the issuer")
     signed = _signed_by(authority, holder.signature_algorithm, holder.signature, holder.tbs)
     if signed is None:
         raise Untrusted("the certificate of the signer of the answer is signed with a weak or unknown algorithm")
@@ -372,10 +522,38 @@ def _check_delegated(holder: x509_reader.Certificate, authority: x509_reader.Cer
         raise Untrusted("the certificate of the signer of the answer is not signed by the issuer")
     if x509_reader.OCSP_SIGNING not in holder.extended_key_usages:
         raise Untrusted("the signer of the answer lacks the extended key usage OCSPSigning")
+    key_usage = holder.extensions.get(x509_reader.KEY_USAGE)
+    if key_usage is not None and not (len(key_usage) > 3 and key_usage[3] & _MAY_SIGN_OCSP):
+        raise Untrusted("the keyUsage of the signer of the answer lacks digitalSignature")
+    unknown = [one for one in holder.critical if one not in _UNDERSTOOD_IN_SIGNER]
+    if unknown:
+        raise Untrusted(
+            "the certificate of the signer of the answer has an unknown critical extension,"
+            f" OID {unknown[0].hex()}"
+        )
+    _check_validity(holder, now, skew)
+    if holder.is_ca:
+        warnings.append("the signer of the answer is itself a CA, which some clients refuse")
+    return warnings + _check_rsa_key(holder, "the signer of the answer")
+
+
+def _check_validity(holder: x509_reader.Certificate, now: float, skew: float) -> None:
     if now + skew < holder.not_before:
         raise Untrusted(f"the certificate of the signer of the answer is not valid before {times.http_date(holder.not_before)}")
     if now - skew > holder.not_after:
         raise Untrusted(f"the certificate of the signer of the answer expired on {times.http_date(holder.not_after)}")
+
+
+def _check_rsa_key(holder: x509_reader.Certificate, whose: str) -> list[str]:
+    """Untrusted if it is an RSA key that can be broken; a warning if it is shorter than is now
+    usual."""
+    bits = holder.rsa_bits
+    if bits is None or bits >= WEAK_RSA_BITS:
+        return []
+    if bits < REFUSED_RSA_BITS:
+        minimum = f"fewer than {REFUSED_RSA_BITS} are not accepted"
+        raise Untrusted(f"the RSA key of {whose} has {bits} bits: {minimum}")
+    return [f"the RSA key of {whose} has {bits} bits: replace it with {WEAK_RSA_BITS} or more"]
 
 
 def _check_signature(answer: OCSPResponse, holder: x509_reader.Certificate) -> None:
@@ -388,26 +566,41 @@ def _check_signature(answer: OCSPResponse, holder: x509_reader.Certificate) -> N
         raise Untrusted("the signature of the answer is wrong")
 
 
-def _about(answer: OCSPResponse, cert_id: messages.CertID) -> SingleResponse:
-    """The one answer about what was asked: the same by value, since responders differ in whether they write a hash's NULL parameters."""
-    asked = _value(cert_id)
-    about = [single for single in answer.responses if _value(single.cert_id) == asked]
+def _about(
+    answer: OCSPResponse, subject: x509_reader.Certificate, authority: x509_reader.Certificate
+) -> list[SingleResponse]:
+    """The SingleResponses about this certificate, the one to go by first: of several, revoked wins
+    over unknown, and unknown over good; of two with the same status, the later one.  Mismatch if
+    there is none."""
+
+    def rank(single: SingleResponse) -> tuple[int, int]:
+        return _SEVERITY[single.cert_status.name], single.this_update
+
+    about = [one for one in answer.responses if _identifies(one.cert_id, subject, authority)]
     if not about:
         raise Mismatch("the answer is about another certificate")
-    if len(about) > 1:
-        raise Mismatch("the answer tells about the certificate more than once")
-    return about[0]
+    return sorted(about, key=rank, reverse=True)
 
 
-def _value(cert_id: messages.CertID) -> tuple:
-    return cert_id.hash_name, cert_id.issuer_name_hash, cert_id.issuer_key_hash, cert_id.serial_number
+def _identifies(
+    cert_id: messages.CertID, subject: x509_reader.Certificate, authority: x509_reader.Certificate
+) -> bool:
+    """Whether a CertID is of this certificate, with whichever hash the responder chose."""
+    if cert_id.hash_name is None or cert_id.serial_number != subject.serial_number:
+        return False
+    hashes = _issuer_hashes(subject, authority, cert_id.hash_name)
+    return (cert_id.issuer_name_hash, cert_id.issuer_key_hash) == hashes
 
 
-def _check_extensions(*groups: dict[bytes, messages.Extension]) -> None:
-    for extensions in groups:
-        for extension in extensions.values():
-            if extension.critical and extension.extn_id not in _UNDERSTOOD:
-                raise Malformed(f"the answer has an unknown critical extension, OID {extension.extn_id.hex()}")
+def _check_extensions(
+    extensions: dict[bytes, messages.Extension], understood: tuple[bytes, ...]
+) -> None:
+    for extension in extensions.values():
+        if extension.critical and extension.extn_id not in understood:
+            name = "nonce in singleExtensions"
+            if extension.extn_id != messages.ID_PKIX_OCSP_NONCE:
+                name = f"OID {extension.extn_id.hex()}"
+            raise Malformed(f"the answer has an unknown critical extension, {name}")
 
 
 def _check_nonce(answer: OCSPResponse, sent: bytes | None, required: bool) -> None:
@@ -421,7 +614,12 @@ def _check_nonce(answer: OCSPResponse, sent: bytes | None, required: bool) -> No
         raise Mismatch("the answer has another nonce: it is not to this question")
 
 
-def _check_time(single: SingleResponse, now: float, skew: float, max_age: float) -> None:
+def _check_time(
+    single: SingleResponse, produced_at: int, now: float, skew: float, max_age: float
+) -> None:
+    if produced_at > now + skew:
+        date = times.http_date(produced_at)
+        raise Stale(f"the answer was produced in the future, {date}: are the clocks right?")
     this_update, next_update = single.this_update, single.next_update
     if this_update > now + skew:
         raise Stale(f"the answer is of the future, {times.http_date(this_update)}: are the clocks right?")
@@ -434,7 +632,9 @@ def _check_time(single: SingleResponse, now: float, skew: float, max_age: float)
         raise Stale(f"the answer expired on {times.http_date(next_update)}")
 
 
-def _result(answer: OCSPResponse, single: SingleResponse, signer: x509.Certificate) -> Result:
+def _result(
+    answer: OCSPResponse, single: SingleResponse, signer: x509.Certificate, warnings: list[str]
+) -> Result:
     status = single.cert_status
     reason = status.revocation_reason
     return Result(
@@ -445,6 +645,7 @@ def _result(answer: OCSPResponse, single: SingleResponse, signer: x509.Certifica
         _datetime(single.next_update),
         _datetime(answer.produced_at),
         signer,
+        tuple(warnings),
     )
 
 

@@ -1,4 +1,5 @@
-"""OCSPResponseStatus: what a client is told in the place of an answer, and the exceptions that become one."""
+"""OCSPResponseStatus: what a client is told in the place of an answer, the exceptions that become
+one, and how messages repeat text from outside."""
 
 # OCSPResponseStatus, RFC 6960 section 4.2.1; 4 is not used
 SUCCESSFUL = 0
@@ -22,6 +23,17 @@ class OCSPError(Exception):
     """Why a request gets no signed answer, in words for the operator; `response_status` is what the client is told."""
 
     response_status = INTERNAL_ERROR
+
+
+def printable(text: str, limit: int = 200) -> str:
+    """Text from outside (a certificate, a message, a header, a file) as a terminal or log may show
+    it: at most `limit` characters, the unprintable ones escaped as in Python: control characters,
+    surrogates, invisible ones, and those that change the direction.  Applying it twice is
+    harmless."""
+    shown = text[: limit + 1]
+    if not shown.isprintable():
+        shown = "".join([one if one.isprintable() else ascii(one)[1:-1] for one in shown])
+    return shown if len(shown) <= limit else shown[: limit - 3] + "..."
 
 
 def error_response(response_status: int) -> bytes:

@@ -111,9 +111,12 @@ def _cert_status(element: der.Element | None) -> messages.CertStatus:
         return messages.CertStatus("good" if element.tag == _GOOD else "unknown")
     fields = element.elements()
     revocation_time = _time(fields.next(der.GENERALIZED_TIME))
-    reason = fields.optional(der.context(0))
+    explicit = fields.optional(der.context(0))
     fields.end()
-    return messages.CertStatus("revoked", revocation_time, None if reason is None else reason.only(der.ENUMERATED).integer())
+    reason = None if explicit is None else explicit.only(der.ENUMERATED).integer()
+    if reason is not None and not 0 <= reason < 256:  # a number of many bytes could not be printed
+        raise der.DERError(f"a CRLReason out of range at octet {explicit.start}")
+    return messages.CertStatus("revoked", revocation_time, reason)
 
 
 def _time(element: der.Element) -> int:

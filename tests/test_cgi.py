@@ -214,6 +214,22 @@ def test_log_cannot_be_forged(ask):
     assert answer.log.count("\n") == 1 and "\x1b" not in answer.log
 
 
+@pytest.mark.parametrize("method", [
+    "M" * 8000, "\x1b[2J" * 1000, "\x9b\u202eé" * 1000,
+], ids=["long", "ESC", "not ASCII"])  # fmt: skip
+def test_log_cannot_be_filled(ask, method):
+    line = ask(method).log
+    assert line.isascii() and line[:-1].isprintable() and len(line) < 200
+    assert " page=405 client=" in line
+
+
+def test_a_line_of_the_log_is_written_in_one_piece(cgi, place, question):
+    config = "[root-ca]\ndb = x\nca = x\nrsigner = x\nrkey = x\n[responder]\nhyperlink = "
+    (place / "ocsp-cgi.conf").write_text(config + "証" * 3000)
+    line = run_cgi(cgi, place / "ocsp-cgi.conf", "POST", question("good")).log.splitlines()[0]
+    assert r"`hyperlink` is `\u8a3c" in line and line.isascii() and 3900 < len(line) < 4096
+
+
 def test_an_error_names_the_file_and_the_mend(ca, cgi, question):
     (ca.home / "private" / "root-ocsp.key").unlink()
     answer = run_cgi(cgi, ca.home / "ocsp-cgi.conf", "POST", question("good"))

@@ -7,13 +7,15 @@ import http.server
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from clients import certificate, settle
+from clients import cert_id_of, certificate, settle
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
@@ -33,11 +35,19 @@ def name(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
-def issue(subject: str, key, issuer: str, issuer_key, *extensions: x509.ExtensionType, begin=NOW - DAY, end=NOW + DAY) -> x509.Certificate:
+def issue(subject: str, key, issuer: str, issuer_key, *extensions: x509.ExtensionType,
+          begin=NOW - DAY, end=NOW + DAY, critical=False) -> x509.Certificate:  # fmt: skip
     builder = x509.CertificateBuilder(name(issuer), name(subject), key.public_key(), x509.random_serial_number(), begin, end)
     for extension in extensions:
-        builder = builder.add_extension(extension, critical=False)
+        builder = builder.add_extension(extension, critical=critical)
     return builder.sign(issuer_key, None if isinstance(issuer_key, (ed25519.Ed25519PrivateKey, ed448.Ed448PrivateKey)) else hashes.SHA256())
+
+
+def key_usage(bit: str) -> x509.KeyUsage:
+    bits = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment",
+            "key_agreement", "key_cert_sign", "crl_sign", "encipher_only",
+            "decipher_only")  # fmt: skip
+    return x509.KeyUsage(**{one: one == bit for one in bits})
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +56,8 @@ def world():
     keys = {who: ec.generate_private_key(ec.SECP256R1()) for who in ("ca", "other", "subject", "signer")}
     eku = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.OCSP_SIGNING])
     location = x509.AccessDescription(AuthorityInformationAccessOID.OCSP, x509.UniformResourceIdentifier(AIA_URL))
+
+    unknown = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\5\0")
 
     def signer(*extensions, by="ca", issuer="CA", **times) -> x509.Certificate:
         return issue("signer", keys["signer"], issuer, keys[by], *extensions, **times)
@@ -63,6 +75,15 @@ def world():
         forged=signer(eku, by="other"),
         expired=signer(eku, begin=NOW - 2 * DAY, end=NOW - HOUR),
         future=signer(eku, begin=NOW + HOUR, end=NOW + DAY),
+        for_encipherment=signer(eku, key_usage("key_encipherment")),
+        for_data=signer(eku, key_usage("digital_signature"), critical=True),
+        with_nonrepudiation=signer(eku, key_usage("content_commitment")),
+        with_critical_extension=signer(eku, unknown, critical=True),
+        that_is_a_ca=signer(eku, x509.BasicConstraints(True, None), critical=True),
+        local=issue("local", keys["signer"], "local", keys["signer"]),
+        local_expired=issue(
+            "local", keys["signer"], "local", keys["signer"], begin=NOW - 2 * DAY, end=NOW - HOUR
+        ),
     )
 
 
@@ -249,19 +270,27 @@ def test_every_request_has_a_nonce_of_its_own(world, respond):
     assert len(nonces) == 2 and {len(octets) for octets in nonces} == {32}
 
 
-def several(world, encoded: bytes, *statuses: tuple[x509.Certificate, str]) -> bytes:
-    """An answer with several SingleResponses, which `cryptography` cannot make."""
+def several(world, encoded: bytes, *statuses: tuple, produced: int = 0) -> bytes:
+    """A response with several SingleResponses, which `cryptography` cannot make.
+
+    Each is of a certificate, or of the DER of a CertID, with a status, the seconds since its
+    thisUpdate, and singleExtensions in DER.  `produced` is the seconds from now to producedAt.
+    """
     asked = messages.OCSPRequest.from_der(encoded)
     now = int(time.time())
     responses = []
-    for subject, status in statuses:
-        request = ocsp.OCSPRequestBuilder().add_certificate(subject, world.ca, hashes.SHA1()).build()
-        cert_id = messages.OCSPRequest.from_der(request.public_bytes(serialization.Encoding.DER)).request_list[0].req_cert
+    for subject, status, *more in statuses:
+        age, single_extensions = [*more, *(0, b"")[len(more) :]]
+        named = subject if isinstance(subject, bytes) else cert_id(world, subject=subject)
+        single_id = messages.CertID(der.read(named, der.SEQUENCE))
         cert_status = messages.CertStatus(status, now if status == "revoked" else None)
-        responses.append(messages.SingleResponse(cert_id, cert_status, now, now + 3600, []))
+        single = messages.SingleResponse(single_id, cert_status, now - age, now - age + 3600, [])
+        fields = der.read(single.encode(), der.SEQUENCE).contents + single_extensions
+        responses.append(SimpleNamespace(encode=lambda fields=fields: der.sequence(fields)))
     key_hash = x509.SubjectKeyIdentifier.from_public_key(world.ca.public_key()).digest
     nonce = asked.request_extensions[messages.ID_PKIX_OCSP_NONCE]
-    tbs = messages.response_data(messages.responder_id_by_key(key_hash), now, responses, [(nonce.extn_id, nonce.value)])
+    responder_id, echo = messages.responder_id_by_key(key_hash), [(nonce.extn_id, nonce.value)]
+    tbs = messages.response_data(responder_id, now + produced, responses, echo)
     algorithm = der.sequence(der.tlv(der.OBJECT_IDENTIFIER, der.oid("1.2.840.10045.4.3.2")))
     return messages.basic_response(tbs, algorithm, world.keys["ca"].sign(tbs, ec.ECDSA(hashes.SHA256())), [])
 
@@ -269,9 +298,268 @@ def several(world, encoded: bytes, *statuses: tuple[x509.Certificate, str]) -> b
 def test_of_several_answers_the_one_that_was_asked_for(query, world):
     statuses = [(world.another, "good"), (world.subject, "revoked"), (world.signer, "good")]
     assert query(reply=lambda encoded: several(world, encoded, *statuses)).status == "revoked"
-    for same in ([(world.subject, "good"), (world.subject, "revoked")], [(world.subject, "good")] * 2):
-        with pytest.raises(client.Mismatch, match="more than once"):
-            query(reply=lambda encoded: several(world, encoded, *same))
+
+
+def replies(world, *statuses: tuple, **options):
+    """A reply of a Responder: `several` of these."""
+    return lambda encoded: several(world, encoded, *statuses, **options)
+
+
+@pytest.mark.parametrize("statuses, expected", [
+    (["good", "revoked"], "revoked"),
+    (["revoked", "good"], "revoked"),
+    (["good", "unknown", "good"], "unknown"),
+    (["unknown", "revoked", "unknown"], "revoked"),
+    (["good", "good"], "good"),
+])  # fmt: skip
+def test_of_several_revoked_wins_then_unknown(query, world, statuses, expected):
+    same = [(world.subject, one) for one in statuses]
+    assert query(reply=replies(world, *same)).status == expected
+    hash_names = ("sha1", "sha256", "sha384")
+    mixed = [(cert_id(world, hash_name), one) for hash_name, one in zip(hash_names, statuses)]
+    assert query(reply=replies(world, *mixed)).status == expected
+
+
+def test_of_several_with_the_same_status_the_later_one(query, world):
+    for ages in ((0, 1800), (1800, 0), (0, 100_000)):
+        result = query(reply=replies(world, *[(world.subject, "good", age) for age in ages]))
+        assert abs(result.this_update.timestamp() - time.time()) < 60
+
+
+def test_an_expired_revocation_is_not_outvoted(query, world):
+    expired = (world.subject, "revoked", 100_000)
+    with pytest.raises(client.Stale, match="expired on"):
+        query(reply=replies(world, (world.subject, "good"), expired))
+
+
+def cert_id(world, hash_name="sha1", subject=None, issuer=None, oid_of=None) -> bytes:
+    """The DER of a CertID whose hashes are by `hash_name`, and say they are by `oid_of`."""
+    algorithm = getattr(hashes, hash_name.upper())()
+    builder = ocsp.OCSPRequestBuilder()
+    asked = builder.add_certificate(subject or world.subject, issuer or world.ca, algorithm).build()
+    parts = asked.issuer_name_hash, asked.issuer_key_hash, asked.serial_number
+    return cert_id_of(oid_of or hash_name, *parts)
+
+
+@pytest.mark.parametrize("hash_name", ["sha1", "sha224", "sha256", "sha384", "sha512"])
+def test_a_cert_id_with_another_hash_than_the_request(query, world, hash_name):
+    for asked in ("sha1", "sha256"):
+        reply = replies(world, (cert_id(world, hash_name), "good"))
+        assert query(reply=reply, options={"hash_name": asked}).status == "good"
+    for wrong in (
+        cert_id(world, hash_name, subject=world.another),
+        cert_id(world, hash_name, issuer=world.other_ca),
+        cert_id(world, hash_name, oid_of="sha384" if hash_name != "sha384" else "sha256"),
+        cert_id(world, hash_name, oid_of="1.2.3.4"),
+        cert_id_of(hash_name, b"", b"", world.subject.serial_number),
+    ):
+        with pytest.raises(client.Mismatch, match="another certificate"):
+            query(reply=replies(world, (wrong, "good")))
+
+
+def test_produced_in_the_future(query, world):
+    for seconds, options in ((-100_000, {}), (240, {}), (3600, {"skew": 7200})):
+        reply = replies(world, (world.subject, "good"), produced=seconds)
+        assert query(reply=reply, options=options).status == "good"
+    for seconds, options in ((600, {}), (60, {"skew": 10})):
+        reply = replies(world, (world.subject, "good"), produced=seconds)
+        with pytest.raises(client.Stale, match="produced in the future"):
+            query(reply=reply, options=options)
+
+
+def extensions(extn_id: bytes, critical: bool) -> bytes:
+    """singleExtensions with this one, whose value is NULL."""
+    parts = [
+        der.tlv(der.OBJECT_IDENTIFIER, extn_id),
+        der.tlv(der.BOOLEAN, b"\xff") if critical else b"",
+        der.tlv(der.OCTET_STRING, b"\5\0"),
+    ]
+    return der.tlv(der.context(1), der.sequence(der.sequence(*parts)))
+
+
+@pytest.mark.parametrize("extn_id, words", [
+    (messages.ID_PKIX_OCSP_NONCE, "critical extension, nonce in singleExtensions"),
+    (messages.ID_PKIX_OCSP_EXTENDED_REVOKE, "critical extension, OID 2b0601050507300109"),
+    (der.oid("1.2.3.4"), "critical extension, OID 2a0304"),
+    (der.oid("2.5.29.29"), "critical extension, OID 551d1d"),
+], ids=["nonce", "extended revoke", "unknown", "certificateIssuer"])  # fmt: skip
+def test_critical_single_extensions(query, world, extn_id, words):
+    """A nonce belongs into responseExtensions, and certificateIssuer says the response is about
+    another CA's certificate."""
+    harmless, critical = extensions(extn_id, False), extensions(extn_id, True)
+    assert query(reply=replies(world, (world.subject, "good", 0, harmless))).status == "good"
+    for statuses in (
+        [(world.subject, "good", 0, critical)],
+        [(world.subject, "good", 0, critical), (world.subject, "revoked")],
+        [(world.subject, "unknown"), (world.subject, "good", 0, critical)],
+    ):
+        with pytest.raises(client.Malformed, match=words):
+            query(reply=replies(world, *statuses))
+    archive_cutoff = extensions(messages.ID_PKIX_OCSP_ARCHIVE_CUTOFF, True)
+    statuses = [(world.another, "good", 0, critical), (world.subject, "good", 0, archive_cutoff)]
+    assert query(reply=replies(world, *statuses)).status == "good"
+
+
+# Whose signature is accepted
+
+
+@pytest.mark.parametrize("signer", ["for_data", "with_nonrepudiation"])
+def test_key_usages_of_a_signer(query, world, signer):
+    assert query(signer=getattr(world, signer)).status == "good"
+
+
+def test_a_signer_that_is_a_ca_is_warned_of(query, world):
+    result = query(signer=world.that_is_a_ca)
+    warning = "the signer of the answer is itself a CA, which some clients refuse"
+    assert (result.status, result.warnings) == ("good", (warning,))
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+@pytest.mark.parametrize("included", [True, False])
+def test_a_trusted_responder(query, world, by_name, included):
+    lies = {"signer": world.local, "by_name": by_name, "certs": [world.local] if included else []}
+    with pytest.raises(client.Untrusted):
+        query(**lies)
+    pem = world.local.public_bytes(serialization.Encoding.PEM)
+    for form in (world.local, pem, pem.decode()):
+        result = query(**lies, options={"trusted_responder": form})
+        assert (result.status, result.responder, result.warnings) == ("good", world.local, ())
+
+
+def test_a_trusted_responder_is_one_of_those_that_may_sign(query, world):
+    trusted = {"options": {"trusted_responder": world.local}}
+    assert query(by_name=True, **trusted).responder == world.signer
+    assert query(**as_ca(world), **trusted).responder == world.ca
+
+
+@pytest.mark.parametrize("trusted, words", [
+    ("local_expired", "expired on"), ("ca", "issued by another CA"),
+    ("other_ca", "issued by another CA"), ("another", "issued by another CA"),
+])  # fmt: skip
+def test_another_trusted_responder_than_signed(query, world, trusted, words):
+    with pytest.raises(client.Untrusted, match=words):
+        query(signer=world.local_expired, options={"trusted_responder": getattr(world, trusted)})
+
+
+def test_a_trusted_responder_that_cryptography_cannot_read(query, world):
+    encoded = world.local.public_bytes(serialization.Encoding.DER).replace(
+        bytes.fromhex("a003020102"), bytes.fromhex("a003020105"), 1
+    )
+    with pytest.raises(client.Untrusted, match="cannot be read"):
+        query(signer=world.local, options={"trusted_responder": encoded})
+
+
+def test_a_trusted_responder_vouches_for_no_other_certificate(query, world):
+    """One with the same name, or one that it issued."""
+    same_name = issue("local", world.keys["other"], "local", world.keys["other"])
+    issued = issue(
+        "below",
+        world.keys["other"],
+        "local",
+        world.keys["signer"],
+        x509.ExtendedKeyUsage([ExtendedKeyUsageOID.OCSP_SIGNING]),
+    )
+    for signer in (same_name, issued):
+        for by_name in (True, False):
+            with pytest.raises(client.Untrusted):
+                query(
+                    signer=signer,
+                    key="other",
+                    by_name=by_name,
+                    options={"trusted_responder": world.local},
+                )
+
+
+def test_the_signer_among_the_certificates_given(query, world):
+    pem, *others = (
+        one.public_bytes(serialization.Encoding.PEM)
+        for one in (world.signer, world.another, world.ca)
+    )
+    encoded = world.signer.public_bytes(serialization.Encoding.DER)
+    bundle = b"".join([*others, b"text\n", pem])
+    for given in (
+        [world.signer],
+        (world.another, encoded),
+        [pem],
+        [pem.decode()],
+        bundle,
+        world.signer,
+        iter([others[0], pem]),
+    ):
+        result = query(certs=[], options={"certificates": given})
+        assert (result.status, result.responder) == ("good", world.signer)
+    for unauthorized in (
+        world.without_eku,
+        world.forged,
+        world.of_another_ca,
+        world.expired,
+        world.local,
+    ):
+        with pytest.raises(client.Untrusted):
+            query(certs=[], signer=unauthorized, options={"certificates": [unauthorized]})
+    options = {"certificates": [world.without_eku, world.signer]}
+    assert query(certs=[world.forged], options=options).responder == world.signer
+
+
+@pytest.mark.parametrize(
+    "bits, warned", [(512, None), (1023, None), (1024, True), (2047, True), (2048, False)]
+)
+@pytest.mark.parametrize("who", ["issuer", "signer", "trusted"])
+def test_short_rsa_keys(tmp_path, respond, who, bits, warned):
+    """Made, and signed with, by openssl, since `cryptography` makes no key of 512 bits."""
+
+    def openssl(*arguments: str) -> bytes:
+        run = subprocess.run(
+            ["openssl", *arguments], cwd=tmp_path, capture_output=True, stdin=subprocess.DEVNULL
+        )
+        assert run.returncode == 0, run.stderr
+        return run.stdout
+
+    for name_, length in (
+        ("ca", bits if who == "issuer" else 2048),
+        ("signer", 2048 if who == "issuer" else bits),
+        ("subject", 2048),
+    ):
+        openssl("genrsa", "-out", f"{name_}.key", str(length))
+    openssl("req", "-x509", "-new", "-key", "ca.key", "-subj", "/CN=CA", "-out", "ca.crt")
+    (tmp_path / "eku").write_text("extendedKeyUsage = OCSPSigning\n")
+    for name_ in ("signer", "subject"):
+        openssl(
+            "req", "-new", "-key", f"{name_}.key", "-subj", f"/CN={name_}", "-out", f"{name_}.csr"
+        )
+        openssl("x509", "-req", "-in", f"{name_}.csr", "-CA", "ca.crt", "-CAkey", "ca.key",
+                "-set_serial", "1" if name_ == "subject" else "2", "-extfile", "eku",
+                "-out", f"{name_}.crt")  # fmt: skip
+    if who == "trusted":
+        openssl(
+            "req", "-x509", "-new", "-key", "signer.key", "-subj", "/CN=local", "-out", "signer.crt"
+        )
+    (tmp_path / "index").write_text("V\t491231235959Z\t\t01\tunknown\t/CN=subject\n")
+
+    def reply(encoded: bytes) -> bytes:
+        (tmp_path / "request").write_bytes(encoded)
+        openssl("ocsp", "-index", "index", "-CA", "ca.crt", "-rsigner", "signer.crt",
+                "-rkey", "signer.key", "-reqin", "request", "-respout", "response",
+                "-ndays", "1")  # fmt: skip
+        return (tmp_path / "response").read_bytes()
+
+    subject, ca, trusted = (
+        (tmp_path / f"{one}.crt").read_bytes() for one in ("subject", "ca", "signer")
+    )
+
+    def ask() -> client.Result:
+        return client.query(
+            subject, ca, respond(reply).url, trusted_responder=trusted if who == "trusted" else None
+        )
+
+    whose = "the issuer" if who == "issuer" else "the signer of the answer"
+    if warned is None:
+        with pytest.raises(client.Untrusted, match=f"RSA key of {whose} has {bits} bits"):
+            ask()
+    else:
+        result = ask()
+        warning = f"the RSA key of {whose} has {bits} bits: replace it with 2048 or more"
+        assert (result.status, result.warnings) == ("good", (warning,) if warned else ())
 
 
 @pytest.mark.parametrize("kind", ["RSA", "RSA-PSS", "P-384", "P-521", "Ed25519", "Ed448"])
@@ -373,6 +661,11 @@ LIES = {
     "signer of another CA": (client.Untrusted, "another CA", lambda world: {"signer": world.of_another_ca}),
     "signer not signed by the CA it names": (client.Untrusted, "not signed by the issuer", lambda world: {"signer": world.forged}),
     "expired signer": (client.Untrusted, "expired on", lambda world: {"signer": world.expired}),
+    "signer for encipherment": (client.Untrusted, "lacks digitalSignature", lambda world: {
+        "signer": world.for_encipherment}),
+    "signer with an unknown critical extension": (
+        client.Untrusted, "unknown critical extension, OID 2a0304", lambda world: {
+            "signer": world.with_critical_extension}),
     "signer of the future": (client.Untrusted, "not valid before", lambda world: {"signer": world.future}),
     "another CA": (client.Untrusted, "responderID", lambda world: {"signer": world.other_ca, "key": "other", "certs": []}),
     "another CA with its certificate": (client.Untrusted, "another CA", lambda world: {"signer": world.other_ca, "key": "other"}),
@@ -415,7 +708,7 @@ def test_an_answer_that_ends_before_it_begins(world, query):
     (1, "malformedRequest"), (2, "internalError"), (3, "tryLater"), (5, "sigRequired"), (6, "unauthorized"),
 ])  # fmt: skip
 def test_errors_of_the_responder(query, status, name):
-    with pytest.raises(client.Refused, match=f"answered {name}") as raised:
+    with pytest.raises(client.ErrorResponse, match=f"answered {name}") as raised:
         query(reply=lambda encoded: b"\x30\x03\x0a\x01" + bytes((status,)))
     assert raised.value.response_status == name
 
@@ -440,6 +733,10 @@ def test_truncated_and_changed_answers(world, query, respond):
     ((404, {}, b""), "HTTP status 404"),
     ((200, {"Content-Type": "text/html"}, b"<html>"), "answered with 'text/html', not application/ocsp-response"),
     ((200, {}, b"x"), "answered with '', not application/ocsp-response"),
+    ((200, {"Content-Type": "a\x1b]0;b\x07\x9bm" + "x" * 1000}, b""),
+     r"answered with 'a\\x1b\]0;b\\x07\\x9bmx{50,80}\.\.\.', not"),
+    ((302, {"Location": "http://x/\x1b[31m\x9b" + "y" * 1000}, b""),
+     r": 'http://x/\\x1b\[31m\\x9by{150,190}\.\.\.'$"),
     ((302, {"Location": "file:///etc/passwd"}, b""), "sends elsewhere, which is not followed .HTTP status 302.: 'file:///etc/passwd'"),
     ((307, {"Location": "http://127.0.0.1:1/"}, b""), "sends elsewhere"),
     ((200, {"Content-Type": "application/ocsp-response", "Content-Length": str(10**12)}, bytes(70_000)), "more than 65536 bytes"),
@@ -502,6 +799,7 @@ def raw(octets: bytes, pause: float) -> tuple[str, threading.Thread]:
     (b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, 0.02, "no whole answer within"),
     (b"hello\r\n\r\n", 0, "what is no HTTP"),
     (b"", 0, "Remote end closed|reset"),
+    (b"HTTP/1.1 \x1b[2J\r\n\r\n", 0, r"what is no HTTP: BadStatusLine HTTP/1.1 .{0,2}\\x1b\[2J"),
     (b"\x16\x03\x01", 0, "what is no HTTP"),
 ])  # fmt: skip
 def test_slow_or_odd_heads(world, octets, pause, words):
@@ -516,6 +814,8 @@ def test_slow_or_odd_heads(world, octets, pause, words):
 def test_connection_refused(world):
     with pytest.raises(client.Unreachable, match=r"http://127\.0\.0\.1:\d+/: Connection refused"):
         client.query(world.subject, world.ca, f"http://127.0.0.1:{httpd.free_port()}/")
+    with pytest.raises(client.Unreachable, match=r"^http://127\.0\.0\.1:0/: "):  # not port 80
+        client.query(world.subject, world.ca, "http://127.0.0.1:0/")
 
 
 def test_a_server_of_https_is_verified(world, tmp_path):
@@ -541,16 +841,89 @@ def test_a_server_of_https_is_verified(world, tmp_path):
     thread.join(10)
 
 
+def test_name_resolution_is_within_the_timeout(world, respond, monkeypatch):
+    resolve, release = socket.getaddrinfo, threading.Event()
+
+    def slowly(*arguments, **options):
+        release.wait(20)
+        return resolve(*arguments, **options)
+
+    url = respond(lambda encoded: answer(world, encoded)).url.replace("127.0.0.1", "localhost")
+    monkeypatch.setattr(socket, "getaddrinfo", slowly)
+    started = time.monotonic()
+    words = "no whole answer within 0.5 seconds, still resolving the name localhost"
+    with pytest.raises(client.Unreachable, match=words):
+        client.query(world.subject, world.ca, url, timeout=0.5)
+    assert 0.4 < time.monotonic() - started < 2
+    threading.Timer(0.3, release.set).start()
+    assert client.query(world.subject, world.ca, url, timeout=20).status == "good"
+
+
+def test_names_that_do_not_resolve(world, monkeypatch):
+    def fail(*arguments, **options):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    with pytest.raises(
+        client.Unreachable, match=r"^http://ocsp\.example\.com/: Name or service not known$"
+    ):
+        client.query(world.subject, world.ca, AIA_URL)
+
+
+def test_a_process_ends_while_a_name_is_resolved(world, tmp_path):
+    for name_, one in (("subject", world.subject), ("ca", world.ca)):
+        (tmp_path / name_).write_bytes(one.public_bytes(serialization.Encoding.PEM))
+    code = (
+        "import socket, time\n"
+        "socket.getaddrinfo = lambda *arguments, **options: time.sleep(60)\n"
+        "from ocsp_cgi import client\n"
+        "try:\n"
+        "    subject, ca = open('subject').read(), open('ca').read()\n"
+        "    client.query(subject, ca, 'http://x.test/', timeout=0.2)\n"
+        "except client.Unreachable as error:\n"
+        "    print(error)\n"
+    )
+    checkout = str(Path(client.__file__).parent.parent)
+    started = time.monotonic()
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": checkout},
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert "still resolving the name x.test" in run.stdout
+    assert time.monotonic() - started < 20
+
+
+def test_without_threads_the_name_is_resolved_all_the_same(world, respond, monkeypatch):
+    url = respond(lambda encoded: answer(world, encoded)).url
+    client.query(world.subject, world.ca, url)
+
+    def refuse(thread) -> None:
+        if thread.name == "ocsp_cgi-resolve":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    start = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert client.query(world.subject, world.ca, url).status == "good"
+
+
 # What cannot be asked
 
 
 @pytest.mark.parametrize("url", [
     "file:///etc/passwd", "ftp://x/", "ocsp.example.com", "http://", "http://x:99999/", "http://[::1/", "http:///x",
     "http://" + "x" * 64 + "/", "javascript:alert(1)",
+    "http://a b/", "http://a\x07b/", "http://a\x7fb/", "http://a:\x1b/", "\x1b[2J",
 ])  # fmt: skip
 def test_addresses_that_are_none(world, url):
-    with pytest.raises(client.CannotAsk, match="is no address"):
+    with pytest.raises(client.UnusableCertificate, match="is no address") as raised:
         client.query(world.subject, world.ca, url)
+    assert str(raised.value).isprintable()
 
 
 def test_the_address_in_the_certificate(world, monkeypatch):
@@ -559,7 +932,7 @@ def test_the_address_in_the_certificate(world, monkeypatch):
     with pytest.raises(client.Malformed):
         client.query(world.subject, world.ca)
     assert asked == [AIA_URL]
-    with pytest.raises(client.CannotAsk, match="does not tell where to ask"):
+    with pytest.raises(client.UnusableCertificate, match="does not tell where to ask"):
         client.query(world.another, world.ca)
 
 
@@ -568,16 +941,22 @@ def test_the_address_in_the_certificate(world, monkeypatch):
     b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----",
 ])  # fmt: skip
 def test_certificates_that_are_none(world, broken):
-    with pytest.raises(client.CannotAsk, match="^certificate: "):
+    with pytest.raises(client.UnusableCertificate, match="^certificate: "):
         client.query(broken, world.ca, "http://127.0.0.1:1/")
-    with pytest.raises(client.CannotAsk, match="^issuer: "):
+    with pytest.raises(client.UnusableCertificate, match="^issuer: "):
         client.query(world.subject, broken, "http://127.0.0.1:1/")
+    with pytest.raises(client.UnusableCertificate, match="^trusted_responder: "):
+        client.query(world.subject, world.ca, "http://127.0.0.1:1/", trusted_responder=broken)
+    with pytest.raises(client.UnusableCertificate, match="^certificates: "):
+        client.query(
+            world.subject, world.ca, "http://127.0.0.1:1/", certificates=[world.signer, broken]
+        )
 
 
 def test_a_certificate_of_another_issuer(world):
     same_name = issue("CA", world.keys["other"], "CA", world.keys["other"])
     for issuer in (world.other_ca, same_name):
-        with pytest.raises(client.CannotAsk, match="not issued by this issuer"):
+        with pytest.raises(client.UnusableCertificate, match="not issued by this issuer"):
             client.query(world.subject, issuer, "http://127.0.0.1:1/")
 
 
@@ -597,6 +976,10 @@ def test_wrong_options(world, options, words):
 def test_wrong_types(world):
     with pytest.raises(TypeError, match="certificate is NoneType, and should be an x509.Certificate, PEM or DER"):
         client.query(None, world.ca)
+    with pytest.raises(
+        TypeError, match="certificates is int, and should be an x509.Certificate, PEM or DER"
+    ):
+        client.query(world.subject, world.ca, certificates=[1])
 
 
 def test_no_connection_is_left_open(world, respond):

@@ -10,6 +10,8 @@ import types
 from pathlib import Path
 
 import pytest
+from clients import certificate
+from cryptography.hazmat.primitives.serialization import Encoding
 from test_apache import started
 
 from ocsp_cgi import config
@@ -59,7 +61,7 @@ def test_links_lead_somewhere(path):
     assert path in headings or (CHECKOUT / path).exists()
 
 
-def test_middleware(ca, cgi, monkeypatch):
+def test_middleware(ca, cgi, monkeypatch, caplog):
     """Run from the README, with a stand-in for django.http, over certificates that name a real responder."""
     [code] = re.findall(r"```python\n(from django.*?)```", README, re.DOTALL)
     stand_in = types.ModuleType("django.http")
@@ -83,13 +85,25 @@ def test_middleware(ca, cgi, monkeypatch):
             return "page" if answer == ("page", request) else answer
 
         client, thief = ((ca.home / f"{name}.crt").read_text() for name in ("client", "thief"))
+        refused = ("forbidden", "Your certificate was refused.")
         assert ask(SSL_CLIENT_CERT=client) == "page"
-        assert ask(SSL_CLIENT_CERT=thief) == ("forbidden", "Your certificate is refused: revoked")
-        assert ask() == ("forbidden", "Your certificate is refused: certificate: no -----BEGIN CERTIFICATE----- block")
-        assert ask(SSL_CLIENT_CERT="hello")[0] == "forbidden"
+        assert ask(SSL_CLIENT_CERT=thief) == refused
+        assert ask() == refused
         (ca.home / "private" / "root-ocsp.key").unlink()
-        assert ask(SSL_CLIENT_CERT=client) == ("forbidden", "Your certificate is refused: the responder answered internalError")
-    assert ask(SSL_CLIENT_CERT=client)[0] == "forbidden"
+        assert ask(SSL_CLIENT_CERT=client) == refused
+        url = "http://127.0.0.1:1/\x1b]0;<script>alert(1)</script>\x07"
+        cnf.write_text(re.sub(r"(?m)^ocsp_url .*", lambda _: f"ocsp_url = {url}", cnf.read_text()))
+        ca.issue("attacker", "client_ext")
+        attacker = (ca.home / "attacker.crt").read_text()
+        assert url.encode() in certificate(ca.home / "attacker.crt").public_bytes(Encoding.DER)
+        assert ask(SSL_CLIENT_CERT=attacker) == refused
+    assert ask(SSL_CLIENT_CERT=client) == refused
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 5 and all(line.isprintable() for line in lines)
+    assert lines[0] == "client certificate refused: revoked"
+    assert lines[1].endswith(": certificate: no -----BEGIN CERTIFICATE----- block")
+    assert lines[2].endswith(": the responder answered internalError")
+    assert r": http://127.0.0.1:1/\x1b]0;<script>alert(1)</script>\x07: " in lines[3]
 
 
 def test_every_option_of_the_installer_is_named():

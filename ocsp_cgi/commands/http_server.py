@@ -17,6 +17,7 @@ import threading
 import time
 
 from .. import http, limits, times
+from ..errors import printable
 
 CONNECTIONS = 64
 READ_SECONDS = 10
@@ -47,17 +48,17 @@ class Head:
         if len(words) != 3 or not words[0] or set(words[0]) - _TOKEN or not words[1] or words[2][:5] != "HTTP/":
             if text[:1] == b"\x16":
                 raise HTTPError(400, "a TLS handshake, and this server speaks http:// only")
-            raise HTTPError(400, f"no request line of HTTP: {request_line[:60]!r}")
+            raise HTTPError(400, f"no request line of HTTP: '{printable(request_line, 60)}'")
         self.method, self.target, self.version = words
         if len(self.method) > _METHOD_OCTETS:
-            raise HTTPError(501, f"no method of HTTP: {self.method[:60]!r}")
+            raise HTTPError(501, f"no method of HTTP: '{printable(self.method, 60)}'")
         if self.version not in ("HTTP/1.0", "HTTP/1.1"):
-            raise HTTPError(505, f"neither HTTP/1.0 nor HTTP/1.1: {self.version[:20]!r}")
+            raise HTTPError(505, f"neither HTTP/1.0 nor HTTP/1.1: '{printable(self.version, 20)}'")
         self.fields: dict[str, list[str]] = {}
         for line in lines:
             name, colon, value = line.rstrip("\r").partition(":")
             if not colon or not name or set(name) - _TOKEN:
-                raise HTTPError(400, f"no header field: {line[:60]!r}")
+                raise HTTPError(400, f"no header field: '{printable(line, 60)}'")
             self.fields.setdefault(name.lower(), []).append(value.strip(" \t"))
         if self.version == "HTTP/1.1" and len(self.fields.get("host", [])) != 1:
             raise HTTPError(400, "HTTP/1.1 without one Host field")
@@ -80,13 +81,15 @@ class Head:
             if self.version == "HTTP/1.0" or "content-length" in self.fields:
                 raise HTTPError(400, "Transfer-Encoding in HTTP/1.0, or beside Content-Length")
             if self.field("transfer-encoding").lower() != "chunked":
-                raise HTTPError(501, f"a Transfer-Encoding other than chunked: {self.field('transfer-encoding')[:40]!r}")
+                coding = printable(self.field("transfer-encoding"), 40)
+                raise HTTPError(501, f"a Transfer-Encoding other than chunked: '{coding}'")
             return None
         if "content-length" not in self.fields:
             return 0
         length = lengths.pop()
         if lengths or not (length.isascii() and length.isdigit()) or len(length) > 18:
-            raise HTTPError(400, f"no Content-Length: {self.field('content-length')[:40]!r}")
+            length = printable(self.field("content-length"), 40)
+            raise HTTPError(400, f"no Content-Length: '{length}'")
         return int(length)
 
 
@@ -193,7 +196,7 @@ class Connection:
         while body.whole:
             size = self._read_line().partition(b";")[0].strip(b" \t")
             if not 0 < len(size) <= 8 or size.strip(b"0123456789abcdefABCDEF"):
-                raise HTTPError(400, f"no chunk size: {bytes(size[:20])!r}")
+                raise HTTPError(400, f"no chunk size: '{printable(size.decode('latin-1'), 20)}'")
             if int(size, 16) == 0:
                 break
             self._read_octets(int(size, 16), body)
@@ -284,7 +287,8 @@ class _Body:
 
 def _plain(error: HTTPError) -> http.Response:
     body = f"{error}\n".encode("ascii", "backslashreplace")
-    return http.Response(error.status, [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))], body)
+    headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))]
+    return http.Response(error.status, [*headers, ("X-Content-Type-Options", "nosniff")], body)
 
 
 class Server:

@@ -75,7 +75,7 @@ def _exchange(way: str, method: str, path: str, body: bytes, server_name: str, h
             " Apache, or a limit such as RLimitCPU, ends it"
         ) from None
     except (OSError, http.client.HTTPException) as error:
-        reason = str(error) or type(error).__name__
+        reason = errors.printable(str(error)) or type(error).__name__
         raise Wrong(f"{way}: no answer from {host} port {port}: {reason}. Apache's error log says why") from None
     finally:
         connection.close()
@@ -106,6 +106,7 @@ def _check_http(way: str, response: http.client.HTTPResponse, content: bytes, se
     if content[:2] == b"#!":
         raise Wrong(f"{way}: the script's own text came, so Apache does not run it: a2enmod cgid (cgi with mpm_prefork), `ScriptAlias`")
     if content_type != "application/ocsp-response":
+        content_type = errors.printable(content_type, 100)
         raise Wrong(
             f"{way}: the answer is {content_type or 'of no Content-Type'} and not application/ocsp-response: another virtual host answers"
             f" for {server_name}, or no `ScriptAlias` leads to ocsp.cgi, or a proxy changes it"
@@ -137,6 +138,9 @@ def _status(
                    "-serial", f"{'-' if serial_number < 0 else ''}0x{abs(serial_number):X}"]  # fmt: skip
         run = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if "Response verify OK" not in run.stderr:
-        said = " ".join(run.stderr.split())
-        raise Wrong(f"{way}: openssl does not verify the answer: {said[:300]}. Is rsigner issued by this CA, and the clock right?")
-    return run.stdout.splitlines()[0].rpartition(": ")[2] + ", Response verify OK"
+        said = errors.printable(" ".join(run.stderr.split()), 300)
+        raise Wrong(
+            f"{way}: openssl does not verify the answer: {said}."
+            " Is rsigner issued by this CA, and the clock right?"
+        )
+    return errors.printable(run.stdout.splitlines()[0].rpartition(": ")[2]) + ", Response verify OK"

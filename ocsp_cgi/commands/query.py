@@ -1,10 +1,11 @@
-"""Ask a responder about a certificate, and believe the answer only if all of it is right: in the words of `openssl ocsp`."""
+"""Ask a responder about a certificate, verify the response, and print it as `openssl ocsp` does."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
+from .. import errors, limits
 from .text import openssl_time
 
 
@@ -14,10 +15,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", help="where to ask, by default where the certificate says (authorityInfoAccess)")
     parser.add_argument("--no-nonce", action="store_true", help="send no nonce, for a responder that repeats none")
     parser.add_argument("--timeout", metavar="SECONDS", type=_seconds, default=10, help="for everything, 10 by default")
+    parser.add_argument("--trusted-responder", metavar="FILE",
+                        help="the certificate of a responder to trust as it is")  # fmt: skip
+    parser.add_argument("--certificates", metavar="FILE", action="append", default=[],
+                        help="where to look for the signer's certificate if the response does not"
+                        " include it, several in PEM; can be given several times")  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Returns 0 if the certificate is good, 1 if it is revoked or unknown, and 2 if there is no answer to be believed."""
+    """Returns 0 if the certificate is good, 1 if it is revoked or unknown, and 2 if there is no
+    trustworthy response."""
     try:
         from .. import client  # `cryptography` may be missing
     except ImportError as error:
@@ -25,21 +32,39 @@ def run(arguments: argparse.Namespace) -> int:
     nonce = "none" if arguments.no_nonce else "required"
     try:
         certificate, issuer = (_read(path) for path in (arguments.cert, arguments.issuer))
-        result = client.query(certificate, issuer, arguments.url, nonce=nonce, timeout=arguments.timeout)
+        trusted = _read(arguments.trusted_responder) if arguments.trusted_responder else None
+        others = [_read(path) for path in arguments.certificates]
+        result = client.query(
+            certificate,
+            issuer,
+            arguments.url,
+            nonce=nonce,
+            timeout=arguments.timeout,
+            trusted_responder=trusted,
+            certificates=others,
+        )
     except OSError as error:
         return _fail(f"{error.filename}: {error.strerror}")
-    except client.CannotAsk as error:
-        return _fail(f"{error} (--cert {arguments.cert}, --issuer {arguments.issuer})")
+    except client.UnusableCertificate as error:
+        return _fail(f"{error} ({_files(arguments)})")
     except client.QueryError as error:
         return _fail(f"{type(error).__name__}: {error}")
-    lines = ["Response verify OK", f"{arguments.cert}: {result.status}", f"\tThis Update: {_time(result.this_update)}"]
+    for warning in result.warnings:
+        sys.stderr.write(f"warning: {warning}\n")
+    path = errors.printable(arguments.cert, limits.LOG_LINE_CHARACTERS)
+    lines = [
+        "Response verify OK",
+        f"{path}: {result.status}",
+        f"\tThis Update: {_time(result.this_update)}",
+    ]
     if result.next_update:
         lines.append(f"\tNext Update: {_time(result.next_update)}")
     if result.revocation_reason:
         lines.append(f"\tReason: {result.revocation_reason}")
     if result.revocation_time:
         lines.append(f"\tRevocation Time: {_time(result.revocation_time)}")
-    print("\n".join(lines))
+    encoding = sys.stdout.encoding
+    print("\n".join(lines).encode(encoding, "backslashreplace").decode(encoding))
     return 0 if result.status == "good" else 1
 
 
@@ -52,8 +77,19 @@ def _time(moment) -> str:
     return openssl_time(int(moment.timestamp()))
 
 
+def _files(arguments: argparse.Namespace) -> str:
+    """The options that name certificates, as they were given."""
+    options = [
+        ("--cert", arguments.cert),
+        ("--issuer", arguments.issuer),
+        ("--trusted-responder", arguments.trusted_responder),
+    ]
+    options += [("--certificates", path) for path in arguments.certificates]
+    return ", ".join(f"{option} {path}" for option, path in options if path)
+
+
 def _fail(reason: str) -> int:
-    sys.stderr.write(f"{reason}\n")
+    sys.stderr.write(errors.printable(reason, limits.LOG_LINE_CHARACTERS) + "\n")
     return 2
 
 

@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.parse
 
-from .. import cgi, config, errors, http, keys, responder
+from .. import cgi, config, errors, http, keys, limits, responder
 from . import text
 from .http_server import Connection, Head, Server
 
@@ -170,7 +170,7 @@ def _say(words: str) -> None:
 
 
 def _fail(reason: str) -> int:
-    sys.stderr.write(ascii(reason)[1:-1] + "\n" if not reason.isprintable() else reason + "\n")
+    sys.stderr.write(errors.printable(reason, limits.LOG_LINE_CHARACTERS) + "\n")
     return 1
 
 

@@ -16,6 +16,8 @@ import subprocess
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
+from ..errors import printable
+
 
 class Refused(Exception):
     """It is not done, or not to its end; the text says why, and how to mend it."""
@@ -160,7 +162,8 @@ def run(*command: str) -> str:
     except OSError as error:
         raise Refused(f"{command[0]}: {error.strerror}") from None
     if done.returncode != 0:
-        said = "\n  ".join([line.strip() for line in done.stdout.splitlines() if line.strip()][-8:])
+        lines = [printable(line.strip()) for line in done.stdout.splitlines() if line.strip()]
+        said = "\n  ".join(lines[-8:])
         raise Refused(f"{' '.join(command)}\n  {said or f'ended with status {done.returncode}'}")
     return done.stdout
 

@@ -28,6 +28,8 @@ _EXTENSION_NAMES = {
     messages.INVALIDITY_DATE: "Invalidity Date",
 }
 _BMP_STRING = 0x1E
+_NAME_CHARACTERS = 1000
+_HEXADECIMAL_CHARACTERS = 600  # of an extension; NONCE_OCTETS and preferences fit
 
 
 def openssl_time(seconds: int) -> str:
@@ -43,7 +45,7 @@ def request(encoded: bytes | None) -> str:
     try:
         asked = messages.OCSPRequest.from_der(encoded)
     except messages.MalformedRequest as error:
-        return f"OCSP Request Data: {error}\n"
+        return f"OCSP Request Data: {errors.printable(str(error))}\n"
     lines = ["OCSP Request Data:", "    Version: 1 (0x0)", "    Requestor List:"]
     for single in asked.request_list:
         lines += _indent(_cert_id(single.req_cert), 8)
@@ -57,11 +59,12 @@ def response(encoded: bytes) -> str:
     try:
         answer = OCSPResponse.from_der(encoded)
     except MalformedResponse as error:
-        return f"OCSP Response Data: {error}\n"
+        return f"OCSP Response Data: {errors.printable(str(error))}\n"
     name = errors.RESPONSE_STATUS_NAMES[answer.response_status]
     lines = ["OCSP Response Data:", f"    OCSP Response Status: {name} ({answer.response_status:#x})"]
     if answer.response_status == errors.SUCCESSFUL:
-        responder = _name(answer.responder_name) if answer.responder_name else answer.responder_key_hash.hex().upper()
+        name, key_hash = answer.responder_name, answer.responder_key_hash
+        responder = _name(name) if name else _hexadecimal(key_hash)
         lines += [
             "    Response Type: Basic OCSP Response",
             "    Version: 1 (0x0)",
@@ -75,7 +78,9 @@ def response(encoded: bytes) -> str:
         lines.append(f"    Signature Algorithm: {_signature_algorithm(answer.signature_algorithm)}")
         for signer in answer.certificates():
             lines.append(f"    Certificate: {_name(signer.subject)}, issued by {_name(signer.issuer)},")
-            lines.append(f"        valid until {openssl_time(signer.not_after)}, serial number {_hexadecimal(signer.serial_number)}")
+            serial = _serial(signer.serial_number)
+            end = openssl_time(signer.not_after)
+            lines.append(f"        valid until {end}, serial number {serial}")
     return "\n".join(lines) + "\n"
 
 
@@ -102,8 +107,8 @@ def _cert_id(cert_id: messages.CertID) -> list[str]:
     return [
         "Certificate ID:",
         f"  Hash Algorithm: {cert_id.hash_name or 'unknown'}",
-        f"  Issuer Name Hash: {cert_id.issuer_name_hash.hex().upper()}",
-        f"  Issuer Key Hash: {cert_id.issuer_key_hash.hex().upper()}",
+        f"  Issuer Name Hash: {_hexadecimal(cert_id.issuer_name_hash)}",
+        f"  Issuer Key Hash: {_hexadecimal(cert_id.issuer_key_hash)}",
         f"  Serial Number: {cert_id.index_serial}",
     ]
 
@@ -112,7 +117,8 @@ def _extensions(title: str, extensions: dict[bytes, messages.Extension], indent:
     lines = [f"{title}:"] if extensions else []
     for extension in extensions.values():
         critical = " critical" if extension.critical else ""
-        lines.append(f"    {_EXTENSION_NAMES.get(extension.extn_id) or 'OID ' + extension.extn_id.hex()}:{critical}")
+        name = _EXTENSION_NAMES.get(extension.extn_id) or _oid(extension.extn_id)
+        lines.append(f"    {name}:{critical}")
         lines.append("        " + _extension_value(extension))
     return _indent(lines, indent)
 
@@ -123,18 +129,19 @@ def _extension_value(extension: messages.Extension) -> str:
             return openssl_time(times.parse_generalized_time(der.read(extension.value, der.GENERALIZED_TIME).contents))
         except ValueError:
             pass
-    return extension.value.hex().upper()
+    return _hexadecimal(extension.value)
 
 
 def _signature_algorithm(identifier: bytes) -> str:
     for algorithm in keys.ALGORITHMS:
         if keys.same_algorithm(algorithm, identifier):
             return f"{algorithm.key_type} with {algorithm.hash_name}" if algorithm.hash_name else algorithm.key_type
-    return f"unknown, or too weak to be believed ({identifier.hex()})"
+    return f"unknown or weak ({_hexadecimal(identifier)})"
 
 
 def _name(encoded: bytes) -> str:
-    """A Name (RFC 5280 section 4.1.2.4) as `openssl ocsp` prints it, its octets where it cannot be read."""
+    """A Name (RFC 5280 section 4.1.2.4) as `openssl ocsp` prints it, or its bytes if it is not
+    one."""
     attributes = []
     try:
         for relative in der.read(encoded, der.SEQUENCE).elements():
@@ -143,15 +150,24 @@ def _name(encoded: bytes) -> str:
                 kind = fields.next(der.OBJECT_IDENTIFIER).contents
                 value = next(fields, None)
                 text = value.contents.decode("utf-16-be" if value.tag == _BMP_STRING else "utf-8", "replace") if value else ""
-                attributes.append(f"{_ATTRIBUTE_NAMES.get(kind) or 'OID ' + kind.hex()} = {ascii(text)[1:-1]}")
+                name = _ATTRIBUTE_NAMES.get(kind) or _oid(kind)
+                attributes.append(f"{name} = {errors.printable(text)}")
     except der.DERError:
-        return encoded.hex()
-    return ", ".join(attributes)
+        return _hexadecimal(encoded)
+    return errors.printable(", ".join(attributes), _NAME_CHARACTERS)
 
 
-def _hexadecimal(number: int) -> str:
+def _oid(contents: bytes) -> str:
+    return "OID " + errors.printable(contents.hex())
+
+
+def _serial(number: int) -> str:
     digits = f"{abs(number):X}"
-    return ("-" if number < 0 else "") + "0" * (len(digits) % 2) + digits
+    return errors.printable(("-" if number < 0 else "") + "0" * (len(digits) % 2) + digits)
+
+
+def _hexadecimal(octets: bytes) -> str:
+    return errors.printable(octets.hex().upper(), _HEXADECIMAL_CHARACTERS)
 
 
 def _indent(lines: list[str], octets: int) -> list[str]:

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from clients import openssl_ocsp
+from clients import certificate, openssl_ocsp
+from cryptography.hazmat.primitives.serialization import Encoding
+from test_client import Responder
 
 from ocsp_cgi.commands import httpd
 from ocsp_cgi.commands.cgi_server import CGIServer
@@ -22,9 +24,10 @@ def url(pki, cgi):
         yield server.url
 
 
-def query(home: Path, *options: str) -> tuple[int, str, str]:
+def query(home: Path, *options: str, **environment: str) -> tuple[int, str, str]:
     command = [sys.executable, "-m", "ocsp_cgi", "query", *options]
-    run = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=60, env={"PYTHONPATH": str(CHECKOUT)})
+    run = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=60,
+                         env={"PYTHONPATH": str(CHECKOUT), **environment})  # fmt: skip
     return run.returncode, run.stdout, run.stderr
 
 
@@ -67,3 +70,102 @@ def test_errors(pki):
         2, "", "the certificate was not issued by this issuer (--cert good.crt, --issuer bad.crt)\n")  # fmt: skip
     returned, _, errors = query(pki.home, *options, "--timeout", "soon")
     assert returned == 2 and errors.endswith("argument --timeout: `soon` is no number of seconds up to 3600\n")
+
+
+@pytest.mark.parametrize("url", [
+    "http://127.0.0.1:1/\x1b]0;x\x07", "http://a\x1b[2Jb/", "http://127.0.0.1:1/" + "x" * 5000,
+], ids=["path", "host", "long"])  # fmt: skip
+def test_what_a_certificate_says_cannot_control_the_terminal(ca, url):
+    cnf = (ca.home / "root-ca.cnf").read_text()
+    (ca.home / "root-ca.cnf").write_text(
+        re.sub(r"(?m)^ocsp_url .*", lambda _: f"ocsp_url = {url}", cnf)
+    )
+    ca.issue("attacker")
+    assert url.encode() in certificate(ca.home / "attacker.crt").public_bytes(Encoding.DER)
+    returned, output, errors = query(ca.home, "--issuer", "root-ca.crt", "--cert", "attacker.crt")
+    assert (returned, output) == (2, "")
+    assert errors[:-1].isprintable() and errors.endswith("\n") and len(errors) < 600
+
+
+def test_names_of_files(pki, url, place):
+    """Names that people give stay as they are; what a terminal would obey does not."""
+    for name, shown in (
+        ("prüfung.crt", "prüfung.crt"),
+        ("a\x1b[2J\nb.crt", r"a\x1b[2J\nb.crt"),
+        ("-" * 3 + "x.crt", "---x.crt"),
+    ):
+        (place / name).write_bytes((pki.home / "good.crt").read_bytes())
+        returned, output, errors = query(
+            place, f"--issuer={pki.home}/root-ca.crt", f"--cert={name}", f"--url={url}"
+        )
+        assert (returned, errors) == (0, "") and output.splitlines()[1] == f"{shown}: good"
+    options = (f"--issuer={pki.home}/root-ca.crt", "--cert=prüfung.crt", f"--url={url}")
+    output = query(place, *options, PYTHONIOENCODING="ascii")[1]
+    assert output.splitlines()[1] == r"pr\xfcfung.crt: good"
+    returned, output, errors = query(place, "--issuer=a\x1b.crt", "--cert=prüfung.crt")
+    assert (returned, output, errors) == (2, "", r"a\x1b.crt: No such file or directory" + "\n")
+
+
+@pytest.fixture
+def responder(ca):
+    """responder(options) is the URL of one that answers with `openssl ocsp` and these options."""
+    running = []
+
+    def start(*options: str) -> str:
+        def reply(encoded: bytes):
+            (ca.home / "request").write_bytes(encoded)
+            command = ["openssl", "ocsp", "-index", "db/index", "-CA", "root-ca.crt", "-reqin",
+                       "request", "-respout", "response", "-ndays", "1", *options]  # fmt: skip
+            subprocess.run(command, cwd=ca.home, capture_output=True, check=True)
+            content = (ca.home / "response").read_bytes()
+            return 200, {"Content-Type": "application/ocsp-response"}, content
+
+        running.append(Responder(reply))
+        return running[-1].url
+
+    yield start
+    for one in running:
+        one.end()
+
+
+def local_responder(home: Path, bits: int = 2048) -> tuple[str, ...]:
+    """Make local.crt, which signs itself; returns the options to sign with it."""
+    command = ["openssl", "req", "-x509", "-newkey", f"rsa:{bits}", "-nodes", "-subj", "/CN=local",
+               "-keyout", "local.key", "-out", "local.crt"]  # fmt: skip
+    subprocess.run(command, cwd=home, capture_output=True, check=True)
+    return "-rsigner", "local.crt", "-rkey", "local.key"
+
+
+def test_trusted_responder(ca, responder):
+    url = responder(*local_responder(ca.home))
+    options = ("--issuer", "root-ca.crt", "--cert", "good.crt", "--url", url)
+    returned, output, errors = query(ca.home, *options)
+    assert (returned, output) == (2, "") and errors.startswith("Untrusted: ")
+    returned, output, errors = query(ca.home, *options, "--trusted-responder", "local.crt")
+    assert (returned, errors) == (0, "") and "good.crt: good\n" in output
+    assert query(ca.home, *options, "--trusted-responder", "db/index") == (
+        2, "", "trusted_responder: no -----BEGIN CERTIFICATE----- block"
+        " (--cert good.crt, --issuer root-ca.crt, --trusted-responder db/index)\n")  # fmt: skip
+
+
+def test_certificates(ca, responder):
+    url = responder("-rsigner", "root-ocsp.crt", "-rkey", "private/root-ocsp.key", "-resp_no_certs")
+    options = ("--issuer", "root-ca.crt", "--cert", "good.crt", "--url", url)
+    assert query(ca.home, *options)[0] == 2
+    chain = [(ca.home / f"{name}.crt").read_bytes() for name in ("root-ca", "bad", "root-ocsp")]
+    (ca.home / "chain.pem").write_bytes(b"".join(chain))
+    for files in (["root-ocsp.crt"], ["chain.pem"], ["bad.crt", "root-ocsp.crt"]):
+        more = [word for file in files for word in ("--certificates", file)]
+        returned, output, errors = query(ca.home, *options, *more)
+        assert (returned, errors) == (0, "") and "good.crt: good\n" in output
+    reason = "none.pem: No such file or directory\n"
+    assert query(ca.home, *options, "--certificates", "none.pem") == (2, "", reason)
+
+
+def test_a_short_key_is_warned_of(ca, responder):
+    url = responder(*local_responder(ca.home, 1024))
+    options = ("--issuer", "root-ca.crt", "--cert", "bad.crt", "--trusted-responder", "local.crt")
+    returned, output, errors = query(ca.home, *options, "--url", url)
+    assert returned == 1 and "bad.crt: revoked\n" in output
+    whose = "warning: the RSA key of the signer of the answer"
+    assert errors == f"{whose} has 1024 bits: replace it with 2048 or more\n"
