@@ -331,7 +331,7 @@ class Installation:
                                f" {Path(ca.rsigner).name} -extensions ocsp_ext -days 90\n    and copy it here:"
                                f" scp {host}/{Path(ca.rsigner).name} {shlex.quote(ca.rsigner)}"),
             (Path(ca.ca), f"the CA's certificate. Copy it here:\n    scp {host}/{Path(ca.ca).name} {shlex.quote(ca.ca)}"),
-            (index, f"the database. Copy it here:\n    scp {host}/db/{index.name} {shlex.quote(ca.db)}/\n"
+            (index, f"the database. Copy it here:\n    rsync --copy-links {host}/db/{index.name} {shlex.quote(ca.db)}/\n"
                     "    and let --sync-from do so from then on"),
         ):  # fmt: skip
             if not path.exists():
