@@ -117,7 +117,8 @@ def _sign(answer: Answer, request: messages.OCSPRequest, settings, now: int) -> 
         extensions.append((messages.ID_PKIX_OCSP_EXTENDED_REVOKE, der.ENCODED_NULL))
     tbs = messages.response_data(_responder_id(signing, signer), now, responses, extensions)
     algorithm = signer.algorithm(request.preferred_signature_algorithms)
-    certs = [signer.certificate.der] if signer.delegated else []
+    # The CA's own too: many clients look for the signer in the response alone (RFC 9919 section 3.2.2).
+    certs = [signer.certificate.der]
     encoded = messages.basic_response(tbs, algorithm.identifier, signer.sign(tbs, algorithm), certs)
     next_update = min(response.next_update for response in responses)
     answer.succeed(encoded, now, next_update, now, min(question.max_age for question in questions))

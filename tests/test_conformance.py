@@ -30,6 +30,7 @@ from clients import (
     settle,
     verified,
 )  # fmt: skip
+from cryptography.hazmat.primitives import serialization
 from cryptography.x509 import ocsp
 
 from ocsp_cgi import certificate as own_certificate
@@ -624,21 +625,34 @@ def test_row_64_there_is_no_way_to_sign_with_sha_1(core, rsa_signer):
     assert refused.der == INTERNAL_ERROR and "unknown key `rmd`" in refused.remarks[0]
 
 
-def test_row_65_the_delegated_signers_certificate_is_in_the_answer(core):
-    assert core.single(10).certificates == [core.signer]
+@pytest.fixture(params=["delegated", "the CA itself"])
+def signs(request, pki):
+    """(the settings that name a signer, its certificate)"""
+    if request.param == "delegated":
+        return {}, certificate(pki.home / "root-ocsp.crt")
+    settings = {"rsigner": pki.home / "root-ca.crt", "rkey": pki.home / "private" / "root-ca.key"}
+    return settings, certificate(pki.home / "root-ca.crt")
 
 
-def test_row_66_without_certificates_the_field_is_absent(core, pki):
-    direct = {"rsigner": pki.home / "root-ca.crt", "rkey": pki.home / "private" / "root-ca.key"}
-    answer = core.single(10, **direct)
-    assert answer.certificates == []
-    encoded = core.ask(request(core.id()), **direct)
+def test_row_65_the_signers_certificate_is_in_the_response(core, signs):
+    settings, signer = signs
+    assert core.single(10, **settings).certificates == [signer]
+
+
+def test_row_66_certificates_are_never_an_empty_sequence(core, signs):
+    settings, signer = signs
+    encoded = core.ask(request(core.id()), **settings)
     outer = der.read(encoded, der.SEQUENCE).elements()
     next(outer)
     response_bytes = outer.next(der.context(0)).only(der.SEQUENCE).elements()
     next(response_bytes)
-    basic = der.read(response_bytes.next(der.OCTET_STRING).contents, der.SEQUENCE)
-    assert [element.tag for element in basic.elements()] == [der.SEQUENCE, der.SEQUENCE, der.BIT_STRING]
+    basic = der.read(response_bytes.next(der.OCTET_STRING).contents, der.SEQUENCE).elements()
+    for tag in (der.SEQUENCE, der.SEQUENCE, der.BIT_STRING):
+        basic.next(tag)
+    certs = basic.next(der.context(0)).only(der.SEQUENCE).elements()
+    assert certs.next(der.SEQUENCE).encoded == signer.public_bytes(serialization.Encoding.DER)
+    certs.end()
+    basic.end()
 
 
 def test_row_67_signer_of_another_ca_is_refused(core, place):

@@ -399,3 +399,103 @@ def png_corner(image: bytes) -> tuple[tuple[int, int], tuple[int, ...]]:
         data += image[position + 8 : position + 8 + length] if kind == b"IDAT" else b""
         position += length + 12
     return (width, height), tuple(zlib.decompress(data)[1:4])
+
+
+# A CA that signs its responses itself, and signers that some clients cannot verify
+
+PERL = r"""
+use IO::Socket::SSL;
+my ($port, $ca) = @ARGV;
+my $client = IO::Socket::SSL->new(
+    PeerAddr => '127.0.0.1', PeerPort => $port, SSL_hostname => 'localhost', SSL_ca_file => $ca,
+    SSL_ocsp_mode => SSL_OCSP_FULL_CHAIN) or die "handshake: $SSL_ERROR\n";
+my $errors = $client->ocsp_resolver->resolve_blocking(timeout => 20);
+print defined $errors && $errors ne '' ? "refused: $errors\n" : "accepted\n";
+"""
+ED25519 = ("ed25519",)
+ED448 = ("ed448",)
+P256 = ("ec", "-pkeyopt", "ec_paramgen_curve:P-256")
+
+
+@contextlib.contextmanager
+def signed_by(ca, name: str, key: str):
+    """Inside the `with`, the responses are signed by NAME.crt."""
+    config = ca.home / "ocsp-cgi.conf"
+    text = config.read_text()
+    changed, found = re.subn(r"(?m)^(rsigner *= ).*\n(rkey *= ).*", rf"\1{name}.crt\n\2{key}", text)
+    assert found == 1
+    config.write_text(changed)
+    httpd.give_away(ca.home)
+    try:
+        yield
+    finally:
+        config.write_text(text)
+
+
+@pytest.fixture
+def ca_signs(ca):
+    with signed_by(ca, "root-ca", "private/root-ca.key"):
+        yield
+
+
+@pytest.mark.parametrize("name", ["user", "revoked-user"])
+def test_apache_checks_its_clients_with_a_ca_that_signs_itself(place, cgi, ca, ca_signs, asked, name):
+    with tls_site(place, cgi, ca, "site", *CHECKS_CLIENTS) as site:
+        fetched = curl(ca, site.port, "--cert", f"{name}.crt", "--key", f"private/{name}.key")
+    assert asked(name) == {f"POST {USERS[name]} nonce=16"}
+    assert "AH01925" not in site.error_log
+    if name == "user":
+        assert (fetched.returncode, fetched.stdout) == (0, "The site\n"), (fetched, site.error_log)
+    else:
+        assert fetched.returncode != 0 and "alert certificate revoked" in fetched.stderr
+
+
+@pytest.mark.parametrize("name", ["site", "revoked-site"])
+def test_gnutls_ocsptool_that_trusts_a_ca_that_signs_itself(ca, ca_signs, apache, place, name):
+    response = place / "response.der"
+    answer = ocsptool(ca, name, "--outfile", str(response))
+    assert answer.returncode == 0, answer.stderr
+    command = [need("ocsptool", "gnutls-bin"), "--verify-response", "--load-trust", "root-ca.crt",
+               "--load-response", str(response)]  # fmt: skip
+    answer = subprocess.run(command, cwd=ca.home, capture_output=True, text=True, timeout=60)
+    assert "Verifying OCSP Response: Success." in answer.stdout, answer
+
+
+@pytest.mark.parametrize("name", ["site", "revoked-site"])
+def test_perl_with_a_ca_that_signs_itself(ca, ca_signs, apache, name):
+    perl = need("perl", "perl")
+    if subprocess.run([perl, "-MIO::Socket::SSL", "-e", "1"], capture_output=True).returncode:
+        pytest.skip("IO::Socket::SSL is not installed (Debian: apt-get install libio-socket-ssl-perl)")
+    with https_site(ca, name) as url:
+        port = url.rpartition(":")[2].strip("/")
+        command = [perl, "-e", PERL, port, str(ca.home / "root-ca.crt")]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    if name == "site":
+        assert run.stdout == "accepted\n", run
+    else:
+        assert run.stdout.startswith("refused: ") and "revoked" in run.stdout, run
+
+
+@pytest.mark.parametrize("newkey, revoked, good", [
+    (P256, "SEC_ERROR_REVOKED_CERTIFICATE", "The site"),
+    (ED25519, "The site", "The site"),
+    (ED448, "The site", "The site"),
+], ids=["P-256", "Ed25519", "Ed448"])  # fmt: skip
+def test_firefox_loads_a_revoked_site_if_it_cannot_verify_the_signer(
+    ca, place, hard_fail, newkey, revoked, good
+):
+    """With its default settings; with hard fail it then refuses every site."""
+    name = f"signer-{newkey[-1].rpartition(':')[2]}-{hard_fail}"
+    ca.issue(name, "ocsp_ext", newkey)
+    settle(ca.home / "db" / "index")
+    preferences = {"security.OCSP.enabled": 1, "security.OCSP.require": True} if hard_fail else {}
+    with signed_by(ca, name, f"private/{name}.key"):
+        with Firefox(place / "firefox", ca.home / "root-ca.crt", preferences) as browser:
+            seen = []
+            for site in ("revoked-site", "site"):
+                with https_site(ca, site) as url:
+                    seen.append(browser.visit(url))
+    if hard_fail and newkey != P256:
+        assert "The site" not in seen
+    else:
+        assert seen == [revoked, good]

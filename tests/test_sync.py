@@ -9,6 +9,7 @@ import itertools
 import os
 import pwd
 import random
+import re
 import shlex
 import shutil
 import subprocess
@@ -217,6 +218,41 @@ def test_an_index_as_long_and_as_old_as_before_is_copied_too(hosts):
     os.utime(index, ns=(of.st_atime_ns, of.st_mtime_ns))
     assert sync() == 0
     assert (home / "db" / "index").read_text() == index.read_text()
+
+
+@pytest.mark.parametrize("target", ["index.real", "../current/index"])
+def test_an_index_that_is_a_symlink_is_copied(hosts, target):
+    ca, home, sync, _ = hosts
+    index = ca.home / "db" / "index"
+    (index.parent / target).parent.mkdir(exist_ok=True)
+    index.rename(index.parent / target)
+    index.symlink_to(target)
+    assert sync() == 0
+    copied = home / "db" / "index"
+    assert not copied.is_symlink() and copied.read_bytes() == index.read_bytes()
+    assert sync.heartbeat.exists()
+
+
+def test_the_key_in_the_readme_sends_the_index_and_nothing_else(hosts, monkeypatch, place):
+    """An ssh that runs the command of authorized_keys, as sshd does, whatever it is asked for."""
+    ca, home, sync, _ = hosts
+    readme = (APACHE.parent / "README.md").read_text()
+    [command] = re.findall(r'(?m)^    restrict,command="(.*)" ssh-ed25519 AAAA', readme)
+    source = "/root/root-ca/db/index"
+    assert command.endswith(f" . {source}")
+    index = ca.home / "db" / "index"
+    ssh = place / "ssh"
+    asked = f'while [ "$1" != ca.example.com ]; do shift; done; shift; echo "$*" >{place}/asked'
+    ssh.write_text(f"#!/bin/sh\n{asked}\nexec {command.replace(source, str(index))}\n")
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{place}:{os.environ['PATH']}")
+    del sync._edits[f"ca.example.com:{source}"]
+    assert sync() == 0
+    assert (home / "db" / "index").read_bytes() == index.read_bytes()
+    assert (place / "asked").read_text() == f"{command}\n"
+    sync._edits[f"ca.example.com:{source}"] = f"ca.example.com:{ca.home}/private/root-ca.key"
+    sync()
+    assert {path.name for path in (home / "db").iterdir()} == {"index", "heartbeat"}
 
 
 @pytest.mark.parametrize("fault", ["no index", "no host"])

@@ -14,6 +14,7 @@ import contextlib
 import http.client
 import itertools
 import os
+import posix
 import random
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ import threading
 import time
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "tests")]
@@ -33,7 +35,9 @@ if __name__ == "__main__":
     environment.ensure("cryptography", "pytest")
 
 from clients import NULL, cert_id, certificate, extension, integer, nonce, octets, oid, request, run_cgi, settle  # noqa: E402
+from copier import Copier  # noqa: E402
 from cryptography.x509 import ocsp  # noqa: E402
+from sshd import Sshd, sshd_is_installed  # noqa: E402
 
 from ocsp_cgi import config, index_search, der, errors, responder  # noqa: E402
 from ocsp_cgi.commands import demo, httpd  # noqa: E402
@@ -133,36 +137,91 @@ def meanwhile(work):
 
 
 def issue_and_revoke(ca: PrivateCA, life: Life, stop: threading.Event) -> None:
-    """Let the real `openssl ca` issue and revoke until `stop`."""
-    while not stop.is_set():
-        name = f"c{len(life.issued)}"
-        ca.issue(name)
+    """Run the real `openssl ca` in a loop until `stop`: issue, revoke, mark as expired."""
+
+    def issue(name: str, *options: str) -> int:
+        ca.openssl("ca", "-config", "root-ca.cnf", "-batch", "-notext", "-extensions", "server_ext",
+                   "-in", "good.csr", "-out", f"{name}.crt", *options)  # fmt: skip
         serial = int(ca.serial(name), 16)
-        life.issued[serial] = time.monotonic()
-        life.revoking[serial] = float("inf")
-        if stop.wait(0.02):
-            break
+        life.issued[serial], life.revoking[serial] = time.monotonic(), float("inf")
+        return serial
+
+    for number in itertools.count():
+        if stop.is_set():
+            return
+        serial = issue(f"c{number}", "-days", "90")
         life.revoking[serial] = time.monotonic()
-        ca.revoke(name, "-crl_reason", "superseded")
+        ca.revoke(f"c{number}", "-crl_reason", "superseded")
         life.revoked[serial] = time.monotonic()
+        if number % 5 == 0:
+            issue(f"e{number}", "-startdate", "20200101000000Z", "-enddate", "20200201000000Z")
+            ca.openssl("ca", "-config", "root-ca.cnf", "-updatedb")
+
+
+@contextlib.contextmanager
+def coarse_clock():
+    """Inside the `with`, the responder sees the times of files in ticks of 4 ms.
+
+    So do kernels before 6.13 keep them.
+    """
+
+    def in_ticks(stat):
+        def stat_in_ticks(*arguments):
+            of = stat(*arguments)
+            exact = {name: getattr(of, f"st_{name}_ns") for name in ("atime", "mtime", "ctime")}
+            ticks = {name: time_ns // 4_000_000 * 4_000_000 for name, time_ns in exact.items()}
+            times = {f"st_{name}_ns": time_ns for name, time_ns in ticks.items()}
+            times.update({f"st_{name}": time_ns / 1e9 for name, time_ns in ticks.items()})
+            return os.stat_result(of[:10], times)
+
+        return stat_in_ticks
+
+    coarse_stat = mock.patch("posix.stat", in_ticks(posix.stat))
+    with coarse_stat, mock.patch("posix.fstat", in_ticks(posix.fstat)):
+        yield
 
 
 def rename_gap(place: Path, seconds: float) -> Result:
-    """`openssl ca` issues and revokes without a pause while its database is read."""
-    ca = make_ca(place / "ca")
+    """`openssl ca` changes its database without a pause while it is read: on disk, and in memory.
+
+    In memory it writes and renames within one tick of a coarse clock.  Every response must be
+    right, and none may be tryLater.
+    """
+    tmpfs = "/dev/shm" if os.access("/dev/shm", os.W_OK) else place
+    memory = Path(tempfile.mkdtemp(prefix="ocsp-cgi-trial-", dir=tmpfs))
+    exact = contextlib.nullcontext
+    revoked, counts = 0, collections.Counter()
+    try:
+        for home, clock in ((place / "disk", exact), (memory / "exact", exact),
+                            (memory / "coarse", coarse_clock)):  # fmt: skip
+            with clock():
+                certificates, statuses = _rename_gap(home, seconds / 3)
+            revoked, counts = revoked + certificates, counts + statuses
+    finally:
+        shutil.rmtree(memory)
+    seen = f"{revoked} certificates issued and revoked meanwhile; {counts['tryLater']} tryLater"
+    return Result(sum(counts.values()), seen)
+
+
+def _rename_gap(place: Path, seconds: float) -> tuple[int, collections.Counter[str]]:
+    """(how many certificates were revoked, how often each status was the answer)"""
+    ca = make_ca(place)
     ask, life = Asker(ca.home), Life()
+    absent = 0xAB5E17
     counts: collections.Counter[str] = collections.Counter()
     draw, end = random.Random(1), time.monotonic() + seconds
     with meanwhile(lambda stop: issue_and_revoke(ca, life, stop)):
         while time.monotonic() < end:
-            serials = list(life.issued)[-5:]
-            if not serials:
-                continue
-            serial, asked = draw.choice(serials), time.monotonic()
+            serial, asked = draw.choice([*list(life.issued)[-5:], absent]), time.monotonic()
             status = ask.about(serial)
-            life.check(serial, status, asked, time.monotonic())
+            assert status != "tryLater", ask.remarks
+            if serial == absent:
+                assert status == "unknown", status
+            else:
+                life.check(serial, status, asked, time.monotonic())
             counts[status] += 1
-    return Result(sum(counts.values()), f"{len(life.revoked)} certificates issued and revoked meanwhile; {counts['tryLater']} tryLater")
+    assert counts["good"] and counts["revoked"] and counts["unknown"], counts
+    return len(life.revoked), counts
 
 
 def renames(place: Path, seconds: float) -> Result:
@@ -191,50 +250,63 @@ def renames(place: Path, seconds: float) -> Result:
     return Result(sum(counts.values()), f"{done['renames']} renames meanwhile; {counts['tryLater']} tryLater")
 
 
-def copies(place: Path, seconds: float) -> Result:
-    """The database overwritten in place by cp, and in small pieces as scp does; and replaced by rsync; while it is read."""
+def copies(place: Path, seconds: float, databases: int) -> Result:
+    """Indexes are overwritten in place by cp, rsync and scp, many of them killed halfway, and read.
+
+    A serial that is revoked in the old and in the new content must never be good, whatever the
+    mixture looks like.  There is one exception, which is counted: a killed copy may leave a line
+    that is a well-formed V row, and once the file has settled no reader can know.
+    """
+    httpd.give_away(place)
     ca = make_ca(place / "ca")
-    source, target = place / "source", ca.home / "db" / "index"
-    others = b"".join(b"V\t270220135115Z\t\t%040X\tunknown\t/CN=filler\n" % number for number in range(4000, 8000))
-    own = target.read_bytes()
-    source.write_bytes(others[: len(others) // 2] + own + others[len(others) // 2 :])
-    shutil.copy(source, target)
-    settle(target)
-    ask = Asker(ca.home)
-    expected = {int(ca.serial("good"), 16): "good", int(ca.serial("bad"), 16): "revoked", 7999: "good", 3: "unknown"}
-    done: collections.Counter[str] = collections.Counter()
     draw = random.Random(2)
-    hows = ["small-pieces", "cp", "cp -p"]
-    if shutil.which("rsync"):
-        hows += ["rsync --ignore-times", "rsync --times --ignore-times", "rsync --inplace --ignore-times --no-whole-file"]
-
-    def write_in_pieces() -> None:
-        content, position = source.read_bytes(), 0
-        with open(target, "wb", buffering=0) as file:
-            while position < len(content):
-                position += file.write(content[position : position + draw.choice((100, 4096, 32768, 107))])
-                if draw.random() < 0.2:
-                    time.sleep(0.0005)
-
-    def copy(stop: threading.Event) -> None:
-        while not stop.is_set():
-            how = draw.choice(hows)
-            if how == "small-pieces":
-                write_in_pieces()
-            else:
-                subprocess.run([*how.split(), str(source), str(target)], check=True)
-            done[how] += 1
-
     counts: collections.Counter[str] = collections.Counter()
-    end = time.monotonic() + seconds
-    with meanwhile(copy):
-        while time.monotonic() < end:
-            serial = draw.choice(list(expected))
-            status = ask.about(serial)
-            assert status in (expected[serial], "tryLater"), (serial, status)
-            counts[status] += 1
-    programs = ", ".join(sorted({how.split()[0] for how in done}))
-    return Result(sum(counts.values()), f"{sum(done.values())} copies meanwhile, by {programs}; {counts['tryLater']} tryLater")
+    stop, failures = threading.Event(), []
+
+    def ask(copier: Copier, home: Path, number: int) -> None:
+        asker, draw = Asker(home), random.Random(number)
+        try:
+            while not stop.is_set():
+                hot = copier.hot if number else []
+                serial, asked = draw.choice(hot or copier.serials), time.time()
+                status = asker.about(serial)
+                counts[copier.check(serial, status, asked, time.time())] += 1
+        except BaseException as error:
+            failures.append(error)
+            stop.set()
+
+    with contextlib.ExitStack() as running:
+        copiers, threads = [], []
+        for database in range(databases):
+            sshd = Sshd(place / f"sshd-{database}") if sshd_is_installed() else None
+            if sshd:
+                running.enter_context(sshd)
+            home = ca.copy(place / f"database-{database}").home
+            copiers.append(Copier(home, sshd, random.Random(draw.random())))
+            httpd.give_away(home)
+            for number in range(3):
+                threads.append(threading.Thread(target=ask, args=(copiers[-1], home, number)))
+        for copier in copiers:
+            running.enter_context(meanwhile(copier))
+        for thread in threads:
+            thread.start()
+        stop.wait(seconds)
+        stop.set()
+        for thread in threads:
+            thread.join()
+    if failures:
+        raise failures[0]
+    assert counts["good"] and counts["revoked"], counts
+    done = sum((copier.done for copier in copiers), collections.Counter())
+    killed = done.pop("killed", 0)
+    seams = [f"{number} {status}" for status, number in sorted(counts.items()) if "seam" in status]
+    seen = [
+        f"{sum(done.values())} copies meanwhile, by {', '.join(sorted(done))}",
+        f"{killed} of them killed",
+        f"{counts['tryLater']} tryLater",
+        *seams,
+    ]
+    return Result(sum(counts.values()), "; ".join(seen))
 
 
 def mutated(draw: random.Random, encoded: bytes) -> bytes:
@@ -435,7 +507,7 @@ TRIALS = {
     # name in the table: the trial, its arguments in the long form, and in the quick one
     "`openssl ca` issuing and revoking": (rename_gap, (60,), (5,)),
     "its renames, imitated": (renames, (30,), (3,)),
-    "copies over the database": (copies, (30,), (4,)),
+    "copies over the database": (copies, (60, 8), (12, 4)),
     "hostile requests": (fuzz_requests, (100_000,), (4_000,)),
     "hostile indexes": (fuzz_indexes, (50_000,), (3_000,)),
     "hostile configs": (fuzz_configs, (50_000,), (3_000,)),

@@ -338,7 +338,7 @@ class Installation:
                                f" {Path(ca.rsigner).name} -extensions ocsp_ext -days 90\n    and copy it here:"
                                f" scp {host}/{Path(ca.rsigner).name} {shlex.quote(ca.rsigner)}"),
             (Path(ca.ca), f"the CA's certificate. Copy it here:\n    scp {host}/{Path(ca.ca).name} {shlex.quote(ca.ca)}"),
-            (database, f"the database. Copy it here:\n    rsync --times {host}/db/{database.name} {shlex.quote(str(database))}\n"
+            (database, f"the database. Copy it here:\n    rsync --copy-links --times {host}/db/{database.name} {shlex.quote(str(database))}\n"
                     "    and let --sync-from do so from then on"),
         ):  # fmt: skip
             if not path.exists():

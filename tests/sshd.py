@@ -1,0 +1,119 @@
+"""A real sshd on loopback that serves one user, the web server's, for tests that copy with scp."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+from ocsp_cgi.commands import httpd
+
+_CONFIG = """\
+ListenAddress 127.0.0.1
+Port {port}
+HostKey {home}/host_key
+AuthorizedKeysFile {home}/authorized_keys
+PidFile none
+UsePAM {use_pam}
+StrictModes no
+PasswordAuthentication no
+Subsystem sftp internal-sftp
+"""
+
+
+def sshd_is_installed() -> bool:
+    return None not in (_binary(), shutil.which("scp"))
+
+
+def _binary() -> str | None:
+    return shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
+class Sshd:
+    """Runs inside the `with`.  To copy: scp, `options`, a source, and `host`:target."""
+
+    def __init__(self, home: Path):
+        """`home` is a directory to be made, in one that the web server's user can enter."""
+        self._home = home
+        self._port = httpd.free_port()
+        self.host = f"{httpd.unprivileged().get('user') or getpass.getuser()}@127.0.0.1"
+        self.options = ["-q", "-F", "none", "-i", str(home / "user_key"), "-P", str(self._port)]
+        for option in (
+            "BatchMode=yes",
+            "IdentitiesOnly=yes",
+            "IdentityAgent=none",
+            "StrictHostKeyChecking=no",
+            "UserKnownHostsFile=/dev/null",
+            "GlobalKnownHostsFile=/dev/null",
+        ):
+            self.options += ["-o", option]
+        home.mkdir()
+        for name in ("host_key", "user_key"):
+            subprocess.run(
+                ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(home / name)], check=True
+            )
+        (home / "user_key.pub").rename(home / "authorized_keys")
+        (home / "probe").touch()
+        httpd.give_away(home)
+        if os.geteuid() == 0:
+            os.chown(
+                home / "user_key", 0, 0
+            )  # scp runs as root, and ssh refuses a key of another user's
+
+    def __enter__(self) -> Sshd:
+        """httpd.Unavailable if it does not start, or lets nobody in."""
+        # Where libnss-systemd is installed, `nobody` counts as locked unless PAM is asked.
+        for use_pam in ("no", "yes"):
+            config = self._home / "sshd_config"
+            config.write_text(_CONFIG.format(port=self._port, home=self._home, use_pam=use_pam))
+            command = [_binary(), "-D", "-e", "-f", str(config)]
+            with open(self._home / "log", "ab") as log:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    cwd="/",
+                    start_new_session=True,
+                    **httpd.unprivileged(),
+                )
+            deadline = time.monotonic() + 10
+            while (
+                "listening" not in self._log()
+                and self._process.poll() is None
+                and time.monotonic() < deadline
+            ):
+                time.sleep(0.02)
+            probe = [
+                "scp",
+                *self.options,
+                f"{self.host}:{self._home}/probe",
+                str(self._home / "probed"),
+            ]
+            if subprocess.run(probe, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0:
+                return self
+            self.__exit__()
+        raise httpd.Unavailable(f"sshd lets nobody in here:\n{self._log()}")
+
+    def __exit__(self, *exception) -> None:
+        self._process.terminate()
+        self._process.wait(20)
+
+    def wait_until_idle(self) -> None:
+        """Wait until no session is left: one may go on writing after its client was killed."""
+        deadline = time.monotonic() + 20
+        while self._sessions():
+            assert time.monotonic() < deadline, "an sftp session does not end after its client has"
+            time.sleep(0.01)
+
+    def _sessions(self) -> str:
+        with contextlib.suppress(FileNotFoundError):
+            return Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
+        return ""
+
+    def _log(self) -> str:
+        return (self._home / "log").read_text(errors="replace")
