@@ -6,7 +6,7 @@ because `cryptography.x509` costs 40 ms of imports at every answer.
 
 from __future__ import annotations
 
-from . import der, times
+from . import der, errors, times
 
 OCSP_SIGNING = bytes.fromhex("2b06010505070309")  # 1.3.6.1.5.5.7.3.9
 OCSP_NOCHECK = bytes.fromhex("2b0601050507300105")  # 1.3.6.1.5.5.7.48.1.5
@@ -98,6 +98,7 @@ def load(path: str) -> Certificate:
 
     OSError if the file cannot be read, CertificateError if there is no certificate in it.
     """
+    errors.reading(path)
     with open(path, "rb") as file:
         content = file.read()
     try:

@@ -1,4 +1,7 @@
-"""OCSPResponseStatus: what a client is told in the place of an answer, and the exceptions that become one."""
+"""OCSPResponseStatus: what a client is told in the place of an answer, and the exceptions that become one.
+
+What was not foreseen, such as a disk that fails, is explained by the file that was being read: see `reading`.
+"""
 
 # OCSPResponseStatus, RFC 6960 section 4.2.1; 4 is not used
 SUCCESSFUL = 0
@@ -18,6 +21,15 @@ RESPONSE_STATUS_NAMES = {
 }
 
 
+now_reading = "the request"
+
+
+def reading(path: str) -> None:
+    """Remember which file is about to be read: the log names it if that hangs, or fails in a way that nobody foresaw."""
+    global now_reading
+    now_reading = path
+
+
 class OCSPError(Exception):
     """Why a request gets no signed answer, in words for the operator; `response_status` is what the client is told."""
 
@@ -27,3 +39,13 @@ class OCSPError(Exception):
 def error_response(response_status: int) -> bytes:
     """The DER of an OCSPResponse that says only what went wrong: unsigned, five octets."""
     return bytes((0x30, 3, 0x0A, 1, response_status))
+
+
+def explain(error: BaseException) -> str:
+    """What an exception that is not an OCSPError means, in words for the operator."""
+    try:
+        from . import failure
+
+        return failure.explain(error)
+    except Exception:  # out of memory again, or that module is damaged too
+        return f"{now_reading}: {error!r}"

@@ -39,6 +39,7 @@ def is_still(directory: str, index_stamp: bytes, offset: int, line: bytes) -> bo
 def read(directory: str, use):
     """What use(file) returns for the open index of a db directory.  DatabaseUnavailable, with the mend, if it cannot be read."""
     path = directory + "/index"
+    errors.reading(path)
     try:
         with _open_index(directory) as file:
             path = file.name
@@ -56,6 +57,7 @@ def check_heartbeat(directory: str, minutes: int, now: int) -> None:
     """DatabaseUnavailable if the file `heartbeat` of a db directory was not touched in the last minutes, by the job that copies
     the directory from the CA's host: what is there then may have been overtaken by revocations."""
     path = directory + "/heartbeat"
+    errors.reading(path)
     try:
         age = now - posix.stat(path).st_mtime
     except OSError as error:
