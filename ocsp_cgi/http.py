@@ -64,8 +64,8 @@ def ocsp_request(request: Request) -> "bytes | None":
     if request.method not in ("GET", "HEAD"):
         raise NotOCSP(405)
     path, _, rest = _split(request)
-    for text in (rest, path, request.path_info):
-        encoded = _whole(text) if text else b""
+    for text in dict.fromkeys((rest, path, request.path_info)):
+        encoded = _whole(text)
         if encoded:
             break
     else:
@@ -125,9 +125,9 @@ def _whole(path: str) -> bytes:
                 if digits[at + 2 : at + 3] in _SECOND_DIGITS and len(digits) - at - 1 == _digits_stated(digits[at + 1 : at + 9]):
                     return _decode(digits[at + 1 :])
                 at = digits.find("/M", at + 1)
-        if "%" not in path:
+        escaped, path = path, _unquote(path)
+        if path == escaped:
             break
-        path = _unquote(path)
     return b""
 
 
