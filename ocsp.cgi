@@ -34,7 +34,7 @@ except BaseException as error:
         reason = repr(error)
     reason += "; is the whole of ocsp_cgi in %s, or installed for %s?" % (directory, sys.executable)
     try:
-        posix.write(2, ascii("ocsp.cgi: " + reason)[1:-1].encode() + b"\n")
+        posix.write(2, ("ocsp.cgi: " + " ".join(reason.split()) + "\n").encode("ascii", "backslashreplace"))
         for _ in range(1024):
             if not posix.read(0, 65536):
                 break
