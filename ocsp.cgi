@@ -26,11 +26,19 @@ try:
 
     cgi.main(started)
 except BaseException as error:
-    sys.stderr.write("ocsp.cgi: %r; is the whole of ocsp_cgi in %s, or installed for %s?\n" % (error, directory, sys.executable))
     try:
-        for _ in range(16):
+        from ocsp_cgi import failure
+
+        reason = failure.explain(error)
+    except BaseException:
+        reason = repr(error)
+    reason += "; is the whole of ocsp_cgi in %s, or installed for %s?" % (directory, sys.executable)
+    try:
+        posix.write(2, ("ocsp.cgi: " + " ".join(reason.split()) + "\n").encode("ascii", "backslashreplace"))
+        for _ in range(1024):
             if not posix.read(0, 65536):
                 break
     except OSError:
         pass
-    posix.write(1, b"Content-Type: application/ocsp-response\r\nCache-Control: no-cache, no-store\r\n\r\n\x30\x03\x0a\x01\x02")
+    head = b"Content-Type: application/ocsp-response\r\nContent-Length: 5\r\nCache-Control: no-cache, no-store\r\n\r\n"
+    posix.write(1, head + b"\x30\x03\x0a\x01\x02")

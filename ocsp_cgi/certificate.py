@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 
-from . import der, times
+from . import der, errors, times
 
 OCSP_SIGNING = bytes.fromhex("2b06010505070309")  # 1.3.6.1.5.5.7.3.9
 OCSP_NOCHECK = bytes.fromhex("2b0601050507300105")  # 1.3.6.1.5.5.7.48.1.5
@@ -214,6 +214,7 @@ def load_all(path: str) -> list[Certificate]:
     One that cannot be read is left out if there is another.  OSError if the file cannot be read,
     CertificateError if there is no certificate in it.
     """
+    errors.reading(path)
     with open(path, "rb") as file:
         content = file.read()
     blocks = content.split(b"-----BEGIN ")

@@ -14,15 +14,23 @@ import posix
 import sys
 import time
 
-from . import config, errors, http, limits, responder, times
+from . import errors, http, limits, responder, times
 
 _REASON_PHRASES = {404: "Not Found", 405: "Method Not Allowed", 415: "Unsupported Media Type"}
+_NO_THREAD = (
+    "no second thread can be started, so a request that hangs is not ended at the deadline: raise RLimitNPROC or RLimitMEM in Apache,"
+    " or TasksMax= of its service in systemd"
+)
 
 
 def main(started: float) -> None:
     """Answer the request that Apache started this process for, and end the process.  `started` is a time.monotonic()."""
     answering = _thread.allocate_lock()
-    _thread.start_new_thread(_watch, (started, answering, _thread.get_ident()))
+    try:
+        _thread.start_new_thread(_watch, (started, answering))
+        warnings = []
+    except RuntimeError:
+        warnings = [_NO_THREAD]
     request = http.Request(
         _variable("REQUEST_METHOD"),
         _variable("REQUEST_URI"),
@@ -33,29 +41,18 @@ def main(started: float) -> None:
     )
     now = int(time.time())
     config_path = posix.environ.get(b"OCSP_CGI_CONFIG", b"").decode(sys.getfilesystemencoding(), "surrogateescape")
-    response, lines = http.handle(request, config_path or config.DEFAULT_PATH, _own_url(), now)
-    _answer(response, lines, started, answering)
+    response, lines = http.handle(request, config_path, _origin(), now)
+    _answer(response, warnings + lines, started, answering)
 
 
-def _watch(started: float, answering: _thread.LockType, watched: int) -> None:
+def _watch(started: float, answering: _thread.LockType) -> None:
     """At the deadline, unless an answer is on its way out, answer tryLater and end the process."""
     time.sleep(max(0, started + limits.DEADLINE_SECONDS - time.monotonic()))
-    reason = f"no answer within {limits.DEADLINE_SECONDS} seconds, still reading {_what_is_read(watched)}: does what it is on hang?"
+    reason = f"no answer within {limits.DEADLINE_SECONDS} seconds, still reading {errors.now_reading}: does what it is on hang?"
     answer = responder.Answer()
     answer.refuse(errors.TRY_LATER, reason)
     response, lines = http.answered(answer, _variable("REQUEST_METHOD"))
     _answer(response, lines, started, answering)
-
-
-def _what_is_read(thread: int) -> str:
-    """The file or directory that a thread is at, by the names of variables in its functions."""
-    frame = sys._current_frames().get(thread)
-    while frame is not None and frame.f_code.co_name != "<module>":
-        for name in ("path", "directory"):
-            if frame.f_locals.get(name):
-                return frame.f_locals[name]
-        frame = frame.f_back
-    return "the request"
 
 
 def _answer(response: http.Response, lines: list[str], started: float, answering: _thread.LockType) -> None:
@@ -90,23 +87,31 @@ def _read_body(content_length: str) -> "bytes | None":
     return b"".join(parts) if size <= limits.REQUEST_BYTES else None
 
 
-def _own_url() -> str:
-    """The address the client used, for the HTML page; the server's own name where the client's is none to be shown."""
-    scheme = "https" if _variable("HTTPS").lower() == "on" else "http"
+def _origin() -> str:
+    """Scheme, host and port that the client used, for the HTML page; the server's own name where the client's must not be shown.
+
+    Of headers only Host is looked at: what X-Forwarded-* say, anybody can send.
+    """
+    scheme = "https" if _variable("HTTPS").lower() == "on" or _variable("REQUEST_SCHEME").lower() == "https" else "http"
     host = _variable("HTTP_HOST")
-    return f"{scheme}://{host if may_be_shown(host) else _variable('SERVER_NAME')}{_variable('SCRIPT_NAME')}"
+    if may_be_shown(host):
+        return f"{scheme}://{host}"
+    name, port = _variable("SERVER_NAME"), _variable("SERVER_PORT")
+    if port not in ("", "443" if scheme == "https" else "80") and not name.endswith(":" + port):
+        name += ":" + port
+    return f"{scheme}://{name if may_be_shown(name) else 'localhost'}"
 
 
 def may_be_shown(host: str) -> bool:
     """Whether a client's Host header is one to show in a page."""
-    return host != "" and not host.strip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._:[]")
+    return 0 < len(host) < 300 and not host.strip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._:[]")
 
 
 def _head(response: http.Response) -> bytes:
     """The header.  A success has no Status line: only then does Apache itself answer 304 to who has it already."""
     lines = [f"{name}: {value}" for name, value in response.headers]
     if response.status != 200:
-        lines.insert(0, f"Status: {response.status} {_REASON_PHRASES[response.status]}")
+        lines.insert(0, f"Status: {response.status} {_REASON_PHRASES.get(response.status, 'Error')}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 

@@ -49,16 +49,17 @@ class CASettings:
 
 
 class Settings:
-    """The whole config: `hyperlink` for the page, "" if there is none, and the CAs in their order.
+    """The whole config: `hyperlink` and `versions` (show, hide) for the page, "" if there is no hyperlink; and the CAs in their order.
 
     `stamp` is another whenever the file has been written or replaced.
     """
 
-    __slots__ = ("stamp", "hyperlink", "cas")
+    __slots__ = ("stamp", "hyperlink", "versions", "cas")
 
     def __init__(self, stamp: bytes):
         self.stamp = stamp
         self.hyperlink = ""
+        self.versions = "show"
         self.cas: list[CASettings] = []
 
 
@@ -72,13 +73,14 @@ _CHOICES = {
     "signer_trust": ("issued", "local"),
 }
 _CA_KEYS = (*_PATHS, *_MINUTES, *_CHOICES, "archive_cutoff")
-_RESPONDER_KEYS = ("hyperlink",)
+_RESPONDER_KEYS = ("hyperlink", "versions")
 _MOST_MINUTES = 10 * 365 * 24 * 60
 _MOST_DAYS = 100 * 365
 
 
 def load(path: str) -> Settings:
     """Read the config in this file.  ConfigError if it cannot be read, or anything in it is not as it should be."""
+    errors.reading(path)
     try:
         with open(path, "rb") as file:
             stamp_of_file = index.stamp(posix.fstat(file.fileno()))
@@ -129,6 +131,11 @@ def _sections(text: str, path: str) -> list[tuple[str, str, list[tuple[str, str,
 def _fill_responder(settings: Settings, entries: list[tuple[str, str, str]]) -> None:
     for key, value, place in entries:
         _refuse_unknown(key, _RESPONDER_KEYS, place)
+        if key == "versions":
+            if value not in ("show", "hide"):
+                raise ConfigError(f"{place}: `versions` is `{value}`, and should be show or hide")
+            settings.versions = value
+            continue
         if value and not value.startswith(("https://", "http://")):
             raise ConfigError(f"{place}: `hyperlink` is `{value}`, and should begin with https:// or http://")
         settings.hyperlink = value

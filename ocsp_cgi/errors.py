@@ -1,5 +1,9 @@
 """OCSPResponseStatus: what a client is told in the place of an answer, the exceptions that become
-one, and how messages repeat text from outside."""
+one, and how messages repeat text from outside.
+
+What was not foreseen, such as a disk that fails, is explained by the file that was being read: see
+`reading`.
+"""
 
 # OCSPResponseStatus, RFC 6960 section 4.2.1; 4 is not used
 SUCCESSFUL = 0
@@ -17,6 +21,15 @@ RESPONSE_STATUS_NAMES = {
     SIG_REQUIRED: "sigRequired",
     UNAUTHORIZED: "unauthorized",
 }
+
+
+now_reading = "the request"
+
+
+def reading(path: str) -> None:
+    """Remember which file is about to be read: the log names it if that hangs, or fails in a way that nobody foresaw."""
+    global now_reading
+    now_reading = path
 
 
 class OCSPError(Exception):
@@ -39,3 +52,13 @@ def printable(text: str, limit: int = 200) -> str:
 def error_response(response_status: int) -> bytes:
     """The DER of an OCSPResponse that says only what went wrong: unsigned, five octets."""
     return bytes((0x30, 3, 0x0A, 1, response_status))
+
+
+def explain(error: BaseException) -> str:
+    """What an exception that is not an OCSPError means, in words for the operator."""
+    try:
+        from . import failure
+
+        return failure.explain(error)
+    except Exception:  # out of memory again, or that module is damaged too
+        return f"{now_reading}: {error!r}"

@@ -1,8 +1,11 @@
-"""OCSP over HTTP: which requests carry OCSP, and which headers an answer has (RFC 6960 appendix A, RFC 9919 sections 6 and 7).
+"""OCSP over HTTP: which requests carry OCSP, and which headers a response has (RFC 6960 appendix A, RFC 9919 sections 6 and 7).
 
 A POST carries the DER as its body.  A GET carries it in the path, as base64 with URL escapes.  Servers decode a path,
 and merge its slashes, before a CGI sees it as PATH_INFO, which breaks one request in sixty: so the path is taken from the
-request line as it came, REQUEST_URI, and decoded here, once.
+request line as it came, REQUEST_URI, and decoded here.
+
+Where in the path the base64 begins cannot be told from SCRIPT_NAME alone: after ScriptAliasMatch that is the whole path, and
+after a rewrite it is not in the path at all.  But DER says how long it is, so a request is recognized wherever it begins.
 """
 
 import binascii
@@ -11,9 +14,12 @@ from . import config, errors, limits, responder, times
 
 OCSP_REQUEST = "application/ocsp-request"
 OCSP_RESPONSE = "application/ocsp-response"
-_SEQUENCE = b"\x30"
 _BASE64_DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _TO_STANDARD_BASE64 = str.maketrans("-_ ", "+/+", "\r\n")  # some encoders break lines
+_SECOND_DIGITS = "ABCDEFGHIJKLMNOP"  # of base64 that begins with M and decodes to a SEQUENCE
+_ESCAPED_TIMES = 3  # gateways, and some clients, escape what is already escaped
+_STARTS = 100  # places in one path at which a request may begin
+_LEAST_DIGITS = 60  # of a damaged request; the shortest whole one has more, and no address for people looks like that
 
 
 class Request:
@@ -55,73 +61,113 @@ def ocsp_request(request: Request) -> "bytes | None":
         if request.content_type.partition(";")[0].strip().lower() != OCSP_REQUEST:
             raise NotOCSP(415)
         return request.body
-    if request.method in ("GET", "HEAD"):
-        return _from_path(_path(request))
-    raise NotOCSP(405)
-
-
-def _path(request: Request) -> str:
-    """What follows the script's own name in the path of the request, decoded once."""
-    uri = request.uri
-    if uri[:7].lower() == "http://" or uri[:8].lower() == "https://":  # absolute-form, RFC 9112 section 3.2.2
-        uri = "/" + uri.split("/", 3)[3] if uri.count("/") > 2 else "/"
-    path = _unquote(uri.partition("?")[0])
-    before, script_name, after = path.partition(request.script_name or "/")
-    if script_name and not before.strip("/"):
-        return after
-    # The server has rewritten the path.  PATH_INFO has what it made of it; the request itself may still be whole in the old one.
-    starts = [start for start in range(len(path)) if path.startswith("/M", start)]
-    return next((path[start:] for start in starts if _is_whole(_decode(path[start + 1 :]))), request.path_info)
-
-
-def _unquote(text: str) -> str:
-    """Decode the escapes of a path; what is no escape stays as it is."""
-    decoded, *rest = text.split("%")
-    for part in rest:
-        try:
-            decoded += chr(binascii.unhexlify(part[:2])[0]) + part[2:]
-        except (ValueError, IndexError):
-            decoded += "%" + part
-    return decoded
-
-
-def _from_path(path: str) -> "bytes | None":
-    """The DER in a path: base64, the standard's or that for URLs, with or without its padding.
-
-    `/` is a digit of base64.  Leading ones are none, since the base64 of a SEQUENCE begins with M.  A last one may be
-    a digit or a slip: that reading is right in which the DER is as long as it says.
-    """
-    text = path.lstrip("/").translate(_TO_STANDARD_BASE64)
-    if not text:
-        raise NotOCSP(200)
-    readings = [_decode(text)]
-    if text.endswith("/"):
-        readings.append(_decode(text[:-1]))
-    readings = [reading for reading in readings if reading[:1] == _SEQUENCE]
-    if not readings:
-        raise NotOCSP(404)
-    encoded = readings[0]
-    if len(readings) > 1 and not _is_whole(encoded):
-        encoded = next((reading for reading in readings if _is_whole(reading)), encoded)
+    if request.method not in ("GET", "HEAD"):
+        raise NotOCSP(405)
+    path, _, rest = _split(request)
+    for text in dict.fromkeys((rest, path, request.path_info)):
+        encoded = _whole(text)
+        if encoded:
+            break
+    else:
+        encoded = _damaged(rest, 0) or _damaged(path, _LEAST_DIGITS)
+        if not encoded:
+            raise NotOCSP(404 if rest.strip("/") else 200)
     return encoded if len(encoded) <= limits.REQUEST_BYTES else None
 
 
-def _decode(text: str) -> bytes:
-    """The octets of this base64, b"" if it is none."""
-    digits = text.rstrip("=")
-    if digits.strip(_BASE64_DIGITS) or len(digits) % 4 == 1:
+def _split(request: Request) -> tuple[str, str, str]:
+    """The path of the request, decoded once; which part of it is the responder's address; and what follows that."""
+    uri = request.uri.partition("?")[0]
+    if uri and uri[0] != "/":  # absolute-form, RFC 9112 section 3.2.2; or `*`
+        uri = "/" + uri.partition("://")[2].partition("/")[2]
+    script_name, path_info = request.script_name, request.path_info
+    path = "/" + _unquote(uri).lstrip("/") if uri else script_name + path_info
+    if path == script_name:
+        return path, path, ""
+    script_name = script_name.rstrip("/")
+    if path.startswith(script_name) and path[len(script_name) :][:1] in ("", "/"):
+        return path, script_name, path[len(script_name) :]
+    # The server has rewritten the path.
+    if path_info == path:  # mod_actions
+        return path, path, ""
+    if path_info and path.endswith(path_info):
+        return path, path[: -len(path_info)], path_info
+    return path, path, path_info
+
+
+def _unquote(text: str) -> str:
+    """Decode the escapes of a path; what is not an escape stays as it is."""
+    if "%" not in text:
+        return text
+    first, *rest = text.split("%")
+    decoded = {}
+    for digits in {part[:2] for part in rest}:
+        try:
+            decoded[digits] = chr(binascii.unhexlify(digits)[0])
+        except (ValueError, IndexError):
+            decoded[digits] = "%" + digits
+    return first + "".join([decoded[part[:2]] + part[2:] for part in rest])
+
+
+def _whole(path: str) -> bytes:
+    """The DER at the end of a path, if it is as long as it says; b"" if there is none.
+
+    It is base64, the standard's or that for URLs, with or without its padding, however often it has been escaped.  `/` is a
+    digit of base64, so a last one may belong to it or not; no request begins with one.
+    """
+    for _ in range(_ESCAPED_TIMES):
+        text = "/" + path.translate(_TO_STANDARD_BASE64)
+        for digits in (text.rstrip("="), text[:-1].rstrip("=") if text[-1] == "/" else ""):
+            at = digits.find("/M", len(digits.rstrip(_BASE64_DIGITS)))
+            for _ in range(_STARTS):
+                if at < 0:
+                    break
+                if digits[at + 2 : at + 3] in _SECOND_DIGITS and len(digits) - at - 1 == _digits_stated(digits[at + 1 : at + 9]):
+                    return _decode(digits[at + 1 :])
+                at = digits.find("/M", at + 1)
+        escaped, path = path, _unquote(path)
+        if path == escaped:
+            break
+    return b""
+
+
+def _damaged(path: str, least: int) -> bytes:
+    """What begins as a request at the end of a path and is not whole, b"" if there is none.
+
+    It has as many digits of base64 as `least`; with 0, it is all of the path.
+    """
+    text = ("/" + path.lstrip("/").translate(_TO_STANDARD_BASE64)).rstrip("=")
+    at = text.find("/M", len(text.rstrip(_BASE64_DIGITS)))
+    digits = text[at + 1 :]
+    if at < 0 or not digits[1:2] or digits[1] not in _SECOND_DIGITS or len(digits) < least or (at > 0 and not least):
         return b""
+    return _decode(digits)
+
+
+def _digits_stated(digits: str) -> int:
+    """How many digits of base64 the DER has that begins with these eight, by its own header; 0 if it is not a SEQUENCE."""
+    header = _decode(digits)
+    if len(header) < 4 or header[0] != 0x30 or header[1] > 0x82 or header[1] == 0x80:
+        return 0
+    octets = header[1] & 0x7F if header[1] & 0x80 else 0
+    length = int.from_bytes(header[2 : 2 + octets], "big") if octets else header[1]
+    return (4 * (2 + octets + length) + 2) // 3
+
+
+def _decode(digits: str) -> bytes:
+    """The bytes of this base64 without padding; a last digit that is not enough for a byte is left out."""
+    digits = digits[:-1] if len(digits) % 4 == 1 else digits
     return binascii.a2b_base64(digits + "=" * (-len(digits) % 4))
 
 
-def _is_whole(encoded: bytes) -> bool:
-    from . import der  # most requests leave no doubt
+def _is_short(encoded: bytes) -> bool:
+    """Whether the DER from a path lacks bytes at its end, as it does after a proxy has merged the slashes in its base64.
 
-    try:
-        der.read(encoded, der.SEQUENCE)
-    except der.DERError:
-        return False
-    return True
+    It is not repaired: base64 of which the end was cut off looks the same, and what was put together from that may be another
+    certificate's serial number.
+    """
+    digits = binascii.b2a_base64(encoded, newline=False).rstrip(b"=").decode()
+    return "/" in digits and len(digits) < _digits_stated(digits[:8])
 
 
 def response(answer: responder.Answer, method: str) -> Response:
@@ -141,16 +187,52 @@ def response(answer: responder.Answer, method: str) -> Response:
     return Response(200, headers, b"" if method == "HEAD" else answer.der)
 
 
-def handle(request: Request, config_path: str, url: str, now: int) -> tuple[Response, list[str]]:
-    """Answer an HTTP request at a time in seconds since 1970; `url` is the address to show on the HTML page.
+def handle(request: Request, config_path: str, origin: str, now: int) -> tuple[Response, list[str]]:
+    """Answer an HTTP request at a time in seconds since 1970.  Never raises.
 
+    `config_path` is "" where OCSP_CGI_CONFIG is not set, `origin` the scheme, host and port to show on the HTML page.
     Returns the response, and lines for the log: what the operator should look at first, and what was answered last.
     """
     try:
-        encoded = ocsp_request(request)
-    except NotOCSP as error:
-        return _page(error.status, request.method, config_path, url)
-    return answered(responder.respond(encoded, lambda: config.load(config_path), now), request.method)
+        try:
+            encoded = ocsp_request(request)
+        except NotOCSP as error:
+            return _page(error.status, request, config_path, origin)
+        answer = responder.respond(encoded, lambda: _load_config(config_path), now)
+        if answer.response_status == errors.UNAUTHORIZED:
+            answer.remarks.append(f"the config is {config_path or config.DEFAULT_PATH}{_why_default(config_path)}")
+        elif answer.response_status == errors.MALFORMED_REQUEST and request.method != "POST" and encoded and _is_short(encoded):
+            answer.remarks.append(_MERGED_SLASHES)
+        return answered(answer, request.method)
+    except Exception as error:
+        answer = responder.Answer()
+        answer.refuse(errors.INTERNAL_ERROR, errors.explain(error))
+        return answered(answer, request.method)
+
+
+_MERGED_SLASHES = (
+    "the path lacks digits of its base64: a proxy in front of this server has merged its slashes, or cut it off. nginx passes a path on"
+    " unchanged with `proxy_pass http://HOST;` without a path behind HOST (or with `merge_slashes off;` in the server block);"
+    " Apache with `ProxyPass ... nocanon`, `AllowEncodedSlashes NoDecode` and `MergeSlashes Off`"
+)
+
+
+def _load_config(path: str) -> config.Settings:
+    try:
+        return config.load(path or config.DEFAULT_PATH)
+    except config.ConfigError as error:
+        if path:
+            raise
+        raise config.ConfigError(f"{error}{_why_default(path)}") from None
+
+
+def _why_default(config_path: str) -> str:
+    if config_path:
+        return ""
+    return (
+        ", the default, since OCSP_CGI_CONFIG is not set: name another with `SetEnv OCSP_CGI_CONFIG`; suexec drops that variable,"
+        " and under it the config has to be the default one"
+    )
 
 
 def answered(answer: responder.Answer, method: str) -> tuple[Response, list[str]]:
@@ -159,16 +241,20 @@ def answered(answer: responder.Answer, method: str) -> tuple[Response, list[str]
     return response(answer, method), [*answer.remarks, facts]
 
 
-def _page(http_status: int, method: str, config_path: str, url: str) -> tuple[Response, list[str]]:
+def _page(http_status: int, request: Request, config_path: str, origin: str) -> tuple[Response, list[str]]:
     from . import keys, page  # only people get pages, and they have time
 
-    lines = []
+    lines, hyperlink, library = [], "", None
     try:
-        hyperlink = config.load(config_path).hyperlink
+        settings = _load_config(config_path)
+        hyperlink = settings.hyperlink
+        if settings.versions == "show":
+            library = keys.crypto_library()
     except config.ConfigError as error:
-        hyperlink = ""
         lines.append(str(error))
-    body = page.render(http_status, url, hyperlink, keys.crypto_library())
+    except Exception as error:
+        lines.append(errors.explain(error))
+    body = page.render(http_status, origin + page.quote(_split(request)[1]), hyperlink, library)
     headers = [
         ("Content-Type", "text/html; charset=utf-8"),
         ("Content-Length", str(len(body))),
@@ -178,4 +264,4 @@ def _page(http_status: int, method: str, config_path: str, url: str) -> tuple[Re
     ]
     if http_status == 405:
         headers.append(("Allow", "GET, HEAD, POST"))
-    return Response(http_status, headers, b"" if method == "HEAD" else body), [*lines, f"page={http_status}"]
+    return Response(http_status, headers, b"" if request.method == "HEAD" else body), [*lines, f"page={http_status}"]

@@ -59,9 +59,11 @@ def read(db: str, use: "Callable[[FileIO], _Result]") -> "_Result":
     DatabaseUnavailable, with the fix, if the index cannot be read.
     """
     path = db
+    errors.reading(path)
     try:
         with _open_index(db) as file:
             path = str(file.name)
+            errors.reading(path)
             return use(file)
     except PermissionError as error:
         raise DatabaseUnavailable(
@@ -111,8 +113,10 @@ def check_heartbeat(db: str, minutes: int, now: int) -> None:
     The job that copies the index from the CA's host touches it: without that, what is there may
     have been overtaken by revocations.
     """
-    path = db + ("/heartbeat" if _is_directory(db) else ".heartbeat")
+    path = db
+    errors.reading(path)
     try:
+        path += "/heartbeat" if _is_directory(db) else ".heartbeat"
         age = now - int(posix.stat(path).st_mtime)
     except OSError as error:
         raise DatabaseUnavailable(

@@ -166,6 +166,7 @@ def _load_private(path: str, passin: str | None):
 
 def _read_private(path: str, option: str) -> bytes:
     """What a file holds that only the web server may read."""
+    errors.reading(path)
     try:
         with open(path, "rb") as file:
             if posix.fstat(file.fileno()).st_mode & 0o007:
@@ -239,6 +240,7 @@ def require_cryptography() -> None:
     SignerError if it is not installed.
     """
     try:
+        errors.reading("the package `cryptography`")
         if sys.flags.no_site and "site" not in sys.modules:
             _add_site_packages()
         import cryptography  # noqa: F401

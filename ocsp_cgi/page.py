@@ -1,7 +1,7 @@
 """The HTML page: for a person who looks at the responder's address, and for input that is no OCSP.
 
-One self-contained page.  It tells what this address is and how to ask it, and nothing of the server: no path, no
-detail of a failure; those are in the log.
+One self-contained page.  It tells what this address is, how to ask it, and, unless `versions = hide` is in the config, the
+versions of ocsp.cgi, `cryptography` and OpenSSL.  It names no file and no detail of a failure; those are in the log.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 from html import escape
 
 from . import __version__
+
+_UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/")
 
 _WHAT_HAPPENED = {
     200: "",
@@ -69,17 +71,25 @@ There is nothing here to read in a browser.</p>
 """
 
 
-def render(status: int, url: str, hyperlink: str, crypto_library: str) -> bytes:
+def render(status: int, url: str, hyperlink: str, crypto_library: str | None) -> bytes:
     """The page in UTF-8, for one of the HTTP statuses 200, 404, 405 and 415.
 
-    `url` is the responder's own, `hyperlink` the operator's or "", `crypto_library` a name and version or "".
+    `url` is the responder's own, `hyperlink` the operator's or "", `crypto_library` a name and version, "" if there is none,
+    None to show no versions at all.
     """
     note = _WHAT_HAPPENED[status]
     link = escape(hyperlink)
-    software = f"ocsp.cgi {__version__}" + (f" with {crypto_library}" if crypto_library else "")
+    software = "ocsp.cgi" if crypto_library is None else f"ocsp.cgi {__version__}"
+    if crypto_library:
+        software += f" with {crypto_library}"
     return _PAGE.format(
         note=f'<p class="note">{note}</p>' if note else "",
         url=escape(url),
         hyperlink=f'<p>More about this service: <a href="{link}" rel="noreferrer">{link}</a></p>' if link else "",
         software=escape(software),
     ).encode()
+
+
+def quote(path: str) -> str:
+    """A path, of which each character is one byte, as it stands in a URL that can be pasted into a shell."""
+    return "".join([character if character in _UNRESERVED else f"%{ord(character):02X}" for character in path])

@@ -76,17 +76,14 @@ def respond(encoded: "bytes | None", load_settings, now: int) -> Answer:
         if kept is not None:
             answer.be_kept(kept, now)
         else:
+            errors.reading(__file__.rpartition("/")[0])
             from . import producer  # with what it takes to sign, it costs far more than everything else together
 
             producer.produce(answer, encoded, settings, now)
     except errors.OCSPError as error:
         answer.refuse(error.response_status, str(error))
     except Exception as error:
-        place = error.__traceback__
-        while place.tb_next:
-            place = place.tb_next
-        where = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}"
-        answer.refuse(errors.INTERNAL_ERROR, f"please report this: {error!r} at {where}")
+        answer.refuse(errors.INTERNAL_ERROR, errors.explain(error))
     return answer
 
 

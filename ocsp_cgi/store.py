@@ -22,7 +22,7 @@ import binascii
 import posix
 import time
 
-from . import index, limits
+from . import errors, index, limits
 
 _FORMAT = b"ocsp-cgi answer 1"
 _SUFFIX = ".ocsp"
@@ -137,6 +137,7 @@ def _is_writable_for_all(directory: str) -> bool:
 
 def _read(path: str) -> list[bytes]:
     """The six parts of the file of an answer, all empty if there is no such file, or it is not whole."""
+    errors.reading(path)
     try:
         # A file that is none must neither be waited for nor lead elsewhere.
         descriptor = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOFOLLOW | posix.O_CLOEXEC)

@@ -9,7 +9,7 @@ import sys
 import urllib.parse
 
 import pytest
-from clients import base64_of, cert_id, certificate, curl, nonce, openssl_ocsp, request, settle, verified
+from clients import base64_of, cert_id, cert_id_of, certificate, curl, nonce, openssl_ocsp, request, settle, verified
 from cryptography.x509 import ocsp
 
 from ocsp_cgi.commands import httpd
@@ -230,6 +230,136 @@ def test_every_directive_of_the_site_conf_is_needed(place, ca, cgi, question, di
             "TRACE is answered": curl("-X", "TRACE", server.url).status == 200,
         }
     assert [what for what, happened in seen.items() if happened] == [effect]
+
+
+# What people have in their configuration instead of ScriptAlias.  Each address must take a GET and a POST, and show itself on its page.
+ADDRESSES = {
+    "ScriptAlias": ("/ocsp", 'ScriptAlias "/ocsp" "SCRIPT"'),
+    "ScriptAlias with a slash": ("/ocsp/", 'ScriptAlias "/ocsp/" "SCRIPT/"'),
+    "ScriptAlias of a name with a space": ("/our%20ocsp", 'ScriptAlias "/our ocsp" "SCRIPT"'),
+    "ScriptAlias of a name with escapes": ("/100%25%C3%A4/M%2B", 'ScriptAlias "/100%ä/M+" "SCRIPT"'),
+    "ScriptAliasMatch": ("/ocsp", 'ScriptAliasMatch "^/ocsp(/|$)" "SCRIPT"'),
+    "ScriptAliasMatch with a slash": ("/ocsp/", 'ScriptAliasMatch "^/ocsp/" "SCRIPT"'),
+    "ScriptAliasMatch that passes the path on": ("/ocsp", 'ScriptAliasMatch "^/ocsp(/.*)?$" "SCRIPT$1"'),
+    "ScriptAliasMatch that passes a part of it on": ("/ocsp", 'ScriptAliasMatch "^/ocsp(?:/[^/]*)?(/.*)?$" "SCRIPT$1"'),
+    "AliasMatch": ("/MCA/ocsp", 'AliasMatch "^/MCA/ocsp(/|$)" "SCRIPT"\n<Location "/MCA/ocsp">\nSetHandler cgi-script\n</Location>'),
+    "RewriteRule": ("/ocsp", 'RewriteEngine on\nRewriteRule "^/ocsp(/|$)" "SCRIPT" [H=cgi-script,L]'),
+    "RewriteRule that passes the path on": ("/ocsp", 'RewriteEngine on\nRewriteRule "^/ocsp(/.*)?$" "/bin/ocsp.cgi$1" [PT]'),
+    "RewriteRule of all": ("/", 'RewriteEngine on\nRewriteRule "^" "/bin/ocsp.cgi" [PT]'),
+    "Action": ("/ocsp", 'Action ocsp "/bin/ocsp.cgi" virtual\n<Location "/ocsp">\nSetHandler ocsp\n</Location>'),
+    "the whole virtual host": ("/", 'ScriptAliasMatch "^" "SCRIPT"'),
+    "the root": ("/", 'ScriptAlias "/" "SCRIPT/"'),
+    "DirectoryIndex, FallbackResource": ("/", 'DirectoryIndex "/bin/ocsp.cgi"\nFallbackResource "/bin/ocsp.cgi"'),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def addresses(workspace, ca, cgi):
+    """addresses(kind, path, *options) asks an Apache with a virtual host for each of ADDRESSES, and one with TLS."""
+    home = workspace / "addresses"
+    (home / "empty").mkdir(parents=True)
+    hosts = [f"""
+<VirtualHost *:80>
+    ServerName {number}.example.com
+    DocumentRoot "{home}/empty"
+    AllowEncodedSlashes NoDecode
+    {directives.replace("SCRIPT", str(cgi))}
+    {"" if "/bin/" not in directives else f'ScriptAlias "/bin/ocsp.cgi" "{cgi}"'}
+</VirtualHost>""" for number, (_, directives) in enumerate(ADDRESSES.values())]  # fmt: skip
+    tls = httpd.free_port()
+    site_conf = f"""
+SetEnv OCSP_CGI_CONFIG /etc/ssl/ocsp-cgi.conf
+SetEnv ap_trust_cgilike_cl yes
+<Directory "{cgi.parent}">
+    Options +ExecCGI
+    Require all granted
+</Directory>
+<Directory "{home}/empty">
+    Require all granted
+</Directory>
+{"".join(hosts)}
+Listen 127.0.0.1:{tls}
+<VirtualHost 127.0.0.1:{tls}>
+    SSLEngine on
+    SSLCertificateFile "{ca.home}/good.crt"
+    SSLCertificateKeyFile "{ca.home}/private/good.key"
+    ScriptAlias "/ocsp" "{cgi}"
+</VirtualHost>
+"""
+    with started(home, cgi, ca.home / "ocsp-cgi.conf", "event", site_conf, ("rewrite", "actions", "dir", "ssl")) as server:
+
+        def ask(kind, path, *options):
+            if kind == "TLS":
+                return curl("--insecure", *options, f"https://127.0.0.1:{tls}{path}")
+            host = f"{list(ADDRESSES).index(kind)}.example.com"
+            return curl("-H", f"Host: {host}", *options, f"http://127.0.0.1:{server.port}{path}")
+
+        ask.tls_port = tls
+        yield ask
+
+
+@pytest.fixture(scope="module")
+def awkward(ca, root):
+    """Requests with and without slashes in their base64, by which what Apache makes of the path differs, and what they get.
+
+    That without is about another issuer, since the hashes of ours may have slashes.
+    """
+    ours = cert_id(root, certificate(ca.home / "bad.crt").serial_number)
+    found = {}
+    for number in range(10000):
+        value = hashlib.sha256(str(number).encode()).digest()[: 12 + number % 3] + b"\xff"
+        encoded = request(ours, extensions=nonce(value))
+        text = base64_of(encoded)
+        found.setdefault("//" if "//" in text else "/", (encoded, "revoked"))
+        if text.rstrip("=").endswith("/"):
+            found.setdefault("/ at its end", (encoded, "revoked"))
+        if len(found) == 3:
+            break
+    without = request(cert_id_of("sha1", bytes(20), bytes(20), int("41" * 16, 16)))
+    assert len(found) == 3 and "/" not in base64_of(without)
+    return [*found.values(), (without, "unauthorized")]
+
+
+def status(answer, root):
+    """What an HTTPAnswer says."""
+    if answer.body == b"\x30\x03\x0a\x01\x06":
+        return "unauthorized"
+    assert answer.headers["content-type"] == "application/ocsp-response"
+    return verified(answer.body, root).certificate_status.name.lower()
+
+
+@pytest.mark.parametrize("kind", ADDRESSES)
+def test_every_way_to_an_address(addresses, awkward, place, root, kind):
+    address = ADDRESSES[kind][0]
+    for encoded, expected in awkward:
+        (place / "request.der").write_bytes(encoded)
+        assert status(addresses(kind, address, *OCSP_TYPE, "--data-binary", f"@{place}/request.der"), root) == expected
+        text = base64_of(encoded)
+        quoted = urllib.parse.quote(text, safe="")
+        for path in (text, quoted, quoted.replace("%", "%25"), f"/{text}/"):
+            assert status(addresses(kind, f"{address.rstrip('/')}/{path}"), root) == expected, path
+    answer = addresses(kind, address)
+    assert (answer.status, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    shown = f"http://{list(ADDRESSES).index(kind)}.example.com{address}"
+    if kind in ("ScriptAlias with a slash", "the root"):
+        shown = shown[:-1]  # so Apache splits it, and it takes a POST too
+    assert f"-url {shown}</pre>" in answer.body.decode()
+
+
+def test_page_shows_scheme_and_port_that_the_client_used(addresses):
+    forwarded = ("-H", "X-Forwarded-Proto: http", "-H", "X-Forwarded-Host: evil.example.com", "-H", "Forwarded: host=evil.example.com")
+    page = addresses("TLS", "/ocsp/favicon.ico?x=y", *forwarded)
+    assert page.status == 404 and f"-url https://127.0.0.1:{addresses.tls_port}/ocsp</pre>" in page.body.decode()
+
+
+def test_limits_of_apache_on_processes(place, ca, cgi, root, question):
+    """RLimitNPROC counts the threads of its user: the CGI answers without its second one."""
+    site_conf = httpd.SITE_CONF.read_text().replace("TraceEnable off", "TraceEnable off\n    RLimitNPROC 1 1")
+    with started(place / "httpd", cgi, ca.home / "ocsp-cgi.conf", site_conf=site_conf) as server:
+        answer = curl(f"{server.url}/{base64_of(question('good'))}")
+        log = server.error_log
+    assert verified(answer.body, root).certificate_status == GOOD
+    assert "no second thread can be started" in log and "status=good" in log
 
 
 def test_embedded_server_answers_as_apache_does(ca, cgi, question, root, place):

@@ -5,21 +5,18 @@ from __future__ import annotations
 import argparse
 import errno
 import os
-import re
 import shlex
 import signal
 import socket
 import sys
 import threading
 import time
-import urllib.parse
 
-from .. import cgi, config, errors, http, keys, limits, responder
+from .. import cgi, config, errors, http, keys, limits
 from . import text
 from .http_server import Connection, Head, Server
 
 _DEFAULT_PORT = 9080
-_REQUEST_IN_PATH = re.compile("/+M[C-I]")  # the base64 of a SEQUENCE that long
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,17 +63,11 @@ class _Door:
 
     def answer(self, head: Head, body: bytes | None, connection: Connection) -> tuple[http.Response, list[str]]:
         """The response, and lines for the log."""
-        uri = _origin_form(head.target)
-        request = http.Request(head.method, uri, _script_name(uri), "", head.field("content-type"), body)
+        request = http.Request(head.method, head.target, "", "", head.field("content-type"), body)
         host = head.field("host")
         if not cgi.may_be_shown(host):
             host = _host(connection.socket.getsockname())
-        try:
-            response, lines = http.handle(request, self._config_path, f"http://{host}", int(time.time()))
-        except Exception as error:  # a page could not be made: it is one client's loss
-            answer = responder.Answer()
-            answer.refuse(errors.INTERNAL_ERROR, f"please report this: {error!r}")
-            response, lines = http.answered(answer, head.method)
+        response, lines = http.handle(request, self._config_path, f"http://{host}", int(time.time()))
         if self._in_words:
             self._print(request, response)
         return response, lines
@@ -89,21 +80,6 @@ class _Door:
         answered = text.response(response.body) if response.body else ""  # none for HEAD
         with self._printing:
             _say(asked + answered)
-
-
-def _origin_form(target: str) -> str:
-    """The path and query of a request's target, which may be a whole URL (RFC 9112 section 3.2.2)."""
-    if re.match("https?://", target, re.IGNORECASE):
-        _, slash, path = target.partition("://")[2].partition("/")
-        return slash + path or "/"
-    return target
-
-
-def _script_name(uri: str) -> str:
-    """What stands in a path before the request: whatever it is, this server answers there."""
-    path = urllib.parse.unquote(uri.partition("?")[0], "latin-1")
-    found = _REQUEST_IN_PATH.search(path)
-    return path[: found.start()] if found else ""
 
 
 def _listen(addresses: list[str], port: int) -> list[socket.socket]:

@@ -20,7 +20,7 @@ from clients import base64_of, cert_id, certificate, curl, nonce, openssl_ocsp, 
 from cryptography.x509 import ocsp
 
 from ocsp_cgi import http
-from ocsp_cgi.commands import http_server, serve
+from ocsp_cgi.commands import http_server
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "ocsp_cgi", "serve"]
@@ -630,11 +630,3 @@ def test_standard_output_that_nobody_reads(pki, question):
                 assert read_all(connection).startswith(b"HTTP/1.1 200 OK")
         process.terminate()
         assert process.wait(10) == 0
-
-
-@pytest.mark.parametrize("uri, name", [
-    ("/", ""), ("/MEkw", ""), ("//MEkw", ""), ("/cgi-bin/ocsp.cgi/MEkw", "/cgi-bin/ocsp.cgi"), ("/Main/MEkw?x", "/Main"),
-    ("/a%2FMEkw", "/a"), ("/favicon.ico", ""), ("*", ""),
-])  # fmt: skip
-def test_script_name(uri, name):
-    assert serve._script_name(uri) == name
