@@ -33,14 +33,19 @@ def main(started: float) -> None:
     )
     now = int(time.time())
     config_path = posix.environ.get(b"OCSP_CGI_CONFIG", b"").decode(sys.getfilesystemencoding(), "surrogateescape")
-    response, lines = http.handle(request, config_path or config.DEFAULT_PATH, _own_url(), now)
+    deadline = started + limits.DEADLINE_SECONDS
+    response, lines = http.handle(request, config_path or config.DEFAULT_PATH, _own_url(), now, deadline)
     _answer(response, lines, started, answering)
 
 
 def _watch(started: float, answering: _thread.LockType, watched: int) -> None:
     """At the deadline, unless an answer is on its way out, answer tryLater and end the process."""
     time.sleep(max(0, started + limits.DEADLINE_SECONDS - time.monotonic()))
-    reason = f"no answer within {limits.DEADLINE_SECONDS} seconds, still reading {_what_is_read(watched)}: does what it is on hang?"
+    admission = sys.modules.get("ocsp_cgi.admission")
+    if admission and admission.waiting:
+        reason = admission.OVERLOADED
+    else:
+        reason = f"no answer within {limits.DEADLINE_SECONDS} seconds, still reading {_what_is_read(watched)}: does what it is on hang?"
     answer = responder.Answer()
     answer.refuse(errors.TRY_LATER, reason)
     response, lines = http.answered(answer, _variable("REQUEST_METHOD"))

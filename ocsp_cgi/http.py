@@ -141,8 +141,9 @@ def response(answer: responder.Answer, method: str) -> Response:
     return Response(200, headers, b"" if method == "HEAD" else answer.der)
 
 
-def handle(request: Request, config_path: str, url: str, now: int) -> tuple[Response, list[str]]:
-    """Answer an HTTP request at a time in seconds since 1970; `url` is the address to show on the HTML page.
+def handle(request: Request, config_path: str, url: str, now: int, deadline: "float | None" = None) -> tuple[Response, list[str]]:
+    """Answer an HTTP request at a time in seconds since 1970; `url` is the address to show on the HTML page,
+    `deadline` that of responder.respond.
 
     Returns the response, and lines for the log: what the operator should look at first, and what was answered last.
     """
@@ -150,7 +151,7 @@ def handle(request: Request, config_path: str, url: str, now: int) -> tuple[Resp
         encoded = ocsp_request(request)
     except NotOCSP as error:
         return _page(error.status, request.method, config_path, url)
-    return answered(responder.respond(encoded, lambda: config.load(config_path), now), request.method)
+    return answered(responder.respond(encoded, lambda: config.load(config_path), now, deadline), request.method)
 
 
 def answered(answer: responder.Answer, method: str) -> tuple[Response, list[str]]:

@@ -64,7 +64,7 @@ class Kept:
 
     @property
     def files(self) -> list[Path]:
-        return sorted(self.cache.glob("M*.ocsp"))  # the base64 of a SEQUENCE
+        return sorted(self.cache.glob("buckets-*/*/M*.ocsp"))  # the base64 of a SEQUENCE
 
 
 @pytest.fixture
