@@ -6,6 +6,9 @@ late together, and all work would be lost.  So each takes one of a few slots fir
 The slots are locks on single bytes of the file `.slots` in `cache`.  Byte 0 is the queue: the kernel serves those that block on it in
 order, and costs a waiting process nothing.  The one at its head, and no other, looks for a free slot, among the bytes from 1 on.  The
 kernel releases a lock when its process ends, however it ends; no process releases its slot before.
+
+The file holds when each slot was taken last.  So who takes it over knows how long the work takes at the moment, and does not begin
+what it could not end by the deadline.  Otherwise under lasting overload everybody would begin too late, and nobody would be answered.
 """
 
 import posix
@@ -18,8 +21,10 @@ OVERLOADED = (
     " newer `cryptography`, a P-256 signer, a `cache` in every section, `nonce = ignore`, more processors"
 )
 _FILE = "/.slots"
+_RECORD = b"%020d"  # of a time.monotonic_ns()
+_RECORD_BYTES = 20
 
-waiting = False  # whether this process is in the queue
+overloaded = False  # whether waiting for a slot is what this process has spent its time on
 
 
 class Overloaded(errors.OCSPError):
@@ -35,43 +40,59 @@ def enter(settings, deadline: "float | None") -> bool:
     `cryptography` already, and needs no slot.  Overloaded if there is no slot in time.  Without a `cache`, or without locks in
     it, there is no admission: that costs responses under heavy load, and none otherwise.
     """
-    global waiting
+    global overloaded
     directory = next((ca.cache for ca in settings.cas if ca.cache), None)
     if deadline is None or directory is None or not store.may_write(directory):
         return False
     began = time.monotonic()
-    waiting = True
+    overloaded = True
     try:
         flags = posix.O_RDWR | posix.O_CREAT | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
         descriptor = posix.open(directory + _FILE, flags, 0o600)
         _lock(descriptor, 0, posix.F_LOCK)
-        _take_slot(descriptor, deadline - limits.SIGNING_SECONDS)
+        _take_slot(descriptor, deadline)
         _lock(descriptor, 0, posix.F_ULOCK)
     except OSError:
-        return False
-    finally:
-        waiting = False
-    return time.monotonic() - began > limits.SLOT_POLL_SECONDS
+        pass
+    waited = time.monotonic() - began
+    overloaded = waited > limits.DEADLINE_SECONDS / 2
+    return waited > limits.SLOT_POLL_SECONDS
 
 
-def _take_slot(descriptor: int, latest: float) -> None:
-    """Lock the byte of a free slot, as the head of the queue.  Overloaded if there is none until `latest`, a time.monotonic()."""
+def _take_slot(descriptor: int, deadline: float) -> None:
+    """Lock the byte of a free slot, as the head of the queue.  Overloaded if the deadline leaves no time to sign."""
     slots = 2 * _processors()
     first = posix.getpid() % slots
     # A process that hangs in a file system keeps its slot; those behind it must not hang with it.
     patience = time.monotonic() + limits.SLOT_PATIENCE_SECONDS
+    all_taken = False
     while True:
-        now = time.monotonic()
-        if now > latest:
-            raise Overloaded(OVERLOADED)
         for number in range(slots):
+            slot = 1 + (first + number) % slots
             try:
-                return _lock(descriptor, 1 + (first + number) % slots, posix.F_TLOCK)
+                _lock(descriptor, slot, posix.F_TLOCK)
             except (BlockingIOError, PermissionError):  # POSIX allows either
-                pass
-        if now > patience:
-            return None
+                continue
+            _check_time(deadline, _seconds_held(descriptor, slot) if all_taken else 0)
+            posix.pwrite(descriptor, _RECORD % time.monotonic_ns(), slot * _RECORD_BYTES)
+            return
+        all_taken = True
+        _check_time(deadline, 0)
+        if time.monotonic() > patience:
+            return
         time.sleep(limits.SLOT_POLL_SECONDS)
+
+
+def _check_time(deadline: float, seconds: float) -> None:
+    """Overloaded if the deadline does not leave so many seconds, and those that a signature takes at best."""
+    if time.monotonic() + max(seconds, limits.SIGNING_SECONDS) > deadline:
+        raise Overloaded(OVERLOADED)
+
+
+def _seconds_held(descriptor: int, slot: int) -> float:
+    """How long the process before this one had a slot; at most half the deadline, which is what one that hung says nothing about."""
+    taken = posix.pread(descriptor, _RECORD_BYTES, slot * _RECORD_BYTES)
+    return min(time.monotonic() - int(taken) / 1e9, limits.DEADLINE_SECONDS / 2) if taken.isdigit() else 0
 
 
 def _lock(descriptor: int, byte: int, command: int) -> None:

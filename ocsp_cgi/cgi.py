@@ -42,10 +42,11 @@ def _watch(started: float, answering: _thread.LockType, watched: int) -> None:
     """At the deadline, unless an answer is on its way out, answer tryLater and end the process."""
     time.sleep(max(0, started + limits.DEADLINE_SECONDS - time.monotonic()))
     admission = sys.modules.get("ocsp_cgi.admission")
-    if admission and admission.waiting:
+    if admission and admission.overloaded:
         reason = admission.OVERLOADED
     else:
-        reason = f"no answer within {limits.DEADLINE_SECONDS} seconds, still reading {_what_is_read(watched)}: does what it is on hang?"
+        hang = f"no answer within {limits.DEADLINE_SECONDS} seconds, still reading {_what_is_read(watched)}"
+        reason = f"{hang}: does what it is on hang? Or is this machine overloaded? Its load average is {posix.getloadavg()[0]:.0f}"
     answer = responder.Answer()
     answer.refuse(errors.TRY_LATER, reason)
     response, lines = http.answered(answer, _variable("REQUEST_METHOD"))
