@@ -36,12 +36,12 @@ def _make_room(path: str, size: int, ca) -> bool:
         unfinished = entry.name[0] == "."
         try:
             status = entry.stat(follow_symlinks=False)
-            if now > status.st_mtime + (limits.UNFINISHED_SECONDS if unfinished else 0):
+            if now > (status.st_ctime + limits.UNFINISHED_SECONDS if unfinished else status.st_mtime):
                 posix.unlink(entry.path)
             elif entry.path != path:  # which is going to be replaced
                 room -= _disk_usage(status)
                 if not unfinished:
-                    oldest_last.append((-status.st_mtime, entry.path, _disk_usage(status)))
+                    oldest_last.append((-status.st_ctime, entry.path, _disk_usage(status)))
         except FileNotFoundError:
             pass  # another process was faster
     oldest_last.sort()
