@@ -106,7 +106,9 @@ def test_those_who_wait_longest_go_first_and_waiting_costs_nothing(host):
         time.sleep(0.3)
     holder.kill()
     results = [output(process) for process in waiting]
-    assert [entered for entered, _, _ in results] == sorted(entered for entered, _, _ in results)
+    entered = [moment for moment, _, _ in results]
+    # Two that enter one right after the other may read the clock in either order; not those a whole round apart.
+    assert all(earlier < later for earlier, later in zip(entered, entered[SLOTS:]))
     assert max(cost for _, _, cost in results[1:]) < 0.1
 
 
