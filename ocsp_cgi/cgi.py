@@ -41,14 +41,23 @@ def main(started: float) -> None:
     )
     now = int(time.time())
     config_path = posix.environ.get(b"OCSP_CGI_CONFIG", b"").decode(sys.getfilesystemencoding(), "surrogateescape")
-    response, lines = http.handle(request, config_path, _origin(), now)
+    deadline = started + limits.DEADLINE_SECONDS
+    response, lines = http.handle(request, config_path, _origin(), now, deadline)
     _answer(response, warnings + lines, started, answering)
 
 
 def _watch(started: float, answering: _thread.LockType) -> None:
     """At the deadline, unless an answer is on its way out, answer tryLater and end the process."""
     time.sleep(max(0, started + limits.DEADLINE_SECONDS - time.monotonic()))
-    reason = f"no answer within {limits.DEADLINE_SECONDS} seconds, still reading {errors.now_reading}: does what it is on hang?"
+    admission = sys.modules.get("ocsp_cgi.admission")
+    if admission and admission.overloaded:
+        reason = admission.OVERLOADED
+    else:
+        reason = (
+            f"no answer within {limits.DEADLINE_SECONDS} seconds, still reading {errors.now_reading}:"
+            " does what it is on hang? Or is this machine overloaded? Its load average is"
+            f" {posix.getloadavg()[0]:.0f}"
+        )
     answer = responder.Answer()
     answer.refuse(errors.TRY_LATER, reason)
     response, lines = http.answered(answer, _variable("REQUEST_METHOD"))

@@ -15,7 +15,7 @@ directory of the config.  Read by a few lines of our own, because configparser w
 
 import posix
 
-from . import errors, index
+from . import errors, index, limits
 
 DEFAULT_PATH = "/etc/ssl/ocsp-cgi.conf"
 
@@ -27,11 +27,11 @@ class ConfigError(errors.OCSPError):
 class CASettings:
     """One CA.  A field is a key of its section; paths are absolute or from the working directory.
 
-    `nmin`, `max_age` and `stale_after` are minutes, `archive_cutoff` days or "ca".
+    `nmin`, `max_age` and `stale_after` are minutes, `archive_cutoff` days or "ca", `cache_size` MiB: the same in all sections with one `cache`.
     """
 
     __slots__ = ("name", "db", "ca", "rsigner", "rkey", "passin", "nmin", "max_age", "stale_after", "nonce", "unissued", "responder_id",
-                 "signer_trust", "archive_cutoff", "cache")  # fmt: skip
+                 "signer_trust", "archive_cutoff", "cache", "cache_size")  # fmt: skip
 
     def __init__(self, name: str):
         self.name = name
@@ -46,6 +46,7 @@ class CASettings:
         self.signer_trust = "issued"
         self.archive_cutoff: int | str | None = None
         self.cache: str | None = None
+        self.cache_size = 0
 
 
 class Settings:
@@ -72,10 +73,11 @@ _CHOICES = {
     "responder_id": ("key", "name"),
     "signer_trust": ("issued", "local"),
 }
-_CA_KEYS = (*_PATHS, *_MINUTES, *_CHOICES, "archive_cutoff")
+_CA_KEYS = (*_PATHS, *_MINUTES, *_CHOICES, "archive_cutoff", "cache_size")
 _RESPONDER_KEYS = ("hyperlink", "versions")
 _MOST_MINUTES = 10 * 365 * 24 * 60
 _MOST_DAYS = 100 * 365
+_MOST_MEBIBYTES = 1024 * 1024
 
 
 def load(path: str) -> Settings:
@@ -99,6 +101,7 @@ def load(path: str) -> Settings:
             settings.cas.append(_ca(name, place, entries, path))
     if not settings.cas:
         raise ConfigError(f"{path}: no section of a CA in it, such as [root-ca]")
+    _share_cache_sizes(settings.cas)
     return settings
 
 
@@ -151,6 +154,7 @@ def _ca(name: str, place: str, entries: list[tuple[str, str, str]], path: str) -
         if not value:
             raise ConfigError(f"{place_of_key}: `{key}` has no value")
         if key in _PATHS:
+            value = value.rstrip("/") or "/"
             setattr(ca, key, value if value[0] == "/" or not directory else f"{directory}/{value}")
         elif key in _MINUTES:
             setattr(ca, key, _number(value, _MOST_MINUTES, f"{place_of_key}: `{key}` is `{value}`, and should be minutes"))
@@ -158,6 +162,8 @@ def _ca(name: str, place: str, entries: list[tuple[str, str, str]], path: str) -
             if value not in _CHOICES[key]:
                 raise ConfigError(f"{place_of_key}: `{key}` is `{value}`, and should be {' or '.join(_CHOICES[key])}")
             setattr(ca, key, value)
+        elif key == "cache_size":
+            ca.cache_size = _number(value, _MOST_MEBIBYTES, f"{place_of_key}: `{key}` is `{value}`, and should be MiB")
         elif value == "ca":
             ca.archive_cutoff = value
         else:
@@ -166,6 +172,16 @@ def _ca(name: str, place: str, entries: list[tuple[str, str, str]], path: str) -
         if not getattr(ca, key):
             raise ConfigError(f"{place}: [{name}] has no `{key}`")
     return ca
+
+
+def _share_cache_sizes(cas: list[CASettings]) -> None:
+    """Give all sections with one `cache` one `cache_size`: the smallest that any of them sets."""
+    sizes: dict[str | None, int] = {}
+    for ca in cas:
+        if ca.cache_size:
+            sizes[ca.cache] = min(ca.cache_size, sizes.get(ca.cache, ca.cache_size))
+    for ca in cas:
+        ca.cache_size = sizes.get(ca.cache, limits.CACHE_MEBIBYTES)
 
 
 def _number(text: str, most: int, message: str) -> int:

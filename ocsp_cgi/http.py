@@ -187,10 +187,13 @@ def response(answer: responder.Answer, method: str) -> Response:
     return Response(200, headers, b"" if method == "HEAD" else answer.der)
 
 
-def handle(request: Request, config_path: str, origin: str, now: int) -> tuple[Response, list[str]]:
+def handle(
+    request: Request, config_path: str, origin: str, now: int, deadline: "float | None" = None
+) -> tuple[Response, list[str]]:
     """Answer an HTTP request at a time in seconds since 1970.  Never raises.
 
-    `config_path` is "" where OCSP_CGI_CONFIG is not set, `origin` the scheme, host and port to show on the HTML page.
+    `config_path` is "" where OCSP_CGI_CONFIG is not set, `origin` the scheme, host and port to show
+    on the HTML page, `deadline` that of responder.respond.
     Returns the response, and lines for the log: what the operator should look at first, and what was answered last.
     """
     try:
@@ -198,7 +201,7 @@ def handle(request: Request, config_path: str, origin: str, now: int) -> tuple[R
             encoded = ocsp_request(request)
         except NotOCSP as error:
             return _page(error.status, request, config_path, origin)
-        answer = responder.respond(encoded, lambda: _load_config(config_path), now)
+        answer = responder.respond(encoded, lambda: _load_config(config_path), now, deadline)
         if answer.response_status == errors.UNAUTHORIZED:
             answer.remarks.append(f"the config is {config_path or config.DEFAULT_PATH}{_why_default(config_path)}")
         elif answer.response_status == errors.MALFORMED_REQUEST and request.method != "POST" and encoded and _is_short(encoded):

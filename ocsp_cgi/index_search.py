@@ -19,7 +19,7 @@ import itertools
 import posix
 import time
 
-from . import index, index_row, limits
+from . import admission, index, index_row, limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -140,6 +140,7 @@ def find(db: str, serial_numbers: set[int], also: Set[int] = frozenset()) -> Fou
             return found
         if not may_settle or time.monotonic() > deadline:
             raise index.DatabaseUnavailable(reason)
+        admission.leave()
         index.wait_until_settled(db, deadline)
 
 

@@ -63,11 +63,12 @@ class Answer:
         self.remarks.append(reason)
 
 
-def respond(encoded: "bytes | None", load_settings, now: int) -> Answer:
+def respond(encoded: "bytes | None", load_settings, now: int, deadline: "float | None" = None) -> Answer:
     """Answer the DER of an OCSPRequest (None for one that was too long to read) at a time in seconds since 1970.
 
     `load_settings` returns the config.Settings to answer by; it is called here so that an error in the config becomes
-    an answer like any other.  Never raises: the worst answer is internalError.
+    an answer like any other.  `deadline` is the time.monotonic() at which the process ends, None if it answers many requests.
+    Never raises: the worst answer is internalError.
     """
     answer = Answer()
     try:
@@ -79,7 +80,7 @@ def respond(encoded: "bytes | None", load_settings, now: int) -> Answer:
             errors.reading(__file__.rpartition("/")[0])
             from . import producer  # with what it takes to sign, it costs far more than everything else together
 
-            producer.produce(answer, encoded, settings, now)
+            producer.produce(answer, encoded, settings, now, deadline)
     except errors.OCSPError as error:
         answer.refuse(error.response_status, str(error))
     except Exception as error:

@@ -3,7 +3,7 @@
 One file is one answer, to one CertID without a nonce, and its name is that CertID.  It begins with what the answer was made from:
 
     crc32 of all that follows
-    ocsp-cgi answer 1 SECTION
+    ocsp-cgi answer 2 SECTION
     inode, size and times of the config, and of every certificate it names
     the line of the index
     thisUpdate, nextUpdate, the signer's serial number, the entity tag, inode, size and times of the index, the line's offset
@@ -15,18 +15,17 @@ revocation is never hidden: from where it was, if the index is the same file (`f
 and for the signer's (`find`).  What is cut off, damaged or something else counts as not there.  A store that cannot be written
 costs time, never an answer.
 
-The time of a file, as `ls -l` shows it, is its answer's nextUpdate: what is past it gets removed.
+The files lie in the buckets that `buckets` makes room in, so a directory takes no more of the disk than its `cache_size`.
 """
 
 import binascii
 import posix
-import time
 
 from . import errors, index, limits
 
-_FORMAT = b"ocsp-cgi answer 1"
-_SUFFIX = ".ocsp"
-_SWEPT = "/.swept"
+_FORMAT = b"ocsp-cgi answer 2"
+SUFFIX = ".ocsp"
+BUCKETS = "buckets-"
 _DIGITS_FOR_FILES = bytes.maketrans(b"+/", b"-_")
 
 
@@ -81,7 +80,7 @@ def find_same(encoded: "bytes | None", settings, now: int) -> "Kept | None":
 
 def find(cert_id: bytes, ca, settings, now: int) -> "Kept | None":
     """The kept answer of a CA (CASettings) to the DER of a CertID, if all it was made from but the database is as it was."""
-    format_and_name, stamps, line, numbers, facts, encoded = _read(_path(ca.cache, cert_id))
+    format_and_name, stamps, line, numbers, facts, encoded = _read(_path(ca, cert_id))
     if format_and_name != _format_and_name(ca) or stamps != made_from(settings) or cert_id not in encoded or _is_writable_for_all(ca.cache):
         return None
     this_update, next_update, signer, entity_tag, index_stamp, offset = numbers.split(b" ")
@@ -98,22 +97,45 @@ def keep(kept: Kept, cert_id: bytes) -> list[str]:
     if len(cert_id) > limits.KEPT_CERT_ID_OCTETS:
         return []
     if _is_writable_for_all(directory):
-        return [f"{directory}: not used as `cache`: everybody on this machine may write in it: chmod o-w {directory}"]
+        return [
+            f"{directory}: not used as `cache`: everybody on this machine may write in it:"
+            f" chmod o-w {directory}, and remove everything in it"
+        ]
+    if not may_write(directory):
+        return []
     numbers = f"{kept.this_update} {kept.next_update} {kept.signer:x} {kept.entity_tag} {(kept.index_stamp or b'-').decode()} {kept.offset}"
     facts = " ".join("=".join(fact) for fact in kept.facts if fact[0] != "ca")
     content = b"\n".join([_format_and_name(kept.ca), kept.stamps, kept.line, numbers.encode(), facts.encode(), kept.der])
     try:
-        _write(_path(directory, cert_id), b"%08x\n" % binascii.crc32(content) + content, kept.next_update)
-        _sweep(directory)
+        from . import buckets  # which a cached response does not need
+
+        buckets.put(_path(kept.ca, cert_id), b"%08x\n" % binascii.crc32(content) + content, kept.next_update, kept.ca)
     except OSError as error:
         reason = f"{directory}: {error.strerror}: [{kept.ca.name}] answers without its `cache`"
         return [f"{reason}; the web server's user must be able to write there"]
     return []
 
 
-def _path(directory: str, cert_id: bytes) -> str:
-    """The file for a CertID: its octets in base64 for file names (RFC 4648 section 5)."""
-    return f"{directory}/{binascii.b2a_base64(cert_id, newline=False).translate(_DIGITS_FOR_FILES).decode()}{_SUFFIX}"
+def may_write(directory: str) -> bool:
+    """Whether files may be put into this `cache`.  Not by root into another user's, who could lead them elsewhere, and could not
+    replace them; and not where everybody could have changed them.  True if there is no such directory."""
+    try:
+        status = posix.stat(directory)
+    except OSError:
+        return True
+    return status.st_mode & 0o002 == 0 and (posix.geteuid() != 0 or status.st_uid == 0)
+
+
+def _path(ca, cert_id: bytes) -> str:
+    """The file for a CertID: its bytes in base64 for file names (RFC 4648 section 5), in its bucket."""
+    count = bucket_count(ca)
+    name = binascii.b2a_base64(cert_id, newline=False).translate(_DIGITS_FOR_FILES).decode()
+    return f"{ca.cache}/{BUCKETS}{count}/{binascii.crc32(cert_id) % count}/{name}{SUFFIX}"
+
+
+def bucket_count(ca) -> int:
+    """How many buckets the `cache` of a CA (CASettings) has."""
+    return min(ca.cache_size * 1024 * 1024 // limits.BUCKET_BYTES, limits.BUCKETS)
 
 
 def _format_and_name(ca) -> bytes:
@@ -150,41 +172,3 @@ def _read(path: str) -> list[bytes]:
     checksum, _, rest = content.partition(b"\n")
     parts = rest.split(b"\n", 5)
     return parts if checksum == b"%08x" % binascii.crc32(rest) and len(parts) == 6 else [b""] * 6
-
-
-def _write(path: str, content: bytes, next_update: int) -> None:
-    """Write a file so that nobody ever sees a part of it.  OSError if that fails, and nothing is left behind."""
-    unfinished = f"{path.rpartition('/')[0]}/.{posix.getpid()}-{time.monotonic_ns()}{_SUFFIX}"
-    descriptor = posix.open(unfinished, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o600)
-    try:
-        try:
-            while content:
-                content = content[posix.write(descriptor, content) :]
-        finally:
-            posix.close(descriptor)
-        posix.utime(unfinished, (next_update, next_update))
-        posix.rename(unfinished, path)
-    except OSError:
-        posix.unlink(unfinished)
-        raise
-
-
-def _sweep(directory: str) -> None:
-    """Remove the answers that have ended, and what a process that was killed had not finished: once an hour, and not for long."""
-    now, deadline = time.time(), time.monotonic() + limits.SWEEP_SECONDS
-    try:
-        if now - posix.stat(directory + _SWEPT).st_mtime < limits.SWEEP_INTERVAL_SECONDS:
-            return
-        posix.utime(directory + _SWEPT)
-    except FileNotFoundError:
-        posix.close(posix.open(directory + _SWEPT, posix.O_WRONLY | posix.O_CREAT | posix.O_CLOEXEC, 0o600))
-    for entry in posix.scandir(directory):
-        if time.monotonic() > deadline:
-            return
-        unfinished = entry.name.startswith(".")
-        try:
-            ended = entry.stat(follow_symlinks=False).st_mtime + (limits.SWEEP_INTERVAL_SECONDS if unfinished else 0)
-            if entry.name.endswith(_SUFFIX) and now > ended:
-                posix.unlink(entry.path)
-        except FileNotFoundError:
-            pass  # replaced meanwhile

@@ -25,18 +25,19 @@ def test_defaults(load, tmp_path):
     assert {name: getattr(ca, name) for name in ca.__slots__} == {
         "name": "root-ca", "db": f"{tmp_path}/db", "ca": f"{tmp_path}/ca.crt", "rsigner": "/abs/ocsp.crt", "rkey": f"{tmp_path}/ocsp.key",
         "passin": None, "nmin": 60, "max_age": None, "stale_after": None, "nonce": "echo", "unissued": "unknown", "responder_id": "key",
-        "signer_trust": "issued", "archive_cutoff": None, "cache": None,
+        "signer_trust": "issued", "archive_cutoff": None, "cache": None, "cache_size": 256,
     }  # fmt: skip
 
 
 def test_every_key(load, tmp_path):
     settings = load(
         "[responder]\nhyperlink = https://example.com/?a=b\n" + CA
-        + "passin = pass\nnmin = 2880\nmax_age = 5\nstale_after = 90\nnonce = ignore\nunissued = revoked\nresponder_id = name\narchive_cutoff = 30\ncache = c\n"
+        + "passin = pass\nnmin = 2880\nmax_age = 5\nstale_after = 90\nnonce = ignore\nunissued = revoked\nresponder_id = name\narchive_cutoff = 30\ncache = c\ncache_size = 64\n"
     )  # fmt: skip
     [ca] = settings.cas
     assert settings.hyperlink == "https://example.com/?a=b"
     assert (ca.passin, ca.cache, ca.nmin, ca.max_age, ca.nonce) == (f"{tmp_path}/pass", f"{tmp_path}/c", 2880, 5, "ignore")
+    assert ca.cache_size == 64
     assert (ca.unissued, ca.responder_id, ca.archive_cutoff, ca.stale_after) == ("revoked", "name", 30, 90)
     assert load(CA + "archive_cutoff = ca").cas[0].archive_cutoff == "ca"
     assert load(CA + "signer_trust = local").cas[0].signer_trust == "local"
@@ -65,7 +66,7 @@ def test_spellings(load, text):
     (CA + "rsinger = x\n", ":6: unknown key `rsinger`; did you mean `rsigner`?"),
     (CA + "zzz = x\n",
      ":6: unknown key `zzz`; known are db, ca, rsigner, rkey, passin, cache, nmin, max_age,"
-     " stale_after, nonce, unissued, responder_id, signer_trust, archive_cutoff"),
+     " stale_after, nonce, unissued, responder_id, signer_trust, archive_cutoff, cache_size"),
     (CA + "db = other\n", ":6: a second `db` in [root-ca]"),
     (CA + CA, ":6: a second section [root-ca]"),
     (CA + "[responser]\nhyperlink = https://example.com\n", ":6: [responser] has no key of a CA; did you mean `responder`?"),
@@ -79,6 +80,7 @@ def test_spellings(load, text):
     (CA + "nmin = \u0665\n", ", and should be minutes, 1 to 5256000"),
     (CA + "archive_cutoff = never\n", ":6: `archive_cutoff` is `never`, and should be `ca` or days, 1 to 36500"),
     (CA + "signer_trust = any\n", ":6: `signer_trust` is `any`, and should be issued or local"),
+    (CA + "cache_size = 1G\n", ":6: `cache_size` is `1G`, and should be MiB, 1 to 1048576"),
     (CA + "nonce = off\n", ":6: `nonce` is `off`, and should be echo or ignore"),
 ])  # fmt: skip
 def test_errors_say_where_and_what(load, tmp_path, text, message):

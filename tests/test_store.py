@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import pwd
 import shutil
+import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -64,7 +67,7 @@ class Kept:
 
     @property
     def files(self) -> list[Path]:
-        return sorted(self.cache.glob("M*.ocsp"))  # the base64 of a SEQUENCE
+        return sorted(self.cache.glob("buckets-*/*/M*.ocsp"))  # the base64 of a SEQUENCE
 
 
 @pytest.fixture
@@ -336,7 +339,9 @@ def test_a_directory_in_which_everybody_may_write_is_not_used(kept):
     kept.cache.chmod(0o777)
     answered = kept.ask()
     assert HIT not in answered.facts
-    assert answered.remarks == [f"{kept.cache}: not used as `cache`: everybody on this machine may write in it: chmod o-w {kept.cache}"]
+    assert answered.remarks == [
+        f"{kept.cache}: not used as `cache`: everybody on this machine may write in it: chmod o-w {kept.cache}, and remove everything in it"
+    ]
     kept.cache.chmod(0o750)
     assert kept.says() == (GOOD, True)
 
@@ -372,29 +377,162 @@ def test_a_full_disk(kept, cgi):
         "from pathlib import Path; import os; from clients import run_cgi\n"
         "for number in range(3):\n"
         "    answer = run_cgi(Path(sys.argv[1]), Path(sys.argv[2]), body=open(sys.argv[3], 'rb').read())\n"
-        "    print(answer.log, len(answer.body), os.listdir(sys.argv[4]))\n"
+        "    print(answer.log, len(answer.body), [file for _, _, files in os.walk(sys.argv[4]) for file in files])\n"
     )
     (kept.home / "request").write_bytes(kept.request())
     arguments = [str(cgi), str(kept.config), str(kept.home / "request"), str(kept.cache)]
     run = subprocess.run(["unshare", "-rm", "sh", "-c", script, ask, *arguments], capture_output=True, text=True, timeout=60)
     assert run.returncode == 0, run.stderr
     assert run.stdout.count(f"{kept.cache}: No space left on device: [root-ca] answers without its `cache`") == 3, run.stdout
-    assert run.stdout.count("status=good") == 3 and run.stdout.count("['ballast']") == 3, run.stdout
+    assert run.stdout.count("status=good") == 3 and run.stdout.count("['ballast', '.slots']") + run.stdout.count("['.slots', 'ballast']") == 3, run.stdout
 
 
-def test_what_has_ended_is_removed(kept):
+class Filler:
+    """Puts responses to CertIDs without end into a cache, as the producer does."""
+
+    def __init__(self, kept: Kept, cache_size: int):
+        kept.set(f"cache_size = {cache_size}\n")
+        kept.fill()
+        self.settings = config.load(str(kept.config))
+        self.now = kept.now
+        self.size = cache_size * 1024 * 1024
+        self.one = store.find(kept.request()[8:], self.settings.cas[0], self.settings, kept.now)
+
+    def put(self, number: int) -> float:
+        """Put a response, and find it again.  Returns the seconds of processor time that the put took."""
+        cert_id = b"%076d" % number
+        kept = store.Kept(self.one.ca, self.one.stamps, self.one.line, self.one.offset, self.one.index_stamp, self.one.signer,
+                          self.one.der + cert_id, self.one.this_update, self.one.next_update, self.one.entity_tag, self.one.facts)  # fmt: skip
+        began = time.process_time()
+        assert store.keep(kept, cert_id) == []
+        taken = time.process_time() - began
+        found = store.find(cert_id, self.one.ca, self.settings, self.now)
+        assert found is not None and found.der == kept.der
+        return taken
+
+    def files(self) -> list[Path]:
+        return [path for path in Path(self.one.ca.cache).rglob("*.ocsp")]
+
+
+def disk_usage(directory: Path) -> int:
+    """The bytes that everything below a directory takes."""
+    return sum(path.lstat().st_blocks * 512 for path in directory.rglob("*"))
+
+
+def test_the_cache_is_bounded(kept):
+    """Four processes put twenty thousand responses, forty times as many as fit; what was put last is always found."""
+    filler, processes, most = Filler(kept, 2), 4, 0
+    children = []
+    for first in range(processes):
+        child = os.fork()
+        if child == 0:
+            try:
+                for number in range(first, 20_000, processes):
+                    filler.put(number)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        children.append(child)
+    while children:
+        for child in children:  # else they would put more while it is being added up
+            os.kill(child, signal.SIGSTOP)
+        most = max(most, disk_usage(kept.cache))
+        for child in children:
+            os.kill(child, signal.SIGCONT)
+        time.sleep(0.05)
+        done, status = os.waitpid(children[0], os.WNOHANG)
+        if done:
+            assert status == 0
+            children.pop(0)
+    assert most <= filler.size + processes * 4096 + 4096  # what they are writing, and the directory of the buckets
+    assert most > filler.size * 0.8
+    assert kept.says() == (GOOD, False) and kept.says() == (GOOD, True)
+
+
+def test_a_put_costs_the_same_however_many_there_are(kept):
+    filler = Filler(kept, 4)
+    few, _, full, _, later = (statistics.median([filler.put(number) for number in range(first, first + count)])
+                              for first, count in ((0, 100), (100, 1500), (2000, 400), (3000, 3000), (9000, 400)))  # fmt: skip
+    assert full / few < 5, (few, full)
+    assert later / full < 1.5, (full, later)
+
+
+def test_the_oldest_make_room(kept):
+    """Those of one bucket; what has been put since stays."""
+    filler = Filler(kept, 1)
+    for number in range(2000):
+        filler.put(number)
+    left = {int(base64.urlsafe_b64decode(path.stem)) for path in filler.files() if path.stem.startswith("MDAw")}
+    assert 100 < len(left) < 256 and min(left) > 1000, (len(left), min(left))
+
+
+def test_large_responses_take_as_much_as_they_take(kept):
+    filler = Filler(kept, 1)
+    filler.one.der += bytes(40_000)
+    for number in range(300):
+        filler.put(number)
+    assert filler.size / 2 < disk_usage(kept.cache) <= filler.size + 4096
+
+
+def test_a_cache_of_another_size_or_version(kept):
+    """It is removed little by little; names that are not ours stay."""
+    old = Filler(kept, 2)
+    for number in range(600):
+        old.put(number)
+    for number in range(500):
+        (kept.cache / f"MEUw{number}.ocsp").write_bytes(bytes(2000))
+    (kept.cache / "foreign").write_text("")
+    (kept.cache / "presigned").mkdir()
+    (kept.cache / "presigned" / "MEUw.response").write_text("")
+    before = disk_usage(kept.cache)
+    new = Filler(kept, 1)
+    for number in range(60):
+        new.put(number)
+        assert disk_usage(kept.cache) < before
+    assert {path.name for path in kept.cache.iterdir()} == {"buckets-8", "foreign", "presigned"}
+    assert disk_usage(kept.cache) <= new.size and (kept.cache / "presigned" / "MEUw.response").exists()
+
+
+def test_two_sections_with_one_cache_share_its_size(kept):
+    text = kept.config.read_text()
+    kept.config.write_text(text + "cache_size = 2\n" + text.replace("root-ca]", "other]") + text.replace("root-ca]", "third]") + "cache_size = 3\n")
+    assert [ca.cache_size for ca in config.load(str(kept.config)).cas] == [2, 2, 2]
+
+
+def test_what_has_ended_is_removed(kept, monkeypatch):
+    kept.set("cache_size = 1\n")
     kept.fill()
-    now = time.time()
-    for name, age in (("ended.ocsp", 1), ("live.ocsp", -100), (".1-1.ocsp", 2 * 3600), (".2-2.ocsp", 60), ("foreign", 1e6)):
-        (kept.cache / name).write_text("")
-        os.utime(kept.cache / name, (now - age,) * 2)
-    kept.ask(kept.request("bad"))
-    assert (kept.cache / "ended.ocsp").exists(), "once an hour is enough"
-    os.utime(kept.cache / ".swept", (now - 3601,) * 2)
-    kept.ask(kept.request("held"))
-    left = {path.name for path in kept.cache.iterdir()} - {path.name for path in kept.files}
-    assert left == {"live.ocsp", ".2-2.ocsp", "foreign", ".swept"}
-    assert len(kept.files) == 3
+    bucket, now = kept.files[0].parent, time.time()
+    for name, age in (("ended.ocsp", 1), ("live.ocsp", -100), (".1-1.ocsp", -100)):
+        (bucket / name).write_text("")
+        os.utime(bucket / name, (now - age,) * 2)
+    kept.files[0].unlink()
+    kept.fill()
+    assert {path.name for path in bucket.iterdir()} == {"live.ocsp", ".1-1.ocsp", kept.files[0].name}
+    monkeypatch.setattr(limits, "UNFINISHED_SECONDS", 0)
+    kept.files[0].unlink()
+    kept.fill()
+    assert {path.name for path in bucket.iterdir()} == {"live.ocsp", kept.files[0].name}
+
+
+def test_a_bucket_full_of_what_cannot_be_removed(kept):
+    """Files that other processes are writing, perhaps: nothing is put, and that is no error."""
+    kept.set("cache_size = 1\n")
+    kept.fill()
+    bucket = kept.files[0].parent
+    kept.files[0].unlink()
+    (bucket / ".1-1.ocsp").write_bytes(bytes(200_000))
+    answered = kept.ask()
+    assert answered.remarks == [] and verified(answered.der, kept.root) and kept.files == []
+
+
+def test_root_puts_nothing_into_the_cache_of_another_user(kept):
+    """Who could lead it elsewhere by a link, and could neither read nor enter what root has made."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can be in that position")
+    os.chown(kept.cache, pwd.getpwnam("nobody").pw_uid, -1)
+    answered = kept.ask()
+    assert verified(answered.der, kept.root) and answered.remarks == [] and list(kept.cache.iterdir()) == []
 
 
 def test_the_time_of_a_file_is_its_next_update(kept):
@@ -419,18 +557,20 @@ def test_many_processes_at_once(kept, cgi):
         asked += [clients.submit(ask, number) for number in range(40)]
         for future in asked:
             future.result()
-    assert [path.name for path in kept.cache.iterdir() if path.name.startswith(".")] == [".swept"]
+    assert {path.name for path in kept.cache.rglob(".*")} == {".slots"}
 
 
 def test_a_file_can_be_read_by_a_person(kept):
     kept.fill()
     checksum, form, stamps, line, numbers, facts = kept.files[0].read_bytes().split(b"\n")[:6]
-    assert form == b"ocsp-cgi answer 1 root-ca"
+    assert form == b"ocsp-cgi answer 2 root-ca"
     assert line in (kept.home / "db" / "index").read_bytes() and b"CN=good" in line
     assert numbers.startswith(f"{kept.now} {kept.now + 3600} {kept.serial('root-ocsp'):x} ".encode())
     assert facts.decode() == f"serial={kept.ca.serial('good')} status=good"
 
 
 def test_names_are_valid_for_the_longest_cert_id():
-    name = store._path("", bytes(range(limits.KEPT_CERT_ID_OCTETS))).rpartition("/")
-    assert name[0] == "" and len(name[2]) <= 255
+    ca = config.CASettings("")
+    ca.cache, ca.cache_size = "", 256
+    directory, _, name = store._path(ca, bytes(range(limits.KEPT_CERT_ID_OCTETS))).rpartition("/")
+    assert directory.startswith("/buckets-2048/") and len(name) <= 255

@@ -17,6 +17,7 @@ import os
 import posix
 import random
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -27,7 +28,7 @@ from typing import NamedTuple
 from unittest import mock
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "tests")]
+sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "tests"), str(CHECKOUT / "tests" / "bench")]
 
 from ocsp_cgi.commands import environment  # noqa: E402
 
@@ -37,9 +38,10 @@ if __name__ == "__main__":
 from clients import NULL, cert_id, certificate, extension, integer, nonce, octets, oid, request, run_cgi, settle  # noqa: E402
 from copier import Copier  # noqa: E402
 from cryptography.x509 import ocsp  # noqa: E402
+from setting import SIGNERS, Setting  # noqa: E402
 from sshd import Sshd, sshd_is_installed  # noqa: E402
 
-from ocsp_cgi import config, index_search, der, errors, responder  # noqa: E402
+from ocsp_cgi import config, der, errors, index_search, limits, responder  # noqa: E402
 from ocsp_cgi.commands import demo, httpd  # noqa: E402
 from ocsp_cgi.commands.private_ca import PrivateCA  # noqa: E402
 from ocsp_cgi.index import DatabaseUnavailable  # noqa: E402
@@ -503,6 +505,94 @@ def load(place: Path, seconds: float, clients: int) -> Result:
     return Result(sum(counts.values()), seen)
 
 
+class Crowd(NamedTuple):
+    """What became of the requests of a crowd: the seconds each response took, and how many requests got tryLater."""
+
+    seconds: list[float]
+    refused: int
+
+    def __str__(self) -> str:
+        if not self.seconds:
+            return f"none of {self.refused} answered"
+        answered = f"{len(self.seconds)} of {len(self.seconds) + self.refused} answered"
+        return f"{answered}, median {statistics.median(self.seconds):.1f} s, last {max(self.seconds):.1f} s"
+
+
+def crowd(setting: Setting, script: Path, config: Path, clients: int, seconds: float) -> Crowd:
+    """Clients that all ask a real Apache at once, each with a nonce, and again when answered until `seconds` are over."""
+    httpd.give_away(setting.home)
+    # All of Apache's threads from the start: it adds them one process a second, and the crowd would come in small groups.
+    site = httpd.SITE_CONF.read_text() + f"StartServers {clients // 25 + 1}\nMinSpareThreads {clients}\nMaxSpareThreads 400\n"
+    site = site.replace('"${OCSP_CGI_BIN}/ocsp.cgi"', f'"{script}"').replace('<Directory "${OCSP_CGI_BIN}">', f'<Directory "{setting.home}">')
+    root, serial = certificate(setting.ca.home / "root-ca.crt"), int(setting.ca.serial("server"), 16)
+    start = threading.Barrier(clients)
+    taken: list[float] = []
+    refused: list[int] = []
+    failures: list[BaseException] = []
+
+    def client(number: int) -> None:
+        try:
+            draw = random.Random(number)
+            start.wait()
+            end = time.monotonic() + seconds
+            while True:
+                unique = draw.randbytes(16)
+                began = time.monotonic()
+                connection = http.client.HTTPConnection("127.0.0.1", apache.port, timeout=120)
+                encoded = request(cert_id(root, serial), extensions=nonce(unique))
+                connection.request("POST", "/cgi-bin/ocsp.cgi", encoded, {"Content-Type": "application/ocsp-request"})
+                body = connection.getresponse().read()
+                connection.close()
+                status = read(body)
+                assert status == "tryLater" or status == "good" and unique in body, (status, body.hex())
+                if status == "good":
+                    taken.append(time.monotonic() - began)
+                else:
+                    refused.append(number)
+                if time.monotonic() >= end:
+                    return
+        except BaseException as error:
+            failures.append(error)
+
+    home = setting.home / f"httpd-{time.monotonic_ns()}"
+    with httpd.Apache(home, setting.pythons[sys.executable], config, site_conf=site) as apache:
+        time.sleep(2)  # until its threads have started
+        threads = [threading.Thread(target=client, args=(number,)) for number in range(clients)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        log = apache.error_log
+    if failures:
+        raise failures[0]
+    reasons = log.count(" overloaded: ") + log.count("Or is this machine overloaded?")
+    assert reasons == len(refused), (reasons, len(refused))
+    return Crowd(taken, len(refused))
+
+
+def at_once(place: Path, clients: int, seconds: float) -> Result:
+    """Many clients ask at the same moment, each with a nonce: ocsp.cgi with each kind of signer, and the shell script."""
+    httpd.check_python(sys.executable)
+    httpd.give_away(place)
+    setting = Setting(place, [sys.executable])
+    reference = setting.reference(1_000)
+    script = setting.pythons[sys.executable]
+    reports, tried = [], 0
+    for signer in SIGNERS:
+        config = setting.config(1_000, signer, cache=True)
+        # What the processors can do: as many clients as there are slots, so that nobody waits.
+        slots = 2 * len(os.sched_getaffinity(0))
+        alone = crowd(setting, script, config, slots, 3)
+        result = crowd(setting, script, config, clients, seconds)
+        possible = min(clients, int(slots / statistics.mean(alone.seconds) * limits.DEADLINE_SECONDS)) if not seconds else 0
+        # Half of it, because what else this machine does is not the same in both; 0.9 where it does nothing else.
+        assert len(result.seconds) >= possible / 2, (result, alone)
+        tried += len(result.seconds) + result.refused
+        reports.append(f"{signer}: {result}" + (f" (possible in the deadline: {possible})" if possible else ""))
+    result = crowd(setting, reference, config, clients, seconds)
+    return Result(tried, f"{'; '.join(reports)}; the shell script, RSA: {result}")
+
+
 TRIALS = {
     # name in the table: the trial, its arguments in the long form, and in the quick one
     "`openssl ca` issuing and revoking": (rename_gap, (60,), (5,)),
@@ -512,6 +602,8 @@ TRIALS = {
     "hostile indexes": (fuzz_indexes, (50_000,), (3_000,)),
     "hostile configs": (fuzz_configs, (50_000,), (3_000,)),
     "clients of a real Apache, during revocations": (load, (60, 64), (6, 64)),
+    "256 new responses at once": (at_once, (256, 0), (64, 0)),
+    "64 clients who all need new responses": (at_once, (64, 60), (16, 4)),
 }
 
 
