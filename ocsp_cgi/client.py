@@ -240,7 +240,8 @@ def _check_issued(subject: x509_reader.Certificate, authority: x509_reader.Certi
     Where the signature on the certificate is with an algorithm that is not known here, the name alone decides: whether a certificate
     is genuine is for TLS to find out.
     """
-    if subject.issuer != authority.subject or _signed_by(authority, subject.signature_algorithm, subject.signature, subject.tbs) is False:
+    signed = _signed_by(authority, subject.signature_algorithm, subject.signature, subject.tbs)
+    if signed is False or not x509_reader.same_name(subject.issuer, authority.subject):
         raise UnusableCertificate("the certificate was not issued by this issuer")
 
 
@@ -282,20 +283,15 @@ def _ocsp_url(subject: x509_reader.Certificate) -> str:
 
 def _cert_id(subject: x509_reader.Certificate, authority: x509_reader.Certificate, hash_name: str) -> messages.CertID:
     algorithm = der.sequence(der.tlv(der.OBJECT_IDENTIFIER, der.oid(_HASHES[hash_name])), der.ENCODED_NULL)
-    hashes = _issuer_hashes(subject, authority, hash_name)
+    hashes = (_digest(hash_name, part) for part in (subject.issuer, authority.public_key))
     number = subject.serial_number
     serial = number.to_bytes((number if number >= 0 else ~number).bit_length() // 8 + 1, "big", signed=True)
     encoded = der.sequence(algorithm, *[der.tlv(der.OCTET_STRING, octets) for octets in hashes], der.tlv(der.INTEGER, serial))
     return messages.CertID(der.read(encoded, der.SEQUENCE))
 
 
-def _issuer_hashes(
-    subject: x509_reader.Certificate, authority: x509_reader.Certificate, hash_name: str
-) -> tuple[bytes, bytes]:
-    """issuerNameHash, of the name as the certificate itself has it, and issuerKeyHash
-    (RFC 6960 section 4.1.1)."""
-    parts = (subject.issuer, authority.public_key)
-    return tuple(hashlib.new(hash_name, part, usedforsecurity=False).digest() for part in parts)
+def _digest(hash_name: str, octets: bytes) -> bytes:
+    return hashlib.new(hash_name, octets, usedforsecurity=False).digest()
 
 
 def _request(cert_id: messages.CertID, nonce: bytes | None) -> bytes:
@@ -503,8 +499,8 @@ def _signer(
 
 def _is_named(answer: OCSPResponse, holder: x509_reader.Certificate) -> bool:
     if answer.responder_name is not None:
-        return answer.responder_name == holder.subject
-    return answer.responder_key_hash == hashlib.new("sha1", holder.public_key, usedforsecurity=False).digest()
+        return x509_reader.same_name(answer.responder_name, holder.subject)
+    return answer.responder_key_hash == _digest("sha1", holder.public_key)
 
 
 def _check_delegated(
@@ -512,7 +508,7 @@ def _check_delegated(
 ) -> list[str]:
     """Untrusted unless the issuer authorized this signer (RFC 6960 section 4.2.2.2, RFC 5280
     section 4.2).  Returns warnings."""
-    if holder.issuer != authority.subject:
+    if not x509_reader.same_name(holder.issuer, authority.subject):
         raise Untrusted("the signer of the answer was issued by another CA")
     warnings = _check_rsa_key(authority, "the issuer")
     signed = _signed_by(authority, holder.signature_algorithm, holder.signature, holder.tbs)
@@ -585,11 +581,16 @@ def _about(
 def _identifies(
     cert_id: messages.CertID, subject: x509_reader.Certificate, authority: x509_reader.Certificate
 ) -> bool:
-    """Whether a CertID is of this certificate, with whichever hash the responder chose."""
-    if cert_id.hash_name is None or cert_id.serial_number != subject.serial_number:
+    """Whether a CertID is of this certificate, with whichever hash the responder chose.
+
+    The certificate and its issuer may spell the issuer's name differently (RFC 5280 section 7.1).
+    """
+    hash_name = cert_id.hash_name
+    if hash_name is None or cert_id.serial_number != subject.serial_number:
         return False
-    hashes = _issuer_hashes(subject, authority, cert_id.hash_name)
-    return (cert_id.issuer_name_hash, cert_id.issuer_key_hash) == hashes
+    names = [_digest(hash_name, name) for name in (subject.issuer, authority.subject)]
+    key_hash = _digest(hash_name, authority.public_key)
+    return cert_id.issuer_name_hash in names and cert_id.issuer_key_hash == key_hash
 
 
 def _check_extensions(

@@ -357,6 +357,21 @@ def test_a_cert_id_with_another_hash_than_the_request(query, world, hash_name):
             query(reply=replies(world, (wrong, "good")))
 
 
+def test_the_issuers_name_as_another_type_of_string(world, respond):
+    """RFC 5280 section 7.1: PrintableString equals UTF8String."""
+    encoded = world.ca.public_bytes(serialization.Encoding.DER)
+    renewed = encoded.replace(b"\x0c\x02CA", b"\x13\x02CA")
+    assert renewed != encoded
+    issuer = x509.load_der_x509_certificate(renewed)
+    for lies in (
+        {},
+        {"issuer": issuer},
+        {"named": issuer, "by_name": True, "key": "ca", "signer": world.ca, "certs": []},
+    ):
+        responder = respond(lambda encoded, lies=lies: answer(world, encoded, **lies))
+        assert client.query(world.subject, renewed, responder.url).status == "good"
+
+
 def test_produced_in_the_future(query, world):
     for seconds, options in ((-100_000, {}), (240, {}), (3600, {"skew": 7200})):
         reply = replies(world, (world.subject, "good"), produced=seconds)
