@@ -278,9 +278,8 @@ def _line_around(at: int, block: bytes) -> tuple[int, int]:
 
 def _pairs(digits: bytes) -> bytes:
     """Digits as `openssl x509 -text` prints them, `1A:2C`, without a zero in front."""
-    digits = b"0" * (len(digits) % 2) + digits
-    pairs = [digits[position : position + 2] for position in range(0, len(digits), 2)]
-    return b":".join(pairs)[digits[:1] == b"0" :]
+    even = digits.decode().zfill(len(digits) + len(digits) % 2)
+    return bytes.fromhex(even).hex(":").upper().encode()[even[0] == "0" :]
 
 
 def _lines_with(needles: list[bytes], block: bytes) -> set[tuple[int, int]] | None:
