@@ -220,7 +220,7 @@ def test_from_nothing_to_answers_and_back(new_machine, pki):
     machine.sh("cd / && /opt/ocsp-cgi/bin/python3 -m ocsp_cgi --version")
     kept = "openssl ocsp -no_nonce -issuer root-ca.crt -CAfile root-ca.crt -cert good.crt -url http://127.0.0.1/cgi-bin/ocsp.cgi"
     assert "good.crt: good" in machine.sh(f"cd {pki.home} && {kept} -header Host={NAME}")
-    assert ".ocsp" in machine.sh("ls /var/cache/ocsp-cgi")
+    assert ".ocsp" in machine.sh("ls -R /var/cache/ocsp-cgi")
 
     # who may read what
     paths = "ocsp ocsp/db ocsp/root-ocsp.key ocsp/db/index ocsp-cgi.conf /var/cache/ocsp-cgi"
