@@ -72,6 +72,7 @@ def test_a_serial_elsewhere_in_the_file_is_not_a_row(find):
 ODD_FILES = {
     "empty": (b"", "unknown", 0),
     "nothing but comments": (b"# the index of our CA\n\n  \n", "unknown", 0),
+    "nothing but comments, with a byte order mark": (b"\xef\xbb\xbf# of our CA\n", "unknown", 0),
     "blank lines": (b"\n\n" + REVOKED_ROW % b"0A" + b"\n \n\t\n", "revoked", 0),
     "comment": (b"# " + ROW % b"0A" + REVOKED_ROW % b"0A", "revoked", 0),
     "revoked in a comment": (b"#" + REVOKED_ROW % b"0A" + ROW % b"0B", "unknown", 0),
@@ -142,6 +143,22 @@ REVOKING_LINES = {
         (ROW % b"0B").rstrip() + b"\tr\t270220135115Z\t261122135115Z\tCAFE0A12\tunknown\n"
     ),
     "joined by nothing": (ROW % b"0B").rstrip() + REVOKED_ROW % b"CAFE0A12",
+    "colons, and no zeros": REVOKED_ROW % b"ca:fe:a:12",
+    "colons, and one behind": REVOKED_ROW % b"CA:FE:0A:12:",
+    "many zeros": REVOKED_ROW % (b"0" * 60 + b"CAFE0A12"),
+    "an empty field for the serial": b"R\t270220135115Z\tCAFE0A12\t\tunknown\t/CN=x\n",
+    "zeros in front": bytes(5000) + REVOKED_ROW % b"CAFE0A12",
+    "marked as a change": b"+" + REVOKED_ROW % b"CAFE0A12",
+    "marked as a change, and blanks": b"+R 270220135115Z 261122135115Z CAFE0A12 unknown /CN=x\n",
+    "joined to a row that is cut off in its expiry": b"V\t2702" + REVOKED_ROW % b"CAFE0A12",
+    "joined to a row that is cut off in its serial": (
+        b"V\t270220135115Z\t\t0B" + REVOKED_ROW % b"CAFE0A12"
+    ),
+    "joined to a row that is cut off behind its type": b"V" + REVOKED_ROW % b"CAFE0A12",
+    "as many newlines as rows": (
+        b"R 270220135115Z 261122135115Z CAFE0A12 unknown /CN=x\n"
+        + (ROW % b"0B").rstrip() + ROW % b"0D"
+    ),
     "joined to a row that is cut off": b"V\t270220135115Z\t\t0B\tunk\t" + REVOKED_ROW % b"CAFE0A12",
 }
 
@@ -170,12 +187,20 @@ NOT_REVOKING_LINES = {
     "digits in the subject of a line that is not a row": (
         b"R\t270220135115Z\t261122135115Z\tBB\t/CN=a CAFE0A12 b\n"
     ),
+    "digits in the subject of a line that is not a row, as of `openssl x509 -subject`": (
+        b"R\t270220135115Z\t261122135115Z\tBB\tC = GB, CN = a CAFE0A12 b\n"
+    ),
+    "digits in a subject of fields without a name": (
+        b"R\t270220135115Z\t261122135115Z\tBB\tCN=a CAFE0A12 b\n"
+    ),
     "digits in a subject behind blanks": b"R 270220135115Z 261122135115Z BB unknown CN=a CAFE0A12\n",
     "a sentence": b"Requests about CAFE0A12 are answered\n",
     "another serial that ends so": REVOKED_ROW % b"01CAFE0A12",
     "another serial that begins so": REVOKED_ROW % b"CAFE0A1200",
     "its negative": REVOKED_ROW % b"-CAFE0A12",
     "colons in other places": REVOKED_ROW % b"CAF:E0A12",
+    "colons between digits of several kinds": REVOKED_ROW % b"CA:FE:A:12:00",
+    "a comment behind a byte order mark": b"\xef\xbb\xbf#" + REVOKED_ROW % b"CAFE0A12",
     "a valid row that is not one": b"V\t270220135115Z\t\tCAFE0A12\tunknown\n",
 }
 
@@ -250,6 +275,7 @@ def test_every_way_to_search_finds_the_same(tmp_path, monkeypatch):
      "line 5001: revocation date `yesterday` cannot be read: revoked at 1970-01-01, without a reason"),
     (REVOKED_ROW.replace(b"keyC", b"c") % b"0A",
      "line 1: revocation reason `compromise` is not one that `openssl ca` writes: revoked without"),
+    (b"+" + REVOKED_ROW % b"0A", "line 1: type `+R` is not one of V, R, E, S: revoked"),
     (b"X" + (REVOKED_ROW % b"0A")[1:], "line 1: type `X` is not one of V, R, E, S: unknown"),
     (REVOKED_ROW.replace(b"keyCompromise", b"keyTime,never") % b"0A",
      "line 1: `never` after `keytime` cannot be read: answered without it"),
@@ -263,7 +289,8 @@ HARMLESS = [b"", b" ", b'"empty"', b"empty", b"none", b"None", b"-", b"n/a", b"2
             b"20270220135115Z"]  # fmt: skip
 DOUBTFUL = [b"261122135115Z", b"261122135115Z,keyCompromise", b"20261122135115Z", b"2611221351Z",
             b"261122", b"5Z", b"Z", b"Z,superseded", b",superseded", b"superseded", b"seded",
-            b"0", b"270220135115Z,superseded", b"270220135116Z"]  # fmt: skip
+            b"0", b"270220135115Z,superseded", b"270220135116Z", b"revoked",
+            b"Nov 22 13:51:15 2026 GMT"]  # fmt: skip
 
 
 @pytest.mark.parametrize("row_type", [b"V", b"E"])

@@ -480,6 +480,12 @@ def test_a_signer_with_its_chain(ca):
     assert certificate.load(str(ca.home / "renewed-ocsp.crt")).der in ca.answer.der
 
 
+def test_a_chain_in_rsigner_in_another_order(ca):
+    ca.bundle("chain", "root-ca", "root-ocsp")
+    ca.configure(root={"rsigner": "chain.crt"})
+    assert ca.is_verified()
+
+
 # A CA that signs its responses itself
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import pwd
+import re
 import shutil
 import signal
 import statistics
@@ -133,6 +134,21 @@ def test_a_revoked_signer_counts_at_once(kept):
     kept.ca.revoke("root-ocsp")
     answered = kept.ask()
     assert answered.response_status == errors.INTERNAL_ERROR and "revoked in the database of" in answered.remarks[0]
+
+
+def test_an_index_with_another_row_for_the_signer_is_that_of_another_ca(kept):
+    kept.fill()
+    index = kept.home / "db" / "index"
+    serial = kept.ca.serial("root-ocsp").encode()
+    content, count = re.subn(
+        b"V\t[^\t]+(\t\t%s\t)" % serial, b"V\t491231235959Z\\1", index.read_bytes()
+    )
+    assert count == 1
+    index.write_bytes(content)
+    settle(index)
+    answered = kept.ask()
+    assert answered.response_status == errors.TRY_LATER
+    assert "it is the database of another CA" in answered.remarks[0]
 
 
 def test_a_long_index_is_not_searched_while_it_is_the_same(kept, monkeypatch):
