@@ -415,6 +415,8 @@ print defined $errors && $errors ne '' ? "refused: $errors\n" : "accepted\n";
 ED25519 = ("ed25519",)
 ED448 = ("ed448",)
 P256 = ("ec", "-pkeyopt", "ec_paramgen_curve:P-256")
+SECP256K1 = ("ec", "-pkeyopt", "ec_paramgen_curve:secp256k1")
+RSASSA_PSS = ("rsa-pss", "-pkeyopt", "rsa_keygen_bits:2048")
 
 
 @contextlib.contextmanager
@@ -482,7 +484,9 @@ def test_perl_with_a_ca_that_signs_itself(ca, ca_signs, apache, name):
     (P256, "SEC_ERROR_REVOKED_CERTIFICATE", "The site"),
     (ED25519, "The site", "The site"),
     (ED448, "The site", "The site"),
-], ids=["P-256", "Ed25519", "Ed448"])  # fmt: skip
+    (SECP256K1, "The site", "The site"),
+    (RSASSA_PSS, "The site", "The site"),
+], ids=["P-256", "Ed25519", "Ed448", "secp256k1", "RSASSA-PSS"])  # fmt: skip
 def test_firefox_loads_a_revoked_site_if_it_cannot_verify_the_signer(
     ca, place, hard_fail, newkey, revoked, good
 ):
