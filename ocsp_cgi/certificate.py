@@ -228,22 +228,27 @@ def blocks(content: bytes) -> list[bytes]:
     """What may be certificates in PEM or DER: each PEM block, of whatever label, from its beginning
     to that of the next; or the whole if it is DER.
 
-    Text may begin like DER, with a digit 0; but the length behind it is that of no certificate.
+    Text may begin with a digit 0, which is the first byte of DER too.
     """
-    if content[:1] == b"\x30" and content[1:2] >= b"\x80" or _BEGIN not in content:
+    if _BEGIN not in content or _is_der(content):
         return [content]
     return [_BEGIN + block for block in content.split(_BEGIN)[1:]]
 
 
 def block_der(block: bytes) -> bytes:
     """The DER of the certificate in one of `blocks`.  der.DERError if it has none."""
-    if block[:1] == b"\x30" and block[1:2] >= b"\x80":
+    if _is_der(block):
         encoded, rest = _first(block)
         if rest.strip():
             raise der.DERError(f"more than a certificate in DER, from byte {len(encoded)} on")
         return encoded
     label, encoded = der.from_pem(block, *PEM_LABELS)
     return _first(encoded)[0] if label == b"TRUSTED CERTIFICATE" else encoded
+
+
+def _is_der(content: bytes) -> bool:
+    """Whether it begins as a SEQUENCE of 128 bytes or more, as each certificate does."""
+    return content[:2] in (b"\x30\x81", b"\x30\x82", b"\x30\x83")
 
 
 def _first(encoded: bytes) -> tuple[bytes, bytes]:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import shlex
 
 from . import der
-from .errors import printable
 
 _PKCS7 = bytes.fromhex("2a864886f70d0107")  # 1.2.840.113549.1.7, the beginning of PKCS#7's types
 _KEYS = ("private key", "encrypted private key")
@@ -41,44 +40,56 @@ def kind(content: bytes) -> tuple[str, str]:
     """What a file holds, "" if that is unknown; and its form: PEM, DER or ""."""
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return "UTF-16 text", ""
-    if content[:1] == b"\x30" and content[1:2] != b"" and not content[1:2].isascii():
-        return _kind_of_der(content), "DER"
-    held = [_LABELS.get(one.partition(b"-----")[0], "") for one in content.split(b"-----BEGIN ")[1:]]
-    for found in held:
-        if found not in ("", "name of a curve"):
-            return found, "PEM"
-    return (held or [""])[0], "PEM"
+    try:
+        outer = der.Elements(content, 0, len(content)).next(der.SEQUENCE)
+        if not content[outer.end :].strip():
+            return _kind_of_der(outer), "DER"
+    except der.DERError:
+        pass
+    held = _kinds_in_pem(content)
+    known = [found for found in held if found not in ("", "name of a curve")]
+    return (known or held or [""])[0], "PEM"
 
 
-def _kind_of_der(content: bytes) -> str:
+def _kinds_in_pem(content: bytes) -> list[str]:
+    blocks = content.split(b"-----BEGIN ")[1:]
+    return [_LABELS.get(block.partition(b"-----")[0], "") for block in blocks]
+
+
+def _kind_of_der(outer: der.Element) -> str:
     """By the first elements: they differ in each structure."""
     try:
-        fields = der.Elements(content, 0, len(content)).next(der.SEQUENCE).elements()
+        fields = outer.elements()
         first, second = next(fields), next(fields)
         if first.tag == der.OBJECT_IDENTIFIER:
             return "PKCS#7 file" if first.contents.startswith(_PKCS7) else ""
         if first.tag == der.INTEGER:
-            inside = second.elements()
             if second.tag != der.SEQUENCE:  # PKCS#1 (RFC 8017), SEC 1 (RFC 5915)
                 return "private key"
-            is_pkcs12 = inside.next(der.OBJECT_IDENTIFIER).contents.startswith(_PKCS7)
+            is_pkcs12 = second.elements().next(der.OBJECT_IDENTIFIER).contents.startswith(_PKCS7)
             return "PKCS#12 file" if is_pkcs12 else "private key"
+        if second.tag == der.SEQUENCE:
+            return _kind_of_signed(first)
         return {
             der.OCTET_STRING: "encrypted private key",
             der.BIT_STRING: "public key",
-            der.SEQUENCE: _kind_of_signed(first),
         }.get(second.tag, "")
     except (der.DERError, StopIteration):
         return ""
 
 
 def _kind_of_signed(signed: der.Element) -> str:
-    """A certificate has a serial number and several more fields; a request begins with its
-    version, and a CRL with the version or an algorithm."""
+    """A certificate (RFC 5280 section 4.1), a request (RFC 2986 section 4.1) or a CRL, by the tags
+    of what is signed."""
     tags = [one.tag for one in signed.elements()]
-    if tags[:1] == [der.context(0)] or tags[:2] == [der.INTEGER, der.SEQUENCE] and len(tags) == 6:
-        return "certificate"
-    return "certificate request" if tags[-1:] == [der.context(0)] else "revocation list (CRL)"
+    if tags == [der.INTEGER, der.SEQUENCE, der.SEQUENCE, der.context(0)]:
+        return "certificate request"
+    v1 = [der.INTEGER, *[der.SEQUENCE] * 5]
+    return "certificate" if tags[:1] == [der.context(0)] or tags == v1 else "revocation list (CRL)"
+
+
+def _article(what: str) -> str:
+    return f"an {what}" if what[0] == "e" else f"a {what}"
 
 
 def _convert(path: str, *command: str) -> str:
@@ -90,7 +101,7 @@ def certificate_hint(path: str, content: bytes) -> str:
     """Why there is no certificate to be read in a file, and what to do; "" if it is nothing known."""
     what, form = kind(content)
     inform = ("-inform", "DER") if form == "DER" else ()
-    if what in ("", "certificate"):
+    if what == "" or "certificate" in (what, *_kinds_in_pem(content)):
         return ""
     if what == "PKCS#12 file":
         return f"a {what}; {_convert(path, 'openssl pkcs12 -nokeys')}, and name that file instead"
@@ -98,7 +109,7 @@ def certificate_hint(path: str, content: bytes) -> str:
         convert = _convert(path, "openssl pkcs7 -print_certs", *inform)
         return f"a {what}; {convert}, and name that file instead"
     explained = _EXPLAINED.get(what, "").format(path=shlex.quote(path))
-    return f"a {what}, not a certificate" + (f": {explained}" if explained else "")
+    return f"{_article(what)}, not a certificate" + (f": {explained}" if explained else "")
 
 
 def encrypted_key(path: str) -> str:
@@ -111,15 +122,14 @@ def encrypted_key(path: str) -> str:
 
 
 def unreadable_key(
-    path: str, content: bytes, passin: str | None, error: Exception, library: str
+    path: str, content: bytes, passin: str | None, reason: str, library: str
 ) -> str:
-    """Why the library reads no private key in a file, and what to do."""
+    """Why the library reads no private key in a file, and what to do; `reason` is what it said."""
     what, form = kind(content)
     test = f"`openssl pkey -in {shlex.quote(path)} -noout`"
-    reason = printable(" ".join(str(error).split()))
     if form == "DER" and what in _KEYS:
         convert = _convert(path, "openssl pkey -inform DER")
-        return f"{path}: a {what} in DER, not PEM; {convert}, and name that file with `rkey`"
+        return f"{path}: {_article(what)} in DER, not PEM; {convert}, and name that file with `rkey`"
     if what == "PKCS#12 file":
         convert = _convert(path, "openssl pkcs12 -nocerts -nodes")
         return f"{path}: a {what}, not a key in PEM; {convert}, and name that file with `rkey`"
@@ -132,7 +142,7 @@ def unreadable_key(
             + (f": {explained}" if explained else "; `rkey` names it")
         )
     if what == "encrypted private key" or b"4,ENCRYPTED" in content:
-        if "password" in reason.lower():
+        if "decrypt" in reason.lower():
             tested = test.replace("-noout", f"-passin file:{shlex.quote(passin or '')} -noout")
             return f"{path}: the pass phrase in {passin} is wrong; try {tested}"
         return (

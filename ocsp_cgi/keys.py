@@ -235,7 +235,7 @@ def verifies(holder: certificate.Certificate, signature: bytes, data: bytes, ide
     except InvalidSignature:
         return False
     except UnsupportedAlgorithm as error:
-        raise Unsupported(f"with an algorithm that {library()} does not support ({error})") from None
+        raise Unsupported(f"with an algorithm that {library()} does not support ({reason(error)})") from None
     except (TypeError, ValueError):  # as of a signature of another length
         return False
     return True
@@ -246,6 +246,12 @@ def library() -> str:
     import cryptography
 
     return f"`cryptography` {cryptography.__version__}"
+
+
+def reason(error: Exception) -> str:
+    """The first sentence of what the library says: the rest is for its developers."""
+    said = str(error.args[0] if error.args else error).partition(". ")[0]
+    return errors.printable(said or type(error).__name__, 100)
 
 
 def _load_private(path: str, passin: str | None):
@@ -279,7 +285,7 @@ def _load_private(path: str, passin: str | None):
     except Exception as error:  # of many classes, by version and by what is wrong
         from . import file_kinds
 
-        raise SignerError(file_kinds.unreadable_key(path, text, passin, error, library())) from None
+        raise SignerError(file_kinds.unreadable_key(path, text, passin, reason(error), library())) from None
 
 
 def _read_private(path: str, option: str) -> bytes:
@@ -425,7 +431,7 @@ def _public_key(holder: certificate.Certificate) -> tuple:
     except (UnsupportedKey, MemoryError):
         raise
     except Exception as error:  # of many classes, by version and by what is wrong with the numbers
-        raise UnsupportedKey(f"one that {library()} does not accept ({error})") from None
+        raise UnsupportedKey(f"one that {library()} does not accept ({reason(error)})") from None
 
 
 def _public_key_of(kind: str, curve: str, encoded: bytes):

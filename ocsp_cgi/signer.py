@@ -136,7 +136,11 @@ class Signer:
                 " what it signs is wrong. Restore the file from a copy"
                 f" (`openssl pkey -in {settings.rkey} -check -noout` tests it), or make a new key"
             )
-        raise SignerError(f"{settings.rkey}: not the private key of the certificate in {settings.rsigner}")
+        raise SignerError(
+            f"{settings.rkey}: not the private key of the certificate in {settings.rsigner}, or"
+            f" damaged (`openssl pkey -in {settings.rkey} -check -noout` tests it): name the key that"
+            " the certificate was issued for"
+        )
 
 
 def load_certificates(option: str, path: str) -> list[Certificate]:
