@@ -98,7 +98,7 @@ def _convert(path: str, *command: str) -> str:
 
 
 def certificate_hint(path: str, content: bytes) -> str:
-    """Why there is no certificate to be read in a file, and what to do; "" if it is nothing known."""
+    """Why there is no certificate to be read in a file, and what to do; "" if that is unknown."""
     what, form = kind(content)
     inform = ("-inform", "DER") if form == "DER" else ()
     if what == "" or "certificate" in (what, *_kinds_in_pem(content)):
@@ -129,7 +129,9 @@ def unreadable_key(
     test = f"`openssl pkey -in {shlex.quote(path)} -noout`"
     if form == "DER" and what in _KEYS:
         convert = _convert(path, "openssl pkey -inform DER")
-        return f"{path}: {_article(what)} in DER, not PEM; {convert}, and name that file with `rkey`"
+        return (
+            f"{path}: {_article(what)} in DER, not PEM; {convert}, and name that file with `rkey`"
+        )
     if what == "PKCS#12 file":
         convert = _convert(path, "openssl pkcs12 -nocerts -nodes")
         return f"{path}: a {what}, not a key in PEM; {convert}, and name that file with `rkey`"
@@ -158,8 +160,8 @@ def unreadable_key(
         )
     return (
         f"{path}: damaged, or of a kind that {library} does not support ({reason}):"
-        f" {test.replace('-noout', '-check -noout')} tests it. Restore it from a copy, or make a new"
-        " key and issue a certificate for it"
+        f" {test.replace('-noout', '-check -noout')} tests it. Restore it from a copy, or make a"
+        " new key and issue a certificate for it"
     )
 
 

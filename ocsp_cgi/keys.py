@@ -39,7 +39,7 @@ _CURVES = {
     bytes.fromhex("2b81040022"): ("SECP384R1", "SHA384"),  # 1.3.132.0.34
     bytes.fromhex("2b81040023"): ("SECP521R1", "SHA512"),  # 1.3.132.0.35
 }
-# With what the key of a certificate signs, by its type and the hash of its curve: AlgorithmIdentifiers.
+# The AlgorithmIdentifier that the key of a certificate signs with, by its type and its curve's hash.
 _OWN_ALGORITHMS = {
     ("RSA", ""): bytes.fromhex("300d06092a864886f70d01010b0500"),
     ("EC", "SHA256"): bytes.fromhex("300a06082a8648ce3d040302"),
@@ -51,17 +51,17 @@ _OWN_ALGORITHMS = {
 
 
 class Unsupported(Exception):
-    """A signature that cannot be verified here; the text says what it is made with: "with SHA-1, which is weak"."""
+    """A signature that cannot be verified here; the text says why: "with SHA-1, which is weak"."""
 
 
 class UnsupportedKey(Unsupported):
-    """A key that cannot be used here; the text says what it is: "on the curve 1.3.132.0.6, which ..."."""
+    """A key that cannot be used here; the text says why: "on the curve 1.3.132.0.6, which ..."."""
 
 
 class SignatureAlgorithm:
-    """How a signature is made: `key_type` (RSA, RSASSA-PSS, EC, Ed25519, Ed448 and more), the hash as `cryptography` names
-    it or None, and `identifier`, the DER of the AlgorithmIdentifier.  Of RSASSA-PSS also the hash
-    of its MGF1, and the length of its salt in bytes."""
+    """How a signature is made: `key_type` (RSA, RSASSA-PSS, EC, Ed25519, Ed448 and more), the hash
+    as `cryptography` names it or None, and `identifier`, the DER of the AlgorithmIdentifier.  Of
+    RSASSA-PSS also the hash of its MGF1, and the length of its salt in bytes."""
 
     __slots__ = ("key_type", "hash_name", "identifier", "mgf1_hash_name", "salt_length")
 
@@ -122,7 +122,9 @@ def _curve(fields: der.Elements) -> tuple[str, str]:
     """The curve that ECParameters (RFC 5480 section 2.1.1) name, and the hash that goes with it."""
     name = fields.optional(der.OBJECT_IDENTIFIER)
     if name is None:
-        raise UnsupportedKey("of the type EC with explicit parameters of its curve, which clients refuse")
+        raise UnsupportedKey(
+            "of the type EC with explicit parameters of its curve, which clients refuse"
+        )
     known = _CURVES.get(name.contents)
     if known is not None:
         return known
@@ -145,7 +147,8 @@ def key_size(holder: certificate.Certificate) -> tuple[str, int]:
             is_uncompressed = point[:1] not in (b"\x02", b"\x03")
             return "EC", max(0, len(point) - 1) * 8 // (2 if is_uncompressed else 1)
         if key_type in ("RSA", "RSASSA-PSS"):
-            modulus = der.read(holder.public_key, der.SEQUENCE).elements().next(der.INTEGER).integer()
+            numbers = der.read(holder.public_key, der.SEQUENCE).elements()
+            modulus = numbers.next(der.INTEGER).integer()
             if modulus <= 0:
                 raise UnsupportedKey("an RSA key whose modulus is not a positive number")
             return "RSA", modulus.bit_length()
@@ -192,7 +195,8 @@ def preferred_algorithm(
 
 
 def sign(rkey: str, passin: str | None, algorithm: SignatureAlgorithm, tbs: bytes) -> bytes:
-    """A signature over `tbs` with the private key in the file `rkey`, b"" if the key cannot make one with this algorithm.
+    """A signature over `tbs` with the private key in the file `rkey`, b"" if the key cannot make
+    one with this algorithm.
 
     SignerError if the key cannot be loaded.
     """
@@ -201,7 +205,7 @@ def sign(rkey: str, passin: str | None, algorithm: SignatureAlgorithm, tbs: byte
         return key.sign(tbs, *_scheme(algorithm))
     except MemoryError:
         raise
-    except Exception:  # whichever the library raises for a key of another type, or one that is damaged
+    except Exception:  # of many classes, for a key of another type or a damaged one
         return b""
 
 
@@ -220,7 +224,9 @@ def is_own_key(holder: certificate.Certificate, rkey: str, passin: str | None) -
         return False
 
 
-def verifies(holder: certificate.Certificate, signature: bytes, data: bytes, identifier: bytes) -> bool:
+def verifies(
+    holder: certificate.Certificate, signature: bytes, data: bytes, identifier: bytes
+) -> bool:
     """Whether this is a signature over `data` by the key of this certificate, by an
     AlgorithmIdentifier.  Unsupported, or UnsupportedKey, if that cannot be found out."""
     algorithm = SignatureAlgorithm.from_der(identifier)
@@ -235,7 +241,9 @@ def verifies(holder: certificate.Certificate, signature: bytes, data: bytes, ide
     except InvalidSignature:
         return False
     except UnsupportedAlgorithm as error:
-        raise Unsupported(f"with an algorithm that {library()} does not support ({reason(error)})") from None
+        raise Unsupported(
+            f"with an algorithm that {library()} does not support ({reason(error)})"
+        ) from None
     except (TypeError, ValueError):  # as of a signature of another length
         return False
     return True
@@ -273,7 +281,7 @@ def _load_private(path: str, passin: str | None):
             return _private_key(text)
         except MemoryError:
             raise
-        except Exception:  # a kind that the library may know, or no key, or numbers that it cannot take
+        except Exception:  # a kind that the library may know, no key, or absurd numbers
             pass
     from cryptography.hazmat.primitives import serialization
 
@@ -285,7 +293,9 @@ def _load_private(path: str, passin: str | None):
     except Exception as error:  # of many classes, by version and by what is wrong
         from . import file_kinds
 
-        raise SignerError(file_kinds.unreadable_key(path, text, passin, reason(error), library())) from None
+        raise SignerError(
+            file_kinds.unreadable_key(path, text, passin, reason(error), library())
+        ) from None
 
 
 def _read_private(path: str, option: str) -> bytes:
@@ -438,7 +448,8 @@ def _public_key_of(kind: str, curve: str, encoded: bytes):
     if kind in ("RSA", "RSASSA-PSS"):
         from cryptography.hazmat.primitives.asymmetric import rsa
 
-        modulus, exponent = (number.integer() for number in der.read(encoded, der.SEQUENCE).elements())
+        numbers = der.read(encoded, der.SEQUENCE).elements()
+        modulus, exponent = (number.integer() for number in numbers)
         return rsa.RSAPublicNumbers(exponent, modulus).public_key()
     if kind == "EC":
         from cryptography.hazmat.primitives.asymmetric import ec

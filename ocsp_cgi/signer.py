@@ -38,8 +38,8 @@ class Signer:
             self._algorithm = keys.own_algorithm(self.certificate)
         except keys.UnsupportedKey as error:
             raise SignerError(
-                f"{settings.rsigner}: its key is {error}: issue a signer certificate with a new key,"
-                " P-256 or RSA"
+                f"{settings.rsigner}: its key is {error}: issue a signer certificate with a new"
+                " key, P-256 or RSA"
             ) from None
         self.delegated = not signs_itself
         if self.delegated and settings.signer_trust == "local":
@@ -132,14 +132,14 @@ class Signer:
             ) from None
         if keys.is_own_key(own, settings.rkey, settings.passin):
             raise SignerError(
-                f"{settings.rkey}: damaged: it belongs to the certificate in {settings.rsigner}, but"
-                " what it signs is wrong. Restore the file from a copy"
+                f"{settings.rkey}: damaged: it belongs to the certificate in {settings.rsigner},"
+                " but what it signs is wrong. Restore the file from a copy"
                 f" (`openssl pkey -in {settings.rkey} -check -noout` tests it), or make a new key"
             )
         raise SignerError(
             f"{settings.rkey}: not the private key of the certificate in {settings.rsigner}, or"
-            f" damaged (`openssl pkey -in {settings.rkey} -check -noout` tests it): name the key that"
-            " the certificate was issued for"
+            f" damaged (`openssl pkey -in {settings.rkey} -check -noout` tests it): name the key"
+            " that the certificate was issued for"
         )
 
 

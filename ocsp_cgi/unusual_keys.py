@@ -73,7 +73,7 @@ def name(identifier: bytes) -> str:
 
 
 def signature_algorithm(identifier: bytes) -> SignatureAlgorithm:
-    """Read an AlgorithmIdentifier that is not one of the usual.  Unsupported if it is weak or unknown."""
+    """Read an AlgorithmIdentifier that is unusual.  Unsupported if it is weak or unknown."""
     try:
         fields = der.read(identifier, der.SEQUENCE).elements()
         algorithm = fields.next(der.OBJECT_IDENTIFIER).object_identifier()
@@ -183,7 +183,7 @@ def own_pss_algorithm(holder: certificate.Certificate) -> SignatureAlgorithm:
 def preferred_algorithm(
     holder: certificate.Certificate, own: SignatureAlgorithm, identifier: bytes
 ) -> SignatureAlgorithm | None:
-    """How to sign as this AlgorithmIdentifier asks for, None if the key of the certificate cannot."""
+    """How to sign as this AlgorithmIdentifier says, None if the key of the certificate cannot."""
     try:
         wanted = SignatureAlgorithm.from_der(identifier)
     except Unsupported:

