@@ -165,6 +165,22 @@ def unreadable_key(
     )
 
 
+def wrong_key(path: str, rsigner: str, is_own: bool) -> str:
+    """What to do with a private key whose signatures the certificate in `rsigner` does not verify;
+    `is_own` is whether it says it belongs to that certificate."""
+    check = f"`openssl pkey -in {shlex.quote(path)} -check -noout` tests it"
+    if is_own:
+        return (
+            f"{path}: damaged: it belongs to the certificate in {rsigner}, but what it signs is"
+            f" wrong ({check}). Restore it from a copy, or make a new key and issue a certificate"
+            " for it"
+        )
+    return (
+        f"{path}: not the private key of the certificate in {rsigner}, or damaged ({check}): name"
+        " the key that the certificate was issued for"
+    )
+
+
 def _has_more_primes(content: bytes) -> bool:
     """Whether it is an RSA key with otherPrimeInfos (RFC 8017 appendix A.1.2)."""
     try:

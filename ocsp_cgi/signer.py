@@ -130,17 +130,10 @@ class Signer:
             raise SignerError(
                 f"{settings.rsigner}: its key is {error}: issue a signer certificate with a new key"
             ) from None
-        if keys.is_own_key(own, settings.rkey, settings.passin):
-            raise SignerError(
-                f"{settings.rkey}: damaged: it belongs to the certificate in {settings.rsigner},"
-                " but what it signs is wrong. Restore the file from a copy"
-                f" (`openssl pkey -in {settings.rkey} -check -noout` tests it), or make a new key"
-            )
-        raise SignerError(
-            f"{settings.rkey}: not the private key of the certificate in {settings.rsigner}, or"
-            f" damaged (`openssl pkey -in {settings.rkey} -check -noout` tests it): name the key"
-            " that the certificate was issued for"
-        )
+        from . import file_kinds
+
+        is_own = keys.is_own_key(own, settings.rkey, settings.passin)
+        raise SignerError(file_kinds.wrong_key(settings.rkey, settings.rsigner, is_own))
 
 
 def load_certificates(option: str, path: str) -> list[Certificate]:

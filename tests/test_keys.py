@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import random
 import re
 import shlex
 import subprocess
@@ -656,6 +657,26 @@ def test_a_damaged_ec_key(pki_responder, secret):
         (pki_responder.home / "damaged.key").write_bytes(content)
         (pki_responder.home / "damaged.key").chmod(0o600)
         assert re.match(DAMAGED, pki_responder.refused(rkey="damaged.key"))
+
+
+def test_files_of_chance(pki_responder):
+    """Whatever is in a file, reading it ends with an error that says so."""
+    draw = random.Random(5958)
+    sources = [in_der(pki_responder.ca, "root-ocsp.crt"), der.sequence(integer(3), integer(5))]
+    name = str(pki_responder.home / "chance")
+    for _ in range(3000):
+        content = bytearray(draw.choice(sources))
+        for _ in range(draw.choice((1, 2, 5))):
+            content[draw.randrange(len(content))] = draw.randrange(256)
+        content = bytes(content[: draw.choice((2, 10, 50, len(content)))])
+        assert isinstance(file_kinds.unreadable_key(name, content, None, "", ""), str)
+        Path(name).write_bytes(content)
+        try:
+            read = x509_reader.load_all(name)
+        except x509_reader.CertificateError as error:
+            assert str(error)
+        else:
+            assert len(read) == 1
 
 
 def test_kinds_of_files_by_their_first_bytes(pki_responder):
