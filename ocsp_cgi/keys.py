@@ -48,6 +48,8 @@ _OWN_ALGORITHMS = {
     ("Ed25519", ""): bytes.fromhex("300506032b6570"),
     ("Ed448", ""): bytes.fromhex("300506032b6571"),
 }
+# What is raised by a damaged installation, a disk or a limit, whichever key is in the file.
+_NOT_ABOUT_THE_KEY = (MemoryError, ImportError, OSError, SyntaxError, EOFError, NameError)
 
 
 class Unsupported(Exception):
@@ -201,9 +203,10 @@ def sign(rkey: str, passin: str | None, algorithm: SignatureAlgorithm, tbs: byte
     SignerError if the key cannot be loaded.
     """
     key = _load_private(rkey, passin)
+    scheme = _scheme(algorithm)
     try:
-        return key.sign(tbs, *_scheme(algorithm))
-    except MemoryError:
+        return key.sign(tbs, *scheme)
+    except _NOT_ABOUT_THE_KEY:
         raise
     except Exception:  # of many classes, for a key of another type or a damaged one
         return b""
@@ -220,6 +223,8 @@ def is_own_key(holder: certificate.Certificate, rkey: str, passin: str | None) -
         fields = der.read(info, der.SEQUENCE).elements()
         fields.next(der.SEQUENCE)
         return fields.next(der.BIT_STRING).bit_string() == holder.public_key
+    except _NOT_ABOUT_THE_KEY:
+        raise
     except Exception:  # what is damaged fails in any way
         return False
 
@@ -236,8 +241,9 @@ def verifies(
     kind, key = _public_key(holder)
     if algorithm.key_type != kind and (algorithm.key_type, kind) != ("RSASSA-PSS", "RSA"):
         return False
+    scheme = _scheme(algorithm)
     try:
-        key.verify(signature, data, *_scheme(algorithm))
+        key.verify(signature, data, *scheme)
     except InvalidSignature:
         return False
     except UnsupportedAlgorithm as error:
@@ -279,7 +285,7 @@ def _load_private(path: str, passin: str | None):
     if not is_encrypted:
         try:
             return _private_key(text)
-        except MemoryError:
+        except _NOT_ABOUT_THE_KEY:
             raise
         except Exception:  # a kind that the library may know, no key, or absurd numbers
             pass
@@ -288,7 +294,7 @@ def _load_private(path: str, passin: str | None):
     errors.reading(path)
     try:
         return serialization.load_pem_private_key(text, password, **_unvalidated())
-    except MemoryError:
+    except _NOT_ABOUT_THE_KEY:
         raise
     except Exception as error:  # of many classes, by version and by what is wrong
         from . import file_kinds
@@ -438,7 +444,7 @@ def _public_key(holder: certificate.Certificate) -> tuple:
         from . import unusual_keys
 
         return unusual_keys.public_key(holder)
-    except (UnsupportedKey, MemoryError):
+    except (UnsupportedKey, AttributeError, *_NOT_ABOUT_THE_KEY):
         raise
     except Exception as error:  # of many classes, by version and by what is wrong with the numbers
         raise UnsupportedKey(f"one that {library()} does not accept ({reason(error)})") from None

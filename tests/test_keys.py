@@ -606,7 +606,7 @@ ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 @pytest.fixture(scope="module")
 def rsa_responder(pki, workspace) -> Responder:
-    ca = pki.copy(workspace / "rsa-signer")
+    ca = pki.copy(workspace / "damaged-keys")
     ca.issue("signer", "ocsp_ext", ("rsa:2048",))
     return Responder(ca)
 
