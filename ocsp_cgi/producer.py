@@ -232,17 +232,29 @@ class Authority:
         if own and not (issuers and certificate.OCSP_SIGNING in signer.extended_key_usages):
             return own[0]
         if len(issuers) > 1:  # the CA has changed its key
-            issuers = [
-                holder
-                for holder in issuers
-                if Signer(self.settings, self._load_own(), holder, 0).is_issued()
-            ]
+            issuers = self._issuers_by_signature(issuers)
         if not issuers:
             raise SignerError(
                 f"{rsigner}: not issued by any of the CAs in {ca}: clients would refuse its"
                 " responses"
             )
         return issuers[0]
+
+    def _issuers_by_signature(self, holders: list[list[Certificate]]) -> list[list[Certificate]]:
+        """Those CAs whose key has signed the signer's certificate.
+
+        SignerError if none has, as far as can be verified, and of one it cannot.
+        """
+        issuers, unverified = [], None
+        for holder in holders:
+            try:
+                if Signer(self.settings, self._load_own(), holder, 0).is_issued():
+                    issuers.append(holder)
+            except SignerError as error:
+                unverified = unverified or error
+        if unverified and not issuers:
+            raise unverified
+        return issuers
 
     def _load_own(self) -> list[Certificate]:
         """The certificates in `rsigner`, a delegated signer's first: a chain may be in any order.

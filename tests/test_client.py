@@ -516,12 +516,14 @@ def test_the_signer_among_the_certificates_given(query, world):
     assert query(certs=[world.forged], options=options).responder == world.signer
 
 
-@pytest.mark.parametrize(
-    "bits, warned", [(512, None), (1023, None), (1024, True), (2047, True), (2048, False)]
-)
+@pytest.mark.parametrize("kind, bits, warned", [
+    ("RSA", 512, None), ("RSA", 1023, None), ("RSA", 1024, True), ("RSA", 2047, True),
+    ("RSA", 2048, False), ("EC", 112, None), ("EC", 192, True), ("EC", 224, False),
+])  # fmt: skip
 @pytest.mark.parametrize("who", ["issuer", "signer", "trusted"])
-def test_short_rsa_keys(tmp_path, respond, who, bits, warned):
+def test_short_keys(tmp_path, respond, who, kind, bits, warned):
     """Made, and signed with, by openssl, since `cryptography` makes no key of 512 bits."""
+    curves = {112: "secp112r1", 192: "prime192v1", 224: "secp224r1"}
 
     def openssl(*arguments: str) -> bytes:
         run = subprocess.run(
@@ -535,7 +537,10 @@ def test_short_rsa_keys(tmp_path, respond, who, bits, warned):
         ("signer", 2048 if who == "issuer" else bits),
         ("subject", 2048),
     ):
-        openssl("genrsa", "-out", f"{name_}.key", str(length))
+        if kind == "EC" and length == bits:
+            openssl("ecparam", "-genkey", "-noout", "-name", curves[bits], "-out", f"{name_}.key")
+        else:
+            openssl("genrsa", "-out", f"{name_}.key", str(length))
     openssl("req", "-x509", "-new", "-key", "ca.key", "-subj", "/CN=CA", "-out", "ca.crt")
     (tmp_path / "eku").write_text("extendedKeyUsage = OCSPSigning\n")
     for name_ in ("signer", "subject"):
@@ -569,20 +574,31 @@ def test_short_rsa_keys(tmp_path, respond, who, bits, warned):
 
     whose = "the issuer" if who == "issuer" else "the signer of the answer"
     if warned is None:
-        with pytest.raises(client.Untrusted, match=f"RSA key of {whose} has {bits} bits"):
+        with pytest.raises(client.Untrusted, match=f"{kind} key of {whose} has {bits} bits"):
             ask()
     else:
         result = ask()
-        warning = f"the RSA key of {whose} has {bits} bits: replace it with 2048 or more"
+        usual = 2048 if kind == "RSA" else 224
+        warning = f"the {kind} key of {whose} has {bits} bits: replace it with {usual} or more"
         assert (result.status, result.warnings) == ("good", (warning,) if warned else ())
 
 
-@pytest.mark.parametrize("kind", ["RSA", "RSA-PSS", "P-384", "P-521", "Ed25519", "Ed448"])
+PSS_SHA512 = bytes.fromhex(
+    "304106092a864886f70d01010a3034a00f300d06096086480165030402030500"
+    "a11c301a06092a864886f70d010108300d06096086480165030402030500a203020140"
+)
+
+
+@pytest.mark.parametrize("kind", [
+    "RSA", "RSA-PSS", "P-384", "P-521", "Ed25519", "Ed448", "secp256k1", "brainpoolP384r1",
+])  # fmt: skip
 def test_signature_algorithms(world, respond, kind):
     """Of the answer, and of the certificates.  The CA signs its own answers."""
     key = {
         "P-384": lambda: ec.generate_private_key(ec.SECP384R1()),
         "P-521": lambda: ec.generate_private_key(ec.SECP521R1()),
+        "secp256k1": lambda: ec.generate_private_key(ec.SECP256K1()),
+        "brainpoolP384r1": lambda: ec.generate_private_key(ec.BrainpoolP384R1()),
         "Ed25519": ed25519.Ed25519PrivateKey.generate,
         "Ed448": ed448.Ed448PrivateKey.generate,
     }.get(kind, lambda: rsa.generate_private_key(65537, 2048))()
@@ -596,8 +612,7 @@ def test_signature_algorithms(world, respond, kind):
         if kind != "RSA-PSS":
             return made.public_bytes(serialization.Encoding.DER)
         signature = key.sign(made.tbs_response_bytes, padding.PSS(padding.MGF1(hash_algorithm), 64), hash_algorithm)
-        [algorithm] = [one for one in client.keys.ALGORITHMS if (one.key_type, one.hash_name) == ("RSASSA-PSS", "SHA512")]
-        return messages.basic_response(made.tbs_response_bytes, algorithm.identifier, signature, [])
+        return messages.basic_response(made.tbs_response_bytes, PSS_SHA512, signature, [])
 
     assert client.query(subject, ca, respond(reply).url).status == "good"
     with pytest.raises(client.Untrusted, match="signature of the answer is wrong"):
@@ -690,7 +705,8 @@ LIES = {
     "responderID of the CA, signed by another": (client.Untrusted, "signature of the answer", lambda world: {"named": world.ca}),
     "bad signature": (client.Untrusted, "signature of the answer", lambda world: {"sign": wrong}),
     "bad signature of the CA": (client.Untrusted, "signature of the answer", lambda world: {"sign": wrong, **as_ca(world)}),
-    "SHA-1": (client.Untrusted, "weak", lambda world: {"sign": with_sha1}),
+    "SHA-1": (client.Untrusted, "the answer is signed with SHA-1, which is weak", lambda world: {
+        "sign": with_sha1}),
     "SHA-1 of the CA": (client.Untrusted, "weak", lambda world: {"sign": with_sha1, **as_ca(world)}),
     "unknown critical extension": (client.Malformed, "critical", lambda world: {
         "extension": (x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\5\0"), True)}),
