@@ -34,9 +34,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session")
 def workspace():
-    """A directory of the whole session that the web server's user can enter, which pytest's own are not."""
+    """A directory of the whole session that everybody can enter, which pytest's own are not."""
     directory = Path(tempfile.mkdtemp(prefix="ocsp-cgi-tests-"))
-    httpd.give_away(directory)
+    directory.chmod(0o755)
     yield directory
     shutil.rmtree(directory)
 
@@ -45,7 +45,7 @@ def workspace():
 def place(workspace):
     """A directory of one test, as `workspace` is."""
     directory = Path(tempfile.mkdtemp(dir=workspace))
-    httpd.give_away(directory)
+    directory.chmod(0o755)
     return directory
 
 

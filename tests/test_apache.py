@@ -23,7 +23,7 @@ def ca(pki, workspace):
     """A copy of the CA that the web server can read, for the tests of this module to change."""
     ca = pki.copy(workspace / "apache-ca")
     settle(ca.home / "db" / "index")
-    httpd.give_away(ca.home)
+    httpd.let_read(ca.home)
     return ca
 
 
@@ -168,11 +168,11 @@ def test_query_string_of_words_is_not_taken_as_arguments(apache, question, root)
 def test_a_revocation_is_in_the_next_answer(apache, ca, post, root):
     name = f"for-{apache.home.name}"
     ca.issue(name)
-    httpd.give_away(ca.home)
+    httpd.let_read(ca.home)
     encoded = request(cert_id(root, certificate(ca.home / f"{name}.crt").serial_number))
     assert verified(post(encoded).body, root).certificate_status == GOOD
     ca.revoke(name, "-crl_reason", "superseded")
-    httpd.give_away(ca.home)
+    httpd.let_read(ca.home)
     response = verified(post(encoded).body, root)
     assert (response.certificate_status, response.revocation_reason.value) == (REVOKED, "superseded")
 
@@ -193,8 +193,8 @@ def test_linked_into_cgi_bin(workspace, place, ca, cgi, root, question):
     link = place / "cgi-bin" / "ocsp.cgi"
     link.parent.mkdir()
     link.symlink_to(cgi)
-    httpd.give_away(workspace / "ocsp-cgi")
-    httpd.give_away(place)
+    httpd.let_read(workspace / "ocsp-cgi")
+    httpd.let_read(place)
     with started(place / "httpd", link, ca.home / "ocsp-cgi.conf") as server:
         answer = curl(f"{server.url}/{base64_of(question('good'))}")
     assert verified(answer.body, root).certificate_status == GOOD
@@ -382,5 +382,5 @@ def test_embedded_server_answers_as_apache_does(ca, cgi, question, root, place):
 def test_apache_is_gone_afterwards(place, ca, cgi):
     with started(place / "httpd", cgi, ca.home / "ocsp-cgi.conf") as server:
         assert curl(server.url).status == 200
-    assert not (place / "httpd" / "httpd.pid").exists()
+    assert not (place / "httpd" / "run" / "httpd.pid").exists()
     shutil.rmtree(place / "httpd")

@@ -117,9 +117,9 @@ def broken(prepared, place):
 
     def make(fault: str) -> Path:
         prepared[0].copy(home)
-        if os.geteuid() == 0:
-            subprocess.run(["chown", "-R", "nobody", str(home)], check=True)
         FAULTS[fault][0](home)
+        if os.geteuid() == 0:
+            subprocess.run(["chown", "-R", "-h", "nobody", str(home)], check=True)
         return home
 
     yield make
