@@ -20,6 +20,8 @@ from ocsp_cgi.commands.private_ca import PrivateCA  # noqa: E402
 
 
 def pytest_configure() -> None:
+    # Where the product is installed, no test may read its config.
+    os.environ["OCSP_CGI_CONFIG"] = "/nowhere/ocsp-cgi.conf"
     if shutil.which("openssl") is None:
         pytest.exit("the tests need the command openssl: install the package openssl", 2)
 

@@ -15,7 +15,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from clients import as_nobody, cert_id, certificate, extension, nonce, oid, request, run_cgi, settle, verified
+from clients import (
+    as_nobody,
+    cert_id,
+    certificate,
+    extension,
+    need_namespaces,
+    nonce,
+    oid,
+    request,
+    run_cgi,
+    settle,
+    verified,
+)
 from cryptography.x509 import ocsp
 
 from ocsp_cgi import config, index_search, der, errors, limits, responder, store
@@ -370,6 +382,7 @@ def test_a_directory_that_cannot_be_written(kept):
 
 def test_a_full_disk(kept, cgi):
     """A real one, of 16 KiB: every answer is right, what fits is kept, and the log says what is wrong."""
+    need_namespaces("--map-root-user", "--mount")
     fill = f"mount -t tmpfs -o size=16k,mode=750 none {kept.cache} && head -c 14000 /dev/zero > {kept.cache}/ballast"
     script = f'{fill} && exec {sys.executable} -c "$0" "$@"'
     ask = (

@@ -46,8 +46,6 @@ def run(arguments: argparse.Namespace) -> int:
         return _demonstrate(directory, arguments)
     except OpenSSLError as error:
         sys.exit(f"A command of openssl's failed:\n{error}")
-    except KeyboardInterrupt:
-        return 0
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 

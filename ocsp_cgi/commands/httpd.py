@@ -102,7 +102,8 @@ def install_cgi(directory: Path, python: str = sys.executable) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     package = directory / "ocsp_cgi"
     shutil.copytree(CHECKOUT / "ocsp_cgi", package, ignore=shutil.ignore_patterns("__pycache__"))
-    subprocess.run([python, "-m", "compileall", "-q", str(package)], check=True)
+    # Captured, since at Ctrl-C it writes a traceback.
+    subprocess.run([python, "-m", "compileall", "-q", str(package)], check=True, capture_output=True)
     script = install_script(directory, python)
     let_read(directory)
     return script
