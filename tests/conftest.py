@@ -11,12 +11,35 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+_LEFT_OUT = pytest.StashKey[int]()
 sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "tests")]
 
 from clients import settle  # noqa: E402
 
 from ocsp_cgi.commands import demo, httpd  # noqa: E402
 from ocsp_cgi.commands.private_ca import PrivateCA  # noqa: E402
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="also run what is marked as slow")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--all"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("slow")]
+    items[:] = [item for item in items if item not in left_out]
+    config.stash[_LEFT_OUT] = len(left_out)
+    config.hook.pytest_deselected(items=left_out)
+
+
+def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
+    left_out = config.stash.get(_LEFT_OUT, 0)
+    if left_out:
+        terminalreporter.write_line(
+            f"{left_out} slow tests were left out (real browsers, trials, benchmarks, the installer, much of"
+            " Apache): python3 tests --all"
+        )
 
 
 def pytest_configure() -> None:

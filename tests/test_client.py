@@ -505,6 +505,7 @@ def test_the_signer_among_the_certificates_given(query, world):
     "bits, warned", [(512, None), (1023, None), (1024, True), (2047, True), (2048, False)]
 )
 @pytest.mark.parametrize("who", ["issuer", "signer", "trusted"])
+@pytest.mark.slow
 def test_short_rsa_keys(tmp_path, respond, who, bits, warned):
     """Made, and signed with, by openssl, since `cryptography` makes no key of 512 bits."""
 
@@ -766,6 +767,7 @@ def test_endless_body(query):
     lambda encoded: (200, {"Content-Type": "application/ocsp-response"}, forever(b"x", 0.1)),
     lambda encoded: (200, {"Content-Type": "application/ocsp-response", "Content-Length": "5000"}, forever(b"x", 0.1)),
 ], ids=["no answer", "slow body", "slow body of known length"])  # fmt: skip
+@pytest.mark.slow
 def test_the_timeout_is_for_everything(query, reply):
     started = time.monotonic()
     with pytest.raises(client.Unreachable, match="no whole answer within 0.5 seconds"):
@@ -802,6 +804,7 @@ def raw(octets: bytes, pause: float) -> tuple[str, threading.Thread]:
     (b"HTTP/1.1 \x1b[2J\r\n\r\n", 0, r"what is no HTTP: BadStatusLine HTTP/1.1 .{0,2}\\x1b\[2J"),
     (b"\x16\x03\x01", 0, "what is no HTTP"),
 ])  # fmt: skip
+@pytest.mark.slow
 def test_slow_or_odd_heads(world, octets, pause, words):
     url, thread = raw(octets, pause)
     started = time.monotonic()

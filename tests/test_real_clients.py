@@ -23,6 +23,8 @@ from test_apache import started
 
 from ocsp_cgi.commands import httpd
 
+pytestmark = pytest.mark.slow
+
 SITES = {"site": "good", "revoked-site": "revoked", "forgotten-site": "unknown", "unasked-site": "good"}
 USERS = {"user": "good", "revoked-user": "revoked", "forgotten-user": "unknown"}
 

@@ -305,6 +305,7 @@ def test_two_cas_in_one_directory(kept, place):
 
 
 @pytest.mark.parametrize("damage", ["cut off", "another octet", "zeros"])
+@pytest.mark.slow
 def test_a_damaged_file_counts_as_none(kept, damage):
     kept.fill()
     [path] = kept.files
@@ -432,6 +433,7 @@ def disk_usage(directory: Path) -> int:
     return sum(path.lstat().st_blocks * 512 for path in directory.rglob("*"))
 
 
+@pytest.mark.slow
 def test_the_cache_is_bounded(kept):
     """Four processes put twenty thousand responses, forty times as many as fit; what was put last is always found."""
     filler, processes, most = Filler(kept, 2), 4, 0
@@ -462,6 +464,7 @@ def test_the_cache_is_bounded(kept):
     assert kept.says() == (GOOD, False) and kept.says() == (GOOD, True)
 
 
+@pytest.mark.slow
 def test_a_put_costs_the_same_however_many_there_are(kept):
     filler = Filler(kept, 4)
     few, _, full, _, later = (statistics.median([filler.put(number) for number in range(first, first + count)])
@@ -470,6 +473,7 @@ def test_a_put_costs_the_same_however_many_there_are(kept):
     assert later / full < 1.5, (full, later)
 
 
+@pytest.mark.slow
 def test_the_oldest_make_room(kept):
     """Those of one bucket; what has been put since stays."""
     filler = Filler(kept, 1)
@@ -487,6 +491,7 @@ def test_large_responses_take_as_much_as_they_take(kept):
     assert filler.size / 2 < disk_usage(kept.cache) <= filler.size + 4096
 
 
+@pytest.mark.slow
 def test_a_cache_of_another_size_or_version(kept):
     """It is removed little by little; names that are not ours stay."""
     old = Filler(kept, 2)
@@ -553,6 +558,7 @@ def test_the_time_of_a_file_is_its_next_update(kept):
     assert kept.files[0].stat().st_mtime == kept.now + 3600
 
 
+@pytest.mark.slow
 def test_many_processes_at_once(kept, cgi):
     """All over the same names, while the index changes: none sees a part of a file, and none an old status."""
     revoked = False

@@ -73,7 +73,7 @@ class Sync:
         return status
 
 
-@pytest.fixture(params=["unit", "cron"])
+@pytest.fixture(params=["unit", pytest.param("cron", marks=pytest.mark.slow)])
 def hosts(request, place, pki, cgi):
     """(the CA, the responder's directory, its Sync, a running Apache); everything under umask 077, and the CA's directory closed."""
     if shutil.which("rsync") is None:
@@ -176,6 +176,7 @@ class Traffic:
             self.stop.set()
 
 
+@pytest.mark.slow
 def test_answers_stay_right_while_openssl_ca_issues_and_revokes_and_the_index_is_copied(hosts):
     ca, home, sync, apache = hosts
     assert sync() == 0

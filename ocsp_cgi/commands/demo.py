@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     except OpenSSLError as error:
         sys.exit(f"A command of openssl's failed:\n{error}")
     finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -53,7 +53,7 @@ class PrivateCA:
 
     def _check_owner(self) -> None:
         """OpenSSLError if another user could make root's openssl overwrite any file, by a symlink such as db/index.new."""
-        for directory in (self.home, self.home / "db"):
+        for directory in filter(Path.exists, (self.home, self.home / "db")):
             of = directory.stat()
             if os.geteuid() == 0 and (of.st_uid != 0 or of.st_mode & 0o022):
                 raise OpenSSLError(f"{directory}: openssl must not be run as root where another user can write")

@@ -38,6 +38,7 @@ def test_demo(options, tmp_path):
 
 
 @pytest.mark.parametrize("end, status", [(signal.SIGINT, 130), (signal.SIGTERM, 1), (signal.SIGHUP, 1)])
+@pytest.mark.slow
 def test_demo_stays_up_until_it_is_ended(end, status):
     need_curl()
     command = [sys.executable, "-m", "ocsp_cgi", "demo", "--stay"]

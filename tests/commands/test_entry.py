@@ -64,6 +64,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
                             start_new_session=True)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_the_demo():
     """At any moment: it goes to all processes of the terminal, and so to openssl too."""
     for seconds in (0.3, 0.7, 1.1):
@@ -76,7 +77,7 @@ def test_ctrl_c_in_the_demo():
         finally:
             process.kill()
         assert not os.path.exists(directory)
-        assert process.returncode in (130, 0) and error == ""
+        assert process.returncode in (130, 0, -signal.SIGINT) and error == ""
         if process.returncode == 0:
             break  # a fast machine
     assert seconds > 0.3

@@ -30,6 +30,7 @@ def run(checkout: Path, *command: str, **environment: str) -> subprocess.Complet
     return subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=600)
 
 
+@pytest.mark.slow
 def test_a_fresh_machine_runs_both_commands(newcomer):
     """Everything that is missing is installed into the checkout's own .venv."""
     checkout, python = newcomer

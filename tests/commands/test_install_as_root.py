@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from clients import need_namespaces, settle
 
+pytestmark = pytest.mark.slow
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 NAME = "ocsp.example.com"
 CHANGED = ("/etc", "/opt", "/usr", "/var", "/run")

@@ -331,6 +331,7 @@ def memory(serving: Serving) -> int:
     return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{serving.process.pid}/status").read_text())[1])
 
 
+@pytest.mark.slow
 def test_thousands_of_connections_leave_nothing_behind(serving, question, still_answers):
     asked = post(question("bad", extensions=nonce(bytes(16))))
 
@@ -350,6 +351,7 @@ def test_thousands_of_connections_leave_nothing_behind(serving, question, still_
     assert memory(serving) - before < 8 * 1024
 
 
+@pytest.mark.slow
 def test_hundreds_of_half_open_connections_keep_nobody_out(serving, still_answers):
     with contextlib.ExitStack() as stack:
         for number in range(300):
@@ -363,6 +365,7 @@ def test_hundreds_of_half_open_connections_keep_nobody_out(serving, still_answer
         assert threads(serving) <= http_server.CONNECTIONS + 1
 
 
+@pytest.mark.slow
 def test_with_hardly_a_file_descriptor_it_goes_on(place, pki, question):
     server = Serving(place, pki.home / "ocsp-cgi.conf", descriptors=24)
     with contextlib.ExitStack() as stack:
@@ -407,6 +410,7 @@ def small(monkeypatch):
     (b"POST / HTTP/1.0\r\nContent-Length: 1000\r\n\r\n", b"x", b"HTTP/1.1 408 "),
     (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n", b"HTTP/1.1 408 "),
 ], ids=["silent", "half a head", "slow head", "half a body", "slow body", "slow chunks"])  # fmt: skip
+@pytest.mark.slow
 def test_who_is_slow_is_let_go(small, sent, drop, told):
     """However often something comes: the time is for the whole request."""
     address, logged, _ = small()
@@ -429,6 +433,7 @@ def test_who_is_slow_is_let_go(small, sent, drop, told):
     assert (logged[-1:] == ["http=408"]) == bool(told)
 
 
+@pytest.mark.slow
 def test_who_does_not_take_the_answer_is_let_go(small):
     address, _, server = small(lambda head, body, connection: (http.Response(200, [], bytes(30_000_000)), [""]))
     with socket.create_connection(address, 5) as connection:

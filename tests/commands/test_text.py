@@ -85,6 +85,7 @@ def test_what_is_no_response(encoded):
     assert words[:-1].isprintable() and len(words) < 300
 
 
+@pytest.mark.slow
 def test_a_hostile_request():
     extension = der.sequence(
         der.tlv(der.OBJECT_IDENTIFIER, der.oid("1.2.3")), der.tlv(der.OCTET_STRING, b"\x1b" * 5000)
@@ -97,6 +98,7 @@ def test_a_hostile_request():
 @pytest.mark.parametrize(
     "reason", [b"\xff", b"\x01\x00", b"\x7f" * 10_000], ids=["negative", "256", "huge"]
 )
+@pytest.mark.slow
 def test_a_reason_that_is_no_number_to_print(reason):
     now = der.tlv(der.GENERALIZED_TIME, b"20260101000000Z")
     revoked = der.tlv(der.context(1), now, der.tlv(der.context(0), der.tlv(der.ENUMERATED, reason)))
