@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-_LEFT_OUT = pytest.StashKey[int]()
+_LEFT_OUT = pytest.StashKey[dict[str, int]]()
 sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "tests")]
 
 from clients import settle  # noqa: E402
@@ -25,21 +25,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--all"):
-        return
-    left_out = [item for item in items if item.get_closest_marker("slow")]
-    items[:] = [item for item in items if item not in left_out]
-    config.stash[_LEFT_OUT] = len(left_out)
-    config.hook.pytest_deselected(items=left_out)
+    left_out: dict[str, list[pytest.Item]] = {"slow": [], "root": []}
+    run = []
+    for item in items:
+        if item.get_closest_marker("slow") and not config.getoption("--all"):
+            left_out["slow"].append(item)
+        elif item.get_closest_marker("root") and os.geteuid() != 0:
+            left_out["root"].append(item)
+        else:
+            run.append(item)
+    items[:] = run
+    config.stash[_LEFT_OUT] = {why: len(which) for why, which in left_out.items()}
+    config.hook.pytest_deselected(items=left_out["slow"] + left_out["root"])
 
 
 def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
-    left_out = config.stash.get(_LEFT_OUT, 0)
-    if left_out:
+    left_out = config.stash.get(_LEFT_OUT, {})
+    if left_out.get("slow"):
         terminalreporter.write_line(
-            f"{left_out} slow tests were left out (real browsers, trials, benchmarks, the installer, much of"
-            " Apache): python3 tests --all"
+            f"{left_out['slow']} slow tests were left out (real browsers, trials, benchmarks, the installer,"
+            " much of Apache); to run them too: python3 tests --all"
         )
+    if left_out.get("root"):
+        terminalreporter.write_line(f"{left_out['root']} tests that only root can run were left out")
 
 
 def pytest_configure() -> None:

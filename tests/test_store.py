@@ -544,10 +544,9 @@ def test_a_bucket_full_of_what_cannot_be_removed(kept):
     assert answered.remarks == [] and verified(answered.der, kept.root) and kept.files == []
 
 
+@pytest.mark.root
 def test_root_puts_nothing_into_the_cache_of_another_user(kept):
     """Who could lead it elsewhere by a link, and could neither read nor enter what root has made."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can be in that position")
     os.chown(kept.cache, pwd.getpwnam("nobody").pw_uid, -1)
     answered = kept.ask()
     assert verified(answered.der, kept.root) and answered.remarks == [] and list(kept.cache.iterdir()) == []
