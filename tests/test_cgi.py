@@ -97,6 +97,7 @@ def awkward(pki):
 
 
 @pytest.mark.parametrize("form", paths(b"").keys())
+@pytest.mark.slow
 def test_section_5_get(ask, root, awkward, form):
     for encoded in awkward:
         answer = ask("GET", path=paths(encoded)[form])

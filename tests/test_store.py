@@ -381,6 +381,7 @@ def test_a_directory_that_cannot_be_written(kept):
     ]
 
 
+@pytest.mark.slow
 def test_a_full_disk(kept, cgi):
     """A real one, of 16 KiB: every answer is right, what fits is kept, and the log says what is wrong."""
     need_namespaces("--map-root-user", "--mount")

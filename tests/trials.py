@@ -42,7 +42,7 @@ from setting import SIGNERS, Setting  # noqa: E402
 from sshd import Sshd, sshd_is_installed  # noqa: E402
 
 from ocsp_cgi import config, der, errors, index_search, limits, responder  # noqa: E402
-from ocsp_cgi.commands import demo, httpd  # noqa: E402
+from ocsp_cgi.commands import demo, entry, httpd  # noqa: E402
 from ocsp_cgi.commands.private_ca import PrivateCA  # noqa: E402
 from ocsp_cgi.index import DatabaseUnavailable  # noqa: E402
 
@@ -624,4 +624,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry.run("python3 tests/trials.py", lambda: main)

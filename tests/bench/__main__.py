@@ -34,7 +34,7 @@ from measure import Ratio  # noqa: E402
 from setting import Setting, versions  # noqa: E402
 
 from ocsp_cgi import limits  # noqa: E402
-from ocsp_cgi.commands import httpd  # noqa: E402
+from ocsp_cgi.commands import entry, httpd  # noqa: E402
 
 SHORT = 1_000
 LONG, LONGEST = 1_000_000, 10_000_000
@@ -196,4 +196,4 @@ def _machine(pythons: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    entry.run("python3 tests/bench", lambda: main)
