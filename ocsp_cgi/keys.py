@@ -395,10 +395,9 @@ def _add_site_packages() -> None:
     """
     gc.disable()
     prefix = sys.executable.rpartition("/bin/")[0]
-    version = "python%d.%d" % sys.version_info[:2]
-    usual = [f"{prefix}/lib/{version}/site-packages", f"{prefix}/lib64/{version}/site-packages"]
-    if prefix == "/usr":
-        usual = [f"/usr/local/lib/{version}/dist-packages", "/usr/lib/python3/dist-packages", *usual]
+    usual = _site_packages(prefix)
+    if prefix != sys.base_prefix and _includes_system_packages(prefix):
+        usual += _site_packages(sys.base_prefix)
     before = sys.path[:]
     sys.path += usual
     try:
@@ -408,6 +407,23 @@ def _add_site_packages() -> None:
 
         sys.path = before
         site.main()
+
+
+def _site_packages(prefix: str) -> list[str]:
+    version = "python%d.%d" % sys.version_info[:2]
+    usual = [f"{prefix}/lib/{version}/site-packages", f"{prefix}/lib64/{version}/site-packages"]
+    if prefix == "/usr":
+        return [f"/usr/local/lib/{version}/dist-packages", "/usr/lib/python3/dist-packages", *usual]
+    return usual
+
+
+def _includes_system_packages(prefix: str) -> bool:
+    """Whether this is a virtual environment that also uses the packages of the Python it was made with."""
+    try:
+        with open(prefix + "/pyvenv.cfg", "rb") as file:
+            return b"include-system-site-packages=true" in file.read().lower().replace(b" ", b"")
+    except OSError:
+        return False
 
 
 def _scheme(algorithm: SignatureAlgorithm) -> tuple:

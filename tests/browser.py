@@ -68,12 +68,13 @@ class _Browser:
 
     def __init__(self, home: Path):
         self.home = home
+        self._output = home.with_name(f"{home.name}.output")
         home.mkdir(parents=True)
 
     def _start(self, command: list[str], **options) -> None:
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.home), "TMPDIR": str(self.home)}
-        httpd.give_away(self.home)
-        with open(self.home / "output", "wb") as output:
+        httpd.let_write(self.home)
+        with open(self._output, "wb") as output:
             self._process = subprocess.Popen(command, stdout=output, stderr=output, cwd="/", env=environment,
                                              start_new_session=True, **options, **httpd.unprivileged())  # fmt: skip
         try:
@@ -88,7 +89,7 @@ class _Browser:
         self._process.wait()
 
     def _died(self) -> BrowserError:
-        return BrowserError(f"the browser has ended:\n{(self.home / 'output').read_text(errors='replace')}")
+        return BrowserError(f"the browser has ended:\n{self._output.read_text(errors='replace')}")
 
 
 class Firefox(_Browser):

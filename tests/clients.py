@@ -138,10 +138,14 @@ def run_cgi(script: Path, config: Path, method: str = "POST", body: bytes = b"",
     return parse_http(run.stdout, run.stderr.decode())
 
 
+def need_curl() -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed (Debian: apt-get install curl)")
+
+
 def curl(*arguments: str) -> HTTPAnswer:
     """Ask with the real curl.  Returns its answer."""
-    if shutil.which("curl") is None:
-        pytest.skip("curl is not installed")
+    need_curl()
     command = ["curl", "--silent", "--show-error", "--include", "--max-time", "30", "--path-as-is", *arguments]
     run = subprocess.run(command, capture_output=True, timeout=60)
     assert run.returncode == 0, run.stderr
@@ -184,6 +188,15 @@ def base64_of(encoded: bytes) -> str:
 def settle(path: Path) -> None:
     """Make a file look as if it had been written a minute ago: an index written to a moment ago may not be whole."""
     os.utime(path, (time.time() - 60,) * 2)
+
+
+def need_namespaces(*options: str) -> None:
+    """Skip the test where `unshare` with these options is not allowed, as in most containers."""
+    if shutil.which("unshare") is None:
+        pytest.skip("unshare is not installed (Debian: apt-get install util-linux)")
+    run = subprocess.run(["unshare", *options, "true"], capture_output=True, text=True)
+    if run.returncode != 0:
+        pytest.skip(f"namespaces are not allowed here: {run.stderr.strip()}")
 
 
 @contextlib.contextmanager

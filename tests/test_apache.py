@@ -23,7 +23,7 @@ def ca(pki, workspace):
     """A copy of the CA that the web server can read, for the tests of this module to change."""
     ca = pki.copy(workspace / "apache-ca")
     settle(ca.home / "db" / "index")
-    httpd.give_away(ca.home)
+    httpd.let_read(ca.home)
     return ca
 
 
@@ -32,7 +32,7 @@ def root(ca):
     return certificate(ca.home / "root-ca.crt")
 
 
-@pytest.fixture(scope="module", params=["event", "prefork"])
+@pytest.fixture(scope="module", params=["event", pytest.param("prefork", marks=pytest.mark.slow)])
 def apache(request, workspace, ca, cgi):
     """A running Apache: mod_cgid in the event MPM, Debian's default, or mod_cgi in prefork."""
     with started(workspace / f"httpd-{request.param}", cgi, ca.home / "ocsp-cgi.conf", request.param) as server:
@@ -125,6 +125,7 @@ def test_curl_head(apache, question):
     assert answer.status == 200 and int(answer.headers["content-length"]) > 500 and answer.body == b""
 
 
+@pytest.mark.slow
 def test_section_5_apache_answers_304_for_what_a_cache_has(apache, question):
     url = f"{apache.url}/{base64_of(question('good'))}"
     now = lambda: email.utils.formatdate(usegmt=True)  # noqa: E731
@@ -135,6 +136,7 @@ def test_section_5_apache_answers_304_for_what_a_cache_has(apache, question):
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS", "PATCH", "NONSENSE"])
+@pytest.mark.slow
 def test_section_5_other_methods(apache, method):
     answer = curl("-X", method, apache.url)
     assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD, POST")
@@ -152,6 +154,7 @@ def test_page(apache):
     assert curl("-d", "text", apache.url).status == 415
 
 
+@pytest.mark.slow
 def test_body_of_a_request_that_is_answered_unread_does_no_harm(post, apache):
     """mod_cgid cuts off the answer of a script that leaves input unread."""
     for _ in range(20):
@@ -168,11 +171,11 @@ def test_query_string_of_words_is_not_taken_as_arguments(apache, question, root)
 def test_a_revocation_is_in_the_next_answer(apache, ca, post, root):
     name = f"for-{apache.home.name}"
     ca.issue(name)
-    httpd.give_away(ca.home)
+    httpd.let_read(ca.home)
     encoded = request(cert_id(root, certificate(ca.home / f"{name}.crt").serial_number))
     assert verified(post(encoded).body, root).certificate_status == GOOD
     ca.revoke(name, "-crl_reason", "superseded")
-    httpd.give_away(ca.home)
+    httpd.let_read(ca.home)
     response = verified(post(encoded).body, root)
     assert (response.certificate_status, response.revocation_reason.value) == (REVOKED, "superseded")
 
@@ -189,17 +192,19 @@ def test_error_log_has_a_line_for_each_request_and_no_noise(apache, post, questi
     assert f"GET serial={ca.serial('bad')} status=revoked reason=keyCompromise ca=root-ca nonce=128 client=127.0.0.1 ms=" in lines[1]
 
 
+@pytest.mark.slow
 def test_linked_into_cgi_bin(workspace, place, ca, cgi, root, question):
     link = place / "cgi-bin" / "ocsp.cgi"
     link.parent.mkdir()
     link.symlink_to(cgi)
-    httpd.give_away(workspace / "ocsp-cgi")
-    httpd.give_away(place)
+    httpd.let_read(workspace / "ocsp-cgi")
+    httpd.let_read(place)
     with started(place / "httpd", link, ca.home / "ocsp-cgi.conf") as server:
         answer = curl(f"{server.url}/{base64_of(question('good'))}")
     assert verified(answer.body, root).certificate_status == GOOD
 
 
+@pytest.mark.slow
 def test_site_conf_fits_rhel_as_it_is(place, ca, cgi, root, question):
     """Its cgi-bin is another; the file finds it by itself."""
     site_conf = httpd.SITE_CONF.read_text().replace("/usr/lib/cgi-bin", "/nowhere").replace("/var/www/cgi-bin", str(cgi.parent))
@@ -215,6 +220,7 @@ def test_site_conf_fits_rhel_as_it_is(place, ca, cgi, root, question):
     ("LogLevel core:crit authz_core:crit", "noise in the log"),
     ("TraceEnable off", "TRACE is answered"),
 ])  # fmt: skip
+@pytest.mark.slow
 def test_every_directive_of_the_site_conf_is_needed(place, ca, cgi, question, directive, effect):
     site_conf = httpd.SITE_CONF.read_text()
     assert site_conf.count(directive) == 1
@@ -329,6 +335,7 @@ def status(answer, root):
 
 
 @pytest.mark.parametrize("kind", ADDRESSES)
+@pytest.mark.slow
 def test_every_way_to_an_address(addresses, awkward, place, root, kind):
     address = ADDRESSES[kind][0]
     for encoded, expected in awkward:
@@ -346,12 +353,14 @@ def test_every_way_to_an_address(addresses, awkward, place, root, kind):
     assert f"-url {shown}</pre>" in answer.body.decode()
 
 
+@pytest.mark.slow
 def test_page_shows_scheme_and_port_that_the_client_used(addresses):
     forwarded = ("-H", "X-Forwarded-Proto: http", "-H", "X-Forwarded-Host: evil.example.com", "-H", "Forwarded: host=evil.example.com")
     page = addresses("TLS", "/ocsp/favicon.ico?x=y", *forwarded)
     assert page.status == 404 and f"-url https://127.0.0.1:{addresses.tls_port}/ocsp</pre>" in page.body.decode()
 
 
+@pytest.mark.slow
 def test_limits_of_apache_on_processes(place, ca, cgi, root, question):
     """RLimitNPROC counts the threads of its user: the CGI answers without its second one."""
     site_conf = httpd.SITE_CONF.read_text().replace("TraceEnable off", "TraceEnable off\n    RLimitNPROC 1 1")
@@ -362,6 +371,7 @@ def test_limits_of_apache_on_processes(place, ca, cgi, root, question):
     assert "no second thread can be started" in log and "status=good" in log
 
 
+@pytest.mark.slow
 def test_embedded_server_answers_as_apache_does(ca, cgi, question, root, place):
     from ocsp_cgi.commands.cgi_server import CGIServer
 
@@ -382,5 +392,5 @@ def test_embedded_server_answers_as_apache_does(ca, cgi, question, root, place):
 def test_apache_is_gone_afterwards(place, ca, cgi):
     with started(place / "httpd", cgi, ca.home / "ocsp-cgi.conf") as server:
         assert curl(server.url).status == 200
-    assert not (place / "httpd" / "httpd.pid").exists()
+    assert not (place / "httpd" / "run" / "httpd.pid").exists()
     shutil.rmtree(place / "httpd")

@@ -54,6 +54,7 @@ def test_picture():
     assert "shell <script>" in [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
 
 
+@pytest.mark.slow
 def test_quick():
     run = subprocess.run([sys.executable, str(BENCH), "--quick"], capture_output=True, text=True, timeout=500)
     assert run.returncode == 0, run.stderr

@@ -521,6 +521,7 @@ def test_the_signer_among_the_certificates_given(query, world):
     ("RSA", 2048, False), ("EC", 112, None), ("EC", 192, True), ("EC", 224, False),
 ])  # fmt: skip
 @pytest.mark.parametrize("who", ["issuer", "signer", "trusted"])
+@pytest.mark.slow
 def test_short_keys(tmp_path, respond, who, kind, bits, warned):
     """Made, and signed with, by openssl, since `cryptography` makes no key of 512 bits."""
     curves = {112: "secp112r1", 192: "prime192v1", 224: "secp224r1"}
@@ -797,6 +798,7 @@ def test_endless_body(query):
     lambda encoded: (200, {"Content-Type": "application/ocsp-response"}, forever(b"x", 0.1)),
     lambda encoded: (200, {"Content-Type": "application/ocsp-response", "Content-Length": "5000"}, forever(b"x", 0.1)),
 ], ids=["no answer", "slow body", "slow body of known length"])  # fmt: skip
+@pytest.mark.slow
 def test_the_timeout_is_for_everything(query, reply):
     started = time.monotonic()
     with pytest.raises(client.Unreachable, match="no whole answer within 0.5 seconds"):
@@ -833,6 +835,7 @@ def raw(octets: bytes, pause: float) -> tuple[str, threading.Thread]:
     (b"HTTP/1.1 \x1b[2J\r\n\r\n", 0, r"what is no HTTP: BadStatusLine HTTP/1.1 .{0,2}\\x1b\[2J"),
     (b"\x16\x03\x01", 0, "what is no HTTP"),
 ])  # fmt: skip
+@pytest.mark.slow
 def test_slow_or_odd_heads(world, octets, pause, words):
     url, thread = raw(octets, pause)
     started = time.monotonic()

@@ -13,11 +13,14 @@ import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from clients import NULL, OCSP_NONCE, cert_id, cert_id_of, certificate, extension, integer, nonce, octets, oid, request, settle
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509 import ocsp
 
 from ocsp_cgi import config, der, errors, messages, responder
+
+pytestmark = pytest.mark.slow
 
 DATABASES, REQUESTS_EACH = 150, 20
 

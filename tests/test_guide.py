@@ -19,6 +19,8 @@ from cryptography.x509 import ocsp
 
 from ocsp_cgi.commands import httpd
 
+pytestmark = pytest.mark.slow
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 GUIDE = (CHECKOUT / "README.md").read_text().partition("## The guide, from the CA to the answer\n")[2].partition("\n## ")[0]
 TYPED = {rb"pass phrase[^\r\n]*:$": b"a pass phrase\n", rb"\[y/n\]:?$": b"y\n"}

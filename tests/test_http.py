@@ -243,6 +243,7 @@ GROWING = {
 
 @pytest.mark.parametrize("kind", GROWING)
 @pytest.mark.parametrize("script_name", ["/x", "whole path"])
+@pytest.mark.slow
 def test_work_grows_as_the_path_does(kind, script_name):
     """Eight times the length takes about eight times as long, not sixty-four."""
 
@@ -265,6 +266,7 @@ def test_work_grows_as_the_path_does(kind, script_name):
     assert long < 20 * short or long < 0.003, (short, long)
 
 
+@pytest.mark.slow
 def test_fuzz_handle(pki):
     """Whatever the environment is, there is a response that can be sent, and lines for the log."""
     rng = random.Random(6960)

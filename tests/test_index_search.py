@@ -223,6 +223,7 @@ def test_a_revoked_line_that_is_not_a_row_keeps_its_time_and_reason(find):
     assert (row.cert_status.revocation_time, row.cert_status.revocation_reason) == (0, None)
 
 
+@pytest.mark.slow
 def test_every_way_to_search_finds_the_same(tmp_path, monkeypatch):
     """Lines of every shape, searched for few serial numbers, for many, and line by line."""
     draw = random.Random(7)
@@ -558,6 +559,7 @@ def test_in_a_file_written_in_place_a_moment_ago_only_revocations_are_trusted(tm
     assert ({n: status(row) for n, row in found.rows.items()}, found.is_settled) == ({11: "good"}, True)
 
 
+@pytest.mark.slow
 def test_a_file_written_in_place_is_waited_for_until_it_has_settled(tmp_path):
     """And then read again: what it said at first was half of the truth."""
     path = tmp_path / "index"

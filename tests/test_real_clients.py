@@ -23,6 +23,8 @@ from test_apache import started
 
 from ocsp_cgi.commands import httpd
 
+pytestmark = pytest.mark.slow
+
 SITES = {"site": "good", "revoked-site": "revoked", "forgotten-site": "unknown", "unasked-site": "good"}
 USERS = {"user": "good", "revoked-user": "revoked", "forgotten-user": "unknown"}
 
@@ -51,7 +53,7 @@ def ca(pki, workspace, apache):
     rows = [row for row in index.read_text().splitlines(keepends=True) if row.split("\t")[3] not in forgotten]
     index.write_text("".join(rows))
     settle(index)
-    httpd.give_away(ca.home)
+    httpd.let_read(ca.home)
     return ca
 
 
@@ -200,16 +202,16 @@ def ocsptool(ca, name: str, *options: str) -> subprocess.CompletedProcess[str]:
 
 NGINX_CONF = """\
 daemon off;
-pid {home}/nginx.pid;
-error_log {home}/error.log;
+pid {home}/run/nginx.pid;
+error_log {home}/run/error.log;
 events {{}}
 http {{
     access_log off;
-    client_body_temp_path {home}/client_body;
-    proxy_temp_path {home}/proxy;
-    fastcgi_temp_path {home}/fastcgi;
-    uwsgi_temp_path {home}/uwsgi;
-    scgi_temp_path {home}/scgi;
+    client_body_temp_path {home}/run/client_body;
+    proxy_temp_path {home}/run/proxy;
+    fastcgi_temp_path {home}/run/fastcgi;
+    uwsgi_temp_path {home}/run/uwsgi;
+    scgi_temp_path {home}/run/scgi;
     server {{
         listen 127.0.0.1:{port} ssl;
         ssl_certificate {ca}/{name}.crt;
@@ -229,8 +231,9 @@ def nginx(place, ca, name: str):
     home.mkdir()
     port = httpd.free_port()
     (home / "nginx.conf").write_text(NGINX_CONF.format(home=home, ca=ca.home, name=name, port=port))
-    httpd.give_away(home)
-    command = [need("nginx", "nginx-light"), "-p", str(home), "-e", str(home / "error.log"), "-c", str(home / "nginx.conf")]
+    httpd.let_read(home)
+    httpd.let_write(home / "run")
+    command = [need("nginx", "nginx-light"), "-p", str(home), "-e", str(home / "run" / "error.log"), "-c", str(home / "nginx.conf")]
     with open(home / "output", "wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, cwd="/", start_new_session=True, **httpd.unprivileged())
     try:
@@ -269,10 +272,10 @@ def test_nginx_staples_no_other_answer(place, ca, asked, name):
     with nginx(place, ca, name) as port:
         deadline = time.monotonic() + 20
         s_client(ca, port)
-        while refusal not in (place / "nginx" / "error.log").read_text() and time.monotonic() < deadline:
+        while refusal not in (place / "nginx" / "run" / "error.log").read_text() and time.monotonic() < deadline:
             time.sleep(0.1)
         last = s_client(ca, port)
-    assert refusal in (place / "nginx" / "error.log").read_text()
+    assert refusal in (place / "nginx" / "run" / "error.log").read_text()
     assert "OCSP response: no response sent" in last
     assert asked(name) == {f"GET {SITES[name]}"}
 
@@ -280,7 +283,7 @@ def test_nginx_staples_no_other_answer(place, ca, asked, name):
 # Apache
 
 TLS_SITE = """\
-SSLStaplingCache "shmcb:{home}/stapling(128000)"
+SSLStaplingCache "shmcb:{home}/run/stapling(128000)"
 DocumentRoot "{home}/htdocs"
 <Directory "{home}/htdocs">
     Require all granted
@@ -431,7 +434,7 @@ def signed_by(ca, name: str, key: str):
     changed, found = re.subn(r"(?m)^(rsigner *= ).*\n(rkey *= ).*", rf"\1{name}.crt\n\2{key}", text)
     assert found == 1
     config.write_text(changed)
-    httpd.give_away(ca.home)
+    httpd.let_read(ca.home)
     try:
         yield
     finally:

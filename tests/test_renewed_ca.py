@@ -574,6 +574,7 @@ ASCII, LATIN, OTHER = (
         ("default", "pkix", LATIN),
     ],
 )
+@pytest.mark.slow
 def test_a_name_of_other_types_of_strings(ca, old, new, subject):
     """The name is encoded otherwise in the new certificate than in those issued before."""
     ca.renew("old", mask=old, subject=subject)

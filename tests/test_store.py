@@ -16,7 +16,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from clients import as_nobody, cert_id, certificate, extension, nonce, oid, request, run_cgi, settle, verified
+from clients import (
+    as_nobody,
+    cert_id,
+    certificate,
+    extension,
+    need_namespaces,
+    nonce,
+    oid,
+    request,
+    run_cgi,
+    settle,
+    verified,
+)
 from cryptography.x509 import ocsp
 
 from ocsp_cgi import config, index_search, der, errors, limits, responder, store
@@ -309,6 +321,7 @@ def test_two_cas_in_one_directory(kept, place):
 
 
 @pytest.mark.parametrize("damage", ["cut off", "another octet", "zeros"])
+@pytest.mark.slow
 def test_a_damaged_file_counts_as_none(kept, damage):
     kept.fill()
     [path] = kept.files
@@ -384,8 +397,10 @@ def test_a_directory_that_cannot_be_written(kept):
     ]
 
 
+@pytest.mark.slow
 def test_a_full_disk(kept, cgi):
     """A real one, of 16 KiB: every answer is right, what fits is kept, and the log says what is wrong."""
+    need_namespaces("--map-root-user", "--mount")
     fill = f"mount -t tmpfs -o size=16k,mode=750 none {kept.cache} && head -c 14000 /dev/zero > {kept.cache}/ballast"
     script = f'{fill} && exec {sys.executable} -c "$0" "$@"'
     ask = (
@@ -435,6 +450,7 @@ def disk_usage(directory: Path) -> int:
     return sum(path.lstat().st_blocks * 512 for path in directory.rglob("*"))
 
 
+@pytest.mark.slow
 def test_the_cache_is_bounded(kept):
     """Four processes put twenty thousand responses, forty times as many as fit; what was put last is always found."""
     filler, processes, most = Filler(kept, 2), 4, 0
@@ -465,6 +481,7 @@ def test_the_cache_is_bounded(kept):
     assert kept.says() == (GOOD, False) and kept.says() == (GOOD, True)
 
 
+@pytest.mark.slow
 def test_a_put_costs_the_same_however_many_there_are(kept):
     filler = Filler(kept, 4)
     few, _, full, _, later = (statistics.median([filler.put(number) for number in range(first, first + count)])
@@ -473,6 +490,7 @@ def test_a_put_costs_the_same_however_many_there_are(kept):
     assert later / full < 1.5, (full, later)
 
 
+@pytest.mark.slow
 def test_the_oldest_make_room(kept):
     """Those of one bucket; what has been put since stays."""
     filler = Filler(kept, 1)
@@ -490,6 +508,7 @@ def test_large_responses_take_as_much_as_they_take(kept):
     assert filler.size / 2 < disk_usage(kept.cache) <= filler.size + 4096
 
 
+@pytest.mark.slow
 def test_a_cache_of_another_size_or_version(kept):
     """It is removed little by little; names that are not ours stay."""
     old = Filler(kept, 2)
@@ -542,10 +561,9 @@ def test_a_bucket_full_of_what_cannot_be_removed(kept):
     assert answered.remarks == [] and verified(answered.der, kept.root) and kept.files == []
 
 
+@pytest.mark.root
 def test_root_puts_nothing_into_the_cache_of_another_user(kept):
     """Who could lead it elsewhere by a link, and could neither read nor enter what root has made."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can be in that position")
     os.chown(kept.cache, pwd.getpwnam("nobody").pw_uid, -1)
     answered = kept.ask()
     assert verified(answered.der, kept.root) and answered.remarks == [] and list(kept.cache.iterdir()) == []
@@ -556,6 +574,7 @@ def test_the_time_of_a_file_is_its_next_update(kept):
     assert kept.files[0].stat().st_mtime == kept.now + 3600
 
 
+@pytest.mark.slow
 def test_many_processes_at_once(kept, cgi):
     """All over the same names, while the index changes: none sees a part of a file, and none an old status."""
     revoked = False

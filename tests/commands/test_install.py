@@ -102,11 +102,13 @@ def test_three_ways_of_asking(ask, responder):
     assert "%2F" in escaped_path and "//" not in escaped_path and "//" in plain_path and "%" not in plain_path
 
 
+@pytest.mark.slow
 def test_a_serial_number_of_any_sign(ask, responder):
     assert ask(responder, 0x80)[0] == "POST: unknown, Response verify OK"
     assert ask(responder, -66)[0].startswith("POST: ")
 
 
+@pytest.mark.slow
 def test_a_chain_and_a_signer_that_is_trusted_locally(pki, place, cgi):
     """The issuer asked about is the signer's, wherever it is in `ca`."""
     ca = pki.copy(place / "ca")
@@ -174,6 +176,7 @@ OCSP_TYPE = "application/ocsp-response"
     (lambda handler: answer(handler, 200, OCSP_TYPE, b"0\x03\x0a\x01\x03"), "POST: tryLater. A line in Apache's error log says why"),
     (lambda handler: handler.close_connection and None, "POST: no answer from 127.0.0.1 port"),
 ])  # fmt: skip
+@pytest.mark.slow
 def test_what_is_wrong_is_named(ask, respond, message):
     with pytest.raises(live.Wrong) as wrong:
         ask(respond)
@@ -198,6 +201,7 @@ def test_a_404_for_escaped_slashes_alone_names_their_directive(ask, responder):
         ask(respond)
 
 
+@pytest.mark.slow
 def test_merged_slashes_and_changed_answers(ask, responder):
     def merge(path):
         return path.replace("//", "/")

@@ -14,13 +14,16 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from clients import settle
+from clients import need_namespaces, settle
+
+pytestmark = [pytest.mark.slow, pytest.mark.root]
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 NAME = "ocsp.example.com"
 CHANGED = ("/etc", "/opt", "/usr", "/var", "/run")
 LISTED = ("/etc", "/opt/ocsp-cgi", "/usr/lib/cgi-bin", "/var/www", "/var/cache", "/run/apache2")
 
+NAMESPACES = ("--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
 LOOPBACK_UP = "import fcntl, socket, struct; fcntl.ioctl(socket.socket(), 0x8914, struct.pack('16sh', b'lo', 1))"
 
 LISTING = """\
@@ -85,7 +88,7 @@ class Machine:
         self.wheels = wheels
         upper = place / "upper"
         upper.mkdir()
-        command = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sleep", "infinity"]
+        command = ["unshare", *NAMESPACES, "sleep", "infinity"]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         script = f"set -e\nmount -t tmpfs tmpfs {upper}\n"
         for directory in CHANGED:
@@ -153,10 +156,9 @@ def wheels(workspace):
 @pytest.fixture
 def new_machine(wheels, pki):
     """new_machine(has) makes one: with "pip and network", with "pip", or, as Debian is without python3-venv, with neither."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can install")
     if not Path("/etc/apache2/sites-available").is_dir():
         pytest.skip("Debian's Apache is not installed")
+    need_namespaces(*NAMESPACES)
     machines = []
     settle(pki.home / "db" / "index")
 

@@ -87,6 +87,7 @@ def test_what_a_certificate_says_cannot_control_the_terminal(ca, url):
     assert errors[:-1].isprintable() and errors.endswith("\n") and len(errors) < 600
 
 
+@pytest.mark.slow
 def test_names_of_files(pki, url, place):
     """Names that people give stay as they are; what a terminal would obey does not."""
     for name, shown in (

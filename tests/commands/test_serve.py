@@ -20,6 +20,7 @@ from clients import base64_of, cert_id, certificate, curl, nonce, openssl_ocsp, 
 from cryptography.x509 import ocsp
 
 from ocsp_cgi import http
+from ocsp_cgi import config
 from ocsp_cgi.commands import http_server
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -330,6 +331,7 @@ def memory(serving: Serving) -> int:
     return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{serving.process.pid}/status").read_text())[1])
 
 
+@pytest.mark.slow
 def test_thousands_of_connections_leave_nothing_behind(serving, question, still_answers):
     asked = post(question("bad", extensions=nonce(bytes(16))))
 
@@ -349,6 +351,7 @@ def test_thousands_of_connections_leave_nothing_behind(serving, question, still_
     assert memory(serving) - before < 8 * 1024
 
 
+@pytest.mark.slow
 def test_hundreds_of_half_open_connections_keep_nobody_out(serving, still_answers):
     with contextlib.ExitStack() as stack:
         for number in range(300):
@@ -362,6 +365,7 @@ def test_hundreds_of_half_open_connections_keep_nobody_out(serving, still_answer
         assert threads(serving) <= http_server.CONNECTIONS + 1
 
 
+@pytest.mark.slow
 def test_with_hardly_a_file_descriptor_it_goes_on(place, pki, question):
     server = Serving(place, pki.home / "ocsp-cgi.conf", descriptors=24)
     with contextlib.ExitStack() as stack:
@@ -406,6 +410,7 @@ def small(monkeypatch):
     (b"POST / HTTP/1.0\r\nContent-Length: 1000\r\n\r\n", b"x", b"HTTP/1.1 408 "),
     (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n", b"HTTP/1.1 408 "),
 ], ids=["silent", "half a head", "slow head", "half a body", "slow body", "slow chunks"])  # fmt: skip
+@pytest.mark.slow
 def test_who_is_slow_is_let_go(small, sent, drop, told):
     """However often something comes: the time is for the whole request."""
     address, logged, _ = small()
@@ -428,6 +433,7 @@ def test_who_is_slow_is_let_go(small, sent, drop, told):
     assert (logged[-1:] == ["http=408"]) == bool(told)
 
 
+@pytest.mark.slow
 def test_who_does_not_take_the_answer_is_let_go(small):
     address, _, server = small(lambda head, body, connection: (http.Response(200, [], bytes(30_000_000)), [""]))
     with socket.create_connection(address, 5) as connection:
@@ -468,14 +474,14 @@ def test_there_are_never_more_threads_than_allowed_and_nobody_who_asks_is_let_go
 # Starting and ending
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_ends_cleanly(place, pki, question, number):
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_it_ends_cleanly(place, pki, question, number, status):
     server = Serving(place, pki.home / "ocsp-cgi.conf")
     with server.connect() as silent, server.connect() as half:
         half.sendall(b"POST / HT")
         assert server.send(post(question())).startswith(b"HTTP/1.1 200")
         started = time.monotonic()
-        assert server.end(number) == 0
+        assert server.end(number) == status
         assert time.monotonic() - started < 3
         assert (read_all(silent), read_all(half)) == (b"", b"")
     assert len(server.log.splitlines()) == 1
@@ -539,9 +545,17 @@ def test_what_it_cannot_begin_with(pki, place):
     assert fails("--config", f"{place}/broken.conf") == (1, f"{place}/broken.conf:2: unknown key `dbb`; did you mean `db`?\n")
 
 
-def test_the_config_of_the_environment_or_the_default(monkeypatch, pki):
-    status, reason = fails(OCSP_CGI_CONFIG="")
-    assert status == 1 and reason.startswith("/etc/ssl/ocsp-cgi.conf: ")
+def test_the_default_config(place):
+    """Of another name than the real one, which may be there."""
+    assert config.DEFAULT_PATH == "/etc/ssl/ocsp-cgi.conf"
+    program = (
+        "import sys; from ocsp_cgi import config; config.DEFAULT_PATH = sys.argv.pop()\n"
+        "from ocsp_cgi.commands import command_line; sys.exit(command_line.main())"
+    )
+    run = subprocess.run([sys.executable, "-c", program, "serve", f"{place}/default.conf"], cwd=CHECKOUT,
+                         capture_output=True, text=True, timeout=30, env={**os.environ, "OCSP_CGI_CONFIG": ""})  # fmt: skip
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr.startswith(f"{place}/default.conf: No such file or directory")
 
 
 def test_a_config_broken_after_the_start_is_an_answer_and_a_log_line(place, ca, question):
