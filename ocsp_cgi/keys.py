@@ -493,7 +493,7 @@ def digest(name: str, data: bytes) -> bytes:
     return hashlib.new(name, data, usedforsecurity=False).digest()
 
 
-def cryptolibrary() -> str:
+def crypto_library() -> str:
     """Name and version of the library that signs, "" if it cannot be loaded."""
     try:
         require_cryptography()
