@@ -65,6 +65,7 @@ def post(apache, place):
 
 @pytest.mark.parametrize("name, status", [("good", "good"), ("bad", "revoked"), ("held", "revoked")])
 @pytest.mark.parametrize("options", [(), ("-no_nonce",), ("-sha256",)], ids=" ".join)
+@pytest.mark.slow
 def test_openssl_ocsp(apache, ca, name, status, options):
     answer = openssl_ocsp(ca.home, *options, "-cert", f"{name}.crt", "-url", apache.url)
     assert answer.stderr == "Response verify OK\n"
@@ -99,6 +100,7 @@ def test_curl_post_in_other_ways(post, question, root, options):
 
 
 @pytest.mark.parametrize("form", ["escaped", "lower-case escapes", "plain", "doubled slash", "for URLs, without padding", "absolute-form"])
+@pytest.mark.slow
 def test_section_5_curl_get(apache, question, root, form):
     for number in range(10000):  # until one comes by with //, which Apache would merge, and with +
         text = base64_of(question("bad", extensions=nonce(hashlib.sha256(bytes(str(number), "ascii")).digest())))

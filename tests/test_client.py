@@ -593,6 +593,7 @@ PSS_SHA512 = bytes.fromhex(
 @pytest.mark.parametrize("kind", [
     "RSA", "RSA-PSS", "P-384", "P-521", "Ed25519", "Ed448", "secp256k1", "brainpoolP384r1",
 ])  # fmt: skip
+@pytest.mark.slow
 def test_signature_algorithms(world, respond, kind):
     """Of the answer, and of the certificates.  The CA signs its own answers."""
     key = {
@@ -715,6 +716,7 @@ LIES = {
 
 
 @pytest.mark.parametrize("lie", LIES)
+@pytest.mark.slow
 def test_a_lie_is_refused(query, world, lie):
     error, words, lies = LIES[lie]
     with pytest.raises(error, match=words) as raised:
@@ -745,6 +747,7 @@ def test_errors_of_the_responder(query, status, name):
     assert raised.value.response_status == name
 
 
+@pytest.mark.slow
 def test_truncated_and_changed_answers(world, query, respond):
     """At every octet; nothing but a QueryError comes of it, and never an answer where the octet is a signed one."""
     whole: list[bytes] = []
@@ -875,6 +878,7 @@ def test_a_server_of_https_is_verified(world, tmp_path):
     thread.join(10)
 
 
+@pytest.mark.slow
 def test_name_resolution_is_within_the_timeout(world, respond, monkeypatch):
     resolve, release = socket.getaddrinfo, threading.Event()
 

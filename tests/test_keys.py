@@ -102,6 +102,7 @@ def with_ca_key(home: Path, newkey: tuple[str, ...]) -> Responder:
 @pytest.mark.parametrize("name", [
     "brainpoolP256r1", "brainpoolP384r1", "brainpoolP512r1", "secp256k1", "secp224r1", "P-384",
 ])  # fmt: skip
+@pytest.mark.slow
 def test_a_ca_key_on_another_curve(place, name):
     asker = with_ca_key(place / "ca", curve(name))
     assert asker.good() == []
@@ -141,6 +142,7 @@ def test_a_ca_key_with_explicit_parameters(place):
     )
 
 
+@pytest.mark.slow
 def test_a_ca_with_a_dsa_key(place):
     place.joinpath("dsa").write_bytes(b"")
     subprocess.run(["openssl", "genpkey", "-genparam", "-algorithm", "DSA", "-pkeyopt",
@@ -181,6 +183,7 @@ def test_a_signer_signed_with_a_hash_that_is_not_trusted(pki_responder, options,
     )
 
 
+@pytest.mark.slow
 def test_a_ca_that_changed_to_a_key_that_cannot_be_used(pki_responder, place):
     """What cannot be verified with one of its certificates is verified with the other."""
     other = PrivateCA(place / "other", newkey=curve("brainpoolP160r1"))
@@ -214,6 +217,7 @@ def test_a_ca_that_changed_to_a_key_that_cannot_be_used(pki_responder, place):
     (curve("secp224r1"), [FIREFOX]),
     (curve("prime192v1"), [FIREFOX, "rsigner-EC-key-has-192-bits"]),
 ], ids=lambda value: value[-1].rpartition(":")[2] if value else "fine")  # fmt: skip
+@pytest.mark.slow
 def test_a_signer(pki_responder, newkey, warnings):
     """Which of them Firefox verifies is seen in test_real_clients.py."""
     pki_responder.ca.issue("signer", "ocsp_ext", newkey)
@@ -235,6 +239,7 @@ def test_a_signer(pki_responder, newkey, warnings):
     (pss("md:sha1"), "its key is one that may only sign with RSASSA-PSS and SHA-1, which is weak"),
 ])  # fmt: skip
 @pytest.mark.parametrize("trust", ["issued", "local"])
+@pytest.mark.slow
 def test_a_signer_whose_key_cannot_be_used(pki_responder, newkey, said, trust):
     pki_responder.ca.issue("signer", "ocsp_ext", newkey)
     settings = {"rsigner": "signer.crt", "rkey": "private/signer.key", "signer_trust": trust}
@@ -243,6 +248,7 @@ def test_a_signer_whose_key_cannot_be_used(pki_responder, newkey, said, trust):
 
 @pytest.mark.parametrize("bits, warned", [(768, None), (1024, True), (2048, False)])
 @pytest.mark.parametrize("trust", ["issued", "local"])
+@pytest.mark.slow
 def test_the_length_of_the_cas_key(place, bits, warned, trust):
     asker = with_ca_key(place / "ca", (f"rsa:{bits}",))
     options = ("-VAfile", "root-ocsp.crt") if trust == "local" else ()
@@ -265,6 +271,7 @@ def test_the_length_of_the_cas_key(place, bits, warned, trust):
     (("md:sha512", "mgf1_md:sha384", "saltlen:0"), ("SHA512", "SHA384", 64)),
     (("md:sha224", "mgf1_md:sha224"), ("SHA224", "SHA224", 28)),
 ])  # fmt: skip
+@pytest.mark.slow
 def test_the_parameters_of_the_signers_rsassa_pss_key(pki_responder, options, expected):
     pki_responder.ca.issue("signer", "ocsp_ext", pss(*options))
     own = own_pss_algorithm(x509_reader.load(str(pki_responder.home / "signer.crt")))
@@ -305,6 +312,7 @@ ECDSA_SHA256, ECDSA_SHA384 = "300a06082a8648ce3d040302", "300a06082a8648ce3d0403
     (pss("md:sha256", "mgf1_md:sha256", "saltlen:32"), [PSS_SHA512, SHA256_RSA], PSS_SHA256),
     (pss(), [PSS_SHA256], PSS_SHA256),
 ])  # fmt: skip
+@pytest.mark.slow
 def test_a_preferred_algorithm_is_used_if_the_key_is_long_enough(
     pki_responder, newkey, preferred, chosen
 ):
@@ -503,6 +511,7 @@ KEY_FILES = {
 
 
 @pytest.mark.parametrize("name", KEY_FILES)
+@pytest.mark.slow
 def test_a_key_in_another_form_is_refused_with_the_command_that_converts_it(pki_responder, name):
     path = pki_responder.home / "a signer's.key"
     pki_responder.ca.openssl(*KEY_FILES[name], "-out", str(path))
@@ -517,6 +526,7 @@ def test_a_key_in_another_form_is_refused_with_the_command_that_converts_it(pki_
     pki_responder.good(rkey=f"{path}.pem")
 
 
+@pytest.mark.slow
 def test_a_traditional_rsa_key_in_der(pki_responder):
     pki_responder.ca.issue("signer", "ocsp_ext", ("rsa:2048",))
     path = pki_responder.home / "signer.der"
@@ -539,6 +549,7 @@ ENCRYPTED = {
 
 
 @pytest.mark.parametrize("name", ENCRYPTED)
+@pytest.mark.slow
 def test_an_encrypted_key_is_used_or_the_log_says_how_to_encrypt_it_again(pki_responder, name):
     """Which ciphers `cryptography` decrypts depends on its version."""
     path = pki_responder.home / "encrypted.key"
@@ -613,6 +624,7 @@ def rsa_responder(pki, workspace) -> Responder:
 
 @pytest.mark.parametrize("which", [*RSA_NUMBERS, "all"])
 @pytest.mark.parametrize("change", ["negated", "0", "-1", "huge", "1"])
+@pytest.mark.slow
 def test_a_damaged_rsa_key(rsa_responder, which, change):
     """Signed all the same if what is left of the key suffices; else the log names the file."""
     ca = rsa_responder.ca
@@ -645,6 +657,7 @@ def test_a_damaged_rsa_key(rsa_responder, which, change):
     b"", bytes(32), b"\1", ORDER.to_bytes(32, "big"), (ORDER + 1).to_bytes(32, "big"), b"\xff" * 32,
     b"\xff" * 5000,
 ], ids=["empty", "0", "1", "order", "order + 1", "all bits", "long"])  # fmt: skip
+@pytest.mark.slow
 def test_a_damaged_ec_key(pki_responder, secret):
     name = der.tlv(der.OBJECT_IDENTIFIER, der.oid("1.2.840.10045.3.1.7"))
     octets = der.tlv(der.OCTET_STRING, secret)
@@ -659,6 +672,7 @@ def test_a_damaged_ec_key(pki_responder, secret):
         assert re.match(DAMAGED, pki_responder.refused(rkey="damaged.key"))
 
 
+@pytest.mark.slow
 def test_files_of_chance(pki_responder):
     """Whatever is in a file, reading it ends with an error that says so."""
     draw = random.Random(5958)

@@ -95,6 +95,7 @@ def ask_alone(ca, tmp_path) -> Asker:
 
 
 @pytest.mark.parametrize("key", KEYS)
+@pytest.mark.slow
 def test_delegated_signer(ask, key):
     answer = ask(rsigner=f"{key}.crt", rkey=f"private/{key}.key")
     assert bytes.fromhex(SIGNATURE_ALGORITHMS[key]) in answer.der
@@ -108,6 +109,7 @@ def test_delegated_signer(ask, key):
 
 
 @pytest.mark.parametrize("key", ["RSA-2048", "P-256", "P-384", "P-521", "Ed25519"])
+@pytest.mark.slow
 def test_the_cas_own_key(key, place):
     ca = PrivateCA(place / "ca", newkey=KEYS[key])
     ca.issue("good")
@@ -117,6 +119,7 @@ def test_the_cas_own_key(key, place):
 
 
 @pytest.mark.parametrize("key", ["RSASSA-PSS", "P-384", "Ed25519"])
+@pytest.mark.slow
 def test_signer_issued_by_a_ca_with_another_kind_of_key(key, place):
     """openssl's salts for RSASSA-PSS are not those that we write."""
     ca = PrivateCA(place / "ca", newkey=KEYS[key])
@@ -139,6 +142,7 @@ def test_signer_signed_with_sha_1_is_refused(ask_alone):
 
 @pytest.mark.parametrize("key", ["RSA-2048", "P-256", "P-384", "P-521"])
 @pytest.mark.parametrize("form", ["traditional", "PKCS#8", "traditional, encrypted", "PKCS#8, encrypted", "with parameters before it"])
+@pytest.mark.slow
 def test_forms_of_keys(ask, key, form, tmp_path):
     source, target = f"private/{key}.key", f"{tmp_path}/key"
     kind = "rsa" if key.startswith("RSA") else "ec"

@@ -257,6 +257,7 @@ def test_the_key_in_the_readme_sends_the_index_and_nothing_else(hosts, monkeypat
 
 
 @pytest.mark.parametrize("fault", ["no index", "no host"])
+@pytest.mark.slow
 def test_heartbeat_is_touched_only_after_success(hosts, fault, monkeypatch, place):
     ca, home, sync, apache = hosts
     assert not sync.heartbeat.exists()

@@ -115,6 +115,7 @@ def test_ctrl_c_in_the_tests(place):
 
 
 @pytest.mark.parametrize("arguments", [("-m", "ocsp_cgi", "demo"), ("tests", "-v", "tests/test_der.py")], ids=" ".join)
+@pytest.mark.slow
 def test_a_reader_that_goes_after_a_line(arguments):
     process = start(*arguments)
     try:

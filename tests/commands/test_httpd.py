@@ -77,6 +77,7 @@ def test_openssl_is_not_run_as_root_where_another_user_can_write(ca, directory):
 
 
 @pytest.mark.root
+@pytest.mark.slow
 def test_demo_of_root_lets_the_web_server_read_what_it_needs_and_write_nothing_of_the_ca():
     command = [sys.executable, "-m", "ocsp_cgi", "demo", "--stay"]
     process = subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)

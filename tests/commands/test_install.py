@@ -88,6 +88,7 @@ def responder(pki, cgi):
     return respond
 
 
+@pytest.mark.slow
 def test_three_ways_of_asking(ask, responder):
     seen = []
 

@@ -32,6 +32,7 @@ def query(home: Path, *options: str, **environment: str) -> tuple[int, str, str]
 
 
 @pytest.mark.parametrize("name, status, code", [("good", "good", 0), ("bad", "revoked", 1), ("held", "revoked", 1)])
+@pytest.mark.slow
 def test_the_words_of_openssl(pki, url, name, status, code):
     times = re.compile(r"(?<= Update: ).*")
     returned, output, errors = query(pki.home, "--issuer", "root-ca.crt", "--cert", f"{name}.crt", "--url", url)
@@ -48,6 +49,7 @@ def test_unknown(pki, url, ca):
     assert returned == 1 and "late.crt: unknown\n" in output
 
 
+@pytest.mark.slow
 def test_no_nonce(ca, cgi):
     with open(ca.home / "ocsp-cgi.conf", "w") as config:
         config.write("[root-ca]\ndb = db\nca = root-ca.crt\nrsigner = root-ocsp.crt\nrkey = private/root-ocsp.key\nnonce = ignore\n")
@@ -59,6 +61,7 @@ def test_no_nonce(ca, cgi):
         assert " nonce=" not in server.error_log.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_errors(pki):
     options = ("--issuer", "root-ca.crt", "--cert", "good.crt")
     closed = f"http://127.0.0.1:{httpd.free_port()}/"
@@ -75,6 +78,7 @@ def test_errors(pki):
 @pytest.mark.parametrize("url", [
     "http://127.0.0.1:1/\x1b]0;x\x07", "http://a\x1b[2Jb/", "http://127.0.0.1:1/" + "x" * 5000,
 ], ids=["path", "host", "long"])  # fmt: skip
+@pytest.mark.slow
 def test_what_a_certificate_says_cannot_control_the_terminal(ca, url):
     cnf = (ca.home / "root-ca.cnf").read_text()
     (ca.home / "root-ca.cnf").write_text(
@@ -137,6 +141,7 @@ def local_responder(home: Path, bits: int = 2048) -> tuple[str, ...]:
     return "-rsigner", "local.crt", "-rkey", "local.key"
 
 
+@pytest.mark.slow
 def test_trusted_responder(ca, responder):
     url = responder(*local_responder(ca.home))
     options = ("--issuer", "root-ca.crt", "--cert", "good.crt", "--url", url)
@@ -149,6 +154,7 @@ def test_trusted_responder(ca, responder):
         " (--cert good.crt, --issuer root-ca.crt, --trusted-responder db/index)\n")  # fmt: skip
 
 
+@pytest.mark.slow
 def test_certificates(ca, responder):
     url = responder("-rsigner", "root-ocsp.crt", "-rkey", "private/root-ocsp.key", "-resp_no_certs")
     options = ("--issuer", "root-ca.crt", "--cert", "good.crt", "--url", url)
@@ -163,6 +169,7 @@ def test_certificates(ca, responder):
     assert query(ca.home, *options, "--certificates", "none.pem") == (2, "", reason)
 
 
+@pytest.mark.slow
 def test_a_short_key_is_warned_of(ca, responder):
     url = responder(*local_responder(ca.home, 1024))
     options = ("--issuer", "root-ca.crt", "--cert", "bad.crt", "--trusted-responder", "local.crt")

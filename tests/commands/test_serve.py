@@ -126,6 +126,7 @@ def still_answers(serving, question, root):
     ("GET", "good", {}), ("GET", "bad", {}), ("HEAD", "good", {}),
     ("POST", "", {}), ("POST", "malformed", {}), ("GET", "malformed", {}), ("GET", "", {}), ("GET", "favicon.ico", {}), ("PUT", "", {}),
 ])  # fmt: skip
+@pytest.mark.slow
 def test_same_answers_as_the_cgi(serving, cgi, pki, root, question, method, name, options):
     encoded = question(name, **options) if name in ("good", "bad") else b"\x30\x83"
     path = "/" + (base64_of(encoded) if name in ("good", "bad", "malformed") and method != "POST" else name if method != "POST" else "")
@@ -164,6 +165,7 @@ def test_the_command_it_says_works(serving, pki):
 
 @pytest.mark.parametrize("path", ["", "/", "//", "/%2F", "/cgi-bin/ocsp.cgi/", "/Main/", "/ocsp//"])
 @pytest.mark.parametrize("form", ["as it is", "escaped", "whole URL"])
+@pytest.mark.slow
 def test_get_at_any_path(serving, root, question, path, form):
     text = base64_of(question("bad", extensions=nonce(b"\xff\xfe\xff" * 4)))
     assert "/" in text
@@ -271,6 +273,7 @@ NAMES_OF_WHAT_IS_NO_HTTP = (
     (post(b"9" * 10_000, "Transfer-Encoding: chunked", version="1.1"), 400),
     (post(b"0\r\n" + b"x: y\r\n" * 100_000, "Transfer-Encoding: chunked", version="1.1"), 431),
 ], ids=NAMES_OF_WHAT_IS_NO_HTTP)  # fmt: skip
+@pytest.mark.slow
 def test_what_is_no_http_is_told_so(serving, still_answers, sent, status):
     before = len(serving.log)
     answer = parse_http(serving.send(sent))
@@ -309,6 +312,7 @@ def test_bodies_too_large_are_malformed_requests(serving, still_answers, size, f
     assert still_answers() < 5
 
 
+@pytest.mark.slow
 def test_port_scanners_and_those_who_hang_up(serving, still_answers, question):
     for sent in (b"", b"\r\n", b"POST", post(question())[:-10], post(question())):
         for _ in range(200):
@@ -443,6 +447,7 @@ def test_who_does_not_take_the_answer_is_let_go(small):
     assert not server._connections
 
 
+@pytest.mark.slow
 def test_there_are_never_more_threads_than_allowed_and_nobody_who_asks_is_let_go(small, monkeypatch):
     monkeypatch.setattr(http_server, "CONNECTIONS", 4)
     monkeypatch.setattr(http_server, "SILENT_SECONDS", 0.2)
@@ -475,6 +480,7 @@ def test_there_are_never_more_threads_than_allowed_and_nobody_who_asks_is_let_go
 
 
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+@pytest.mark.slow
 def test_it_ends_cleanly(place, pki, question, number, status):
     server = Serving(place, pki.home / "ocsp-cgi.conf")
     with server.connect() as silent, server.connect() as half:
@@ -489,6 +495,7 @@ def test_it_ends_cleanly(place, pki, question, number, status):
         server.connect()
 
 
+@pytest.mark.slow
 def test_an_answer_on_its_way_is_finished_at_the_end(small, monkeypatch):
     monkeypatch.setattr(http_server, "STOP_SECONDS", 5)
     begun = threading.Event()
@@ -529,6 +536,7 @@ def test_a_port_in_use(pki):
         )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_it_cannot_begin_with(pki, place):
     config = f"{pki.home}/ocsp-cgi.conf"
     status, reason = fails("--config", config, "--bind", "192.0.2.1")
@@ -627,6 +635,7 @@ def test_text(in_words, pki, root, question):
     (b"GET / HTTP/1.0\r\n\r\n", ""),
     (b"PUT / HTTP/1.0\r\n\r\n", ""),
 ], ids=["nothing", "too long", "GET", "PUT"])  # fmt: skip
+@pytest.mark.slow
 def test_text_of_what_is_no_request(in_words, sent, words):
     in_words.send(sent)
     assert in_words.output.read_text()[len(in_words.greeting) :] == words

@@ -67,6 +67,7 @@ def test_a_hostile_response(tag):
     assert len(words.splitlines()) < 30
 
 
+@pytest.mark.slow
 def test_a_name_of_many_attributes():
     attribute = der.sequence(der.tlv(der.OBJECT_IDENTIFIER, b"\x2a" * 60), der.tlv(0x0C, b"v"))
     subject = der.sequence(*[der.tlv(0x31, attribute)] * 500)
