@@ -162,6 +162,7 @@ def test_chunked_body_without_content_length(ask, question, root):
     ("PUT", "", "application/ocsp-request", 405),
     ("DELETE", "", "", 405),
 ])  # fmt: skip
+@pytest.mark.slow
 def test_section_0_page(ask, pki, method, path, content_type, status):
     answer = ask(method, b"<script>" if method == "POST" else b"", path=path, CONTENT_TYPE=content_type, HTTP_HOST="pki.example.com")
     assert (answer.status, answer.headers["content-type"]) == (status, "text/html; charset=utf-8")

@@ -844,6 +844,7 @@ def test_a_server_of_https_is_verified(world, tmp_path):
     thread.join(10)
 
 
+@pytest.mark.slow
 def test_name_resolution_is_within_the_timeout(world, respond, monkeypatch):
     resolve, release = socket.getaddrinfo, threading.Event()
 

@@ -767,6 +767,7 @@ def spelled(ca) -> Renewable:
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.slow
 def test_two_sections_of_one_ca_and_one_database(spelled, spelling):
     for settings in ({}, {"ca": "new.crt"}):
         spelled.renew("new")
@@ -789,6 +790,7 @@ def test_two_sections_of_one_ca_and_two_databases(ca):
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.slow
 def test_two_cas_and_one_database(spelled, other, spelling):
     """Each would answer for what the other one issued: both are refused, a third one answers."""
     third = other.copy(other.home.parent / "third")

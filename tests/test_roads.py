@@ -111,7 +111,7 @@ def test_a_kept_answer_after_another_change_of_the_index(travel, question, ca):
     assert travel(question).modules == KEPT
 
 
-@pytest.mark.parametrize("kind", ["new", "with a nonce"])
+@pytest.mark.parametrize("kind", ["new", pytest.param("with a nonce", marks=pytest.mark.slow)])
 def test_a_new_answer(travel, question, ca, kind):
     """Each file once.  Of `cryptography` as little as there is; nothing that only looks for packages, and no second crypto library."""
     encoded = question if kind == "new" else request(question[8:], extensions=nonce(bytes(16)))

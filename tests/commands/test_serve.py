@@ -443,6 +443,7 @@ def test_who_does_not_take_the_answer_is_let_go(small):
     assert not server._connections
 
 
+@pytest.mark.slow
 def test_there_are_never_more_threads_than_allowed_and_nobody_who_asks_is_let_go(small, monkeypatch):
     monkeypatch.setattr(http_server, "CONNECTIONS", 4)
     monkeypatch.setattr(http_server, "SILENT_SECONDS", 0.2)
