@@ -1,4 +1,7 @@
-"""Run the tests: python3 tests [--all] [options of pytest's].  What they need of Python is installed into .venv if it is not there."""
+"""Run the tests: python3 tests [--all] [options of pytest's].
+
+The Python packages that they need are installed into .venv if they are not there.
+"""
 
 import os
 import sys

@@ -14,7 +14,7 @@ TESTS = Path(__file__).resolve().parent
 
 
 class _Ending:
-    """A plugin that remembers Ctrl-C, for which pytest has the same status as for other ends before the last test."""
+    """A plugin that remembers Ctrl-C: pytest's status is the same for other early ends."""
 
     is_interrupted = False
 
@@ -23,7 +23,7 @@ class _Ending:
 
 
 class _Output(io.FileIO):
-    """Standard output.  When nobody reads it any more, ends the tests as Ctrl-C does, so that they clean up."""
+    """Standard output.  When its reader has gone, ends the tests as Ctrl-C does: they clean up."""
 
     has_no_reader = False
 
@@ -41,7 +41,8 @@ def main() -> int:
     if not any(Path(argument.partition("::")[0]).exists() for argument in arguments):
         arguments.append(str(TESTS))
     output, ending = _Output(1, "w", closefd=False), _Ending()
-    sys.stdout = io.TextIOWrapper(io.BufferedWriter(output), sys.stdout.encoding, sys.stdout.errors, line_buffering=True)
+    before, buffer = sys.stdout, io.BufferedWriter(output)
+    sys.stdout = io.TextIOWrapper(buffer, before.encoding, before.errors, line_buffering=True)
     options = ["--rootdir", str(TESTS.parent), "-c", str(TESTS.parent / "setup.cfg")]
     try:
         status = pytest.main([*options, *arguments], plugins=[ending])

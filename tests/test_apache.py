@@ -391,6 +391,7 @@ def test_embedded_server_answers_as_apache_does(ca, cgi, question, root, place):
         assert server.error_log.count("\n") == 5
 
 
+@pytest.mark.slow
 def test_apache_is_gone_afterwards(place, ca, cgi):
     with started(place / "httpd", cgi, ca.home / "ocsp-cgi.conf") as server:
         assert curl(server.url).status == 200

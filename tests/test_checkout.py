@@ -23,14 +23,16 @@ def with_autocrlf(place) -> Path:
     for name in (".gitattributes", "README.md", *SCRIPTS, "ocsp_cgi", "apache"):
         (origin / name).parent.mkdir(parents=True, exist_ok=True)
         if (CHECKOUT / name).is_dir():
-            shutil.copytree(CHECKOUT / name, origin / name, ignore=shutil.ignore_patterns("__pycache__"))
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(CHECKOUT / name, origin / name, ignore=ignored)
         else:
             shutil.copy(CHECKOUT / name, origin / name)
     environment = {"PATH": os.environ["PATH"], "HOME": str(place), "GIT_CONFIG_NOSYSTEM": "1"}
+    in_origin = ["-C", str(origin), "-c", "user.name=x", "-c", "user.email=x"]
     for command in (
         ["init", "--quiet", str(origin)],
-        ["-C", str(origin), "add", "."],
-        ["-C", str(origin), "-c", "user.name=x", "-c", "user.email=x", "commit", "--quiet", "-m", "x"],
+        [*in_origin, "add", "."],
+        [*in_origin, "commit", "--quiet", "-m", "x"],
         ["-c", "core.autocrlf=true", "clone", "--quiet", str(origin), str(clone)],
     ):
         subprocess.run(["git", *command], check=True, env=environment)

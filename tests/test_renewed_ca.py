@@ -778,6 +778,7 @@ def spelled(ca) -> Renewable:
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.slow
 def test_two_sections_of_one_ca_and_one_database(spelled, spelling):
     for settings in ({}, {"ca": "new.crt"}):
         spelled.renew("new")

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+import venv
 from pathlib import Path
 
 import cryptography
@@ -111,7 +112,7 @@ def test_a_kept_answer_after_another_change_of_the_index(travel, question, ca):
     assert travel(question).modules == KEPT
 
 
-@pytest.mark.parametrize("kind", ["new", "with a nonce"])
+@pytest.mark.parametrize("kind", ["new", pytest.param("with a nonce", marks=pytest.mark.slow)])
 def test_a_new_answer(travel, question, ca, kind):
     """Each file once.  Of `cryptography` as little as there is; nothing that only looks for packages, and no second crypto library."""
     encoded = question if kind == "new" else request(question[8:], extensions=nonce(bytes(16)))
@@ -143,3 +144,28 @@ def test_object_identifiers_are_what_stands_beside_them():
             assert der.oid(dotted).hex() == octets, (path, dotted)
             checked += 1
     assert checked > 25
+
+
+@pytest.mark.parametrize("with_system", [True, False])
+def test_packages_of_a_virtual_environment(place, with_system):
+    """Found without loading `site`: its own, and those of the Python it was made with if it includes them."""
+    venv.create(place / "venv", system_site_packages=with_system, with_pip=False)
+    python = place / "venv" / "bin" / "python"
+
+    def run(*command: str) -> list[str]:
+        done = subprocess.run([python, *command], capture_output=True, text=True, check=True, cwd="/")
+        return done.stdout.splitlines()
+
+    by_site = run("-c", "import site; print(*filter(site.os.path.isdir, site.getsitepackages()), sep='\\n')")
+    (Path(by_site[0]) / "cryptography.py").touch()  # whatever the base has
+    found = run("-IS", "-c", f"""if True:
+        import sys
+        sys.path.insert(0, {str(CHECKOUT)!r})
+        from ocsp_cgi import keys
+        keys._add_site_packages()
+        assert "site" not in sys.modules
+        print(*sys.path, sep="\\n")
+    """)  # fmt: skip
+    assert [path for path in by_site if path not in found] == []
+    outside = {path for path in found if path.endswith("-packages") and not path.startswith(str(place))}
+    assert bool(outside) == with_system

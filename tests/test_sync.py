@@ -73,7 +73,7 @@ class Sync:
         return status
 
 
-@pytest.fixture(params=["unit", pytest.param("cron", marks=pytest.mark.slow)])
+@pytest.fixture(params=[pytest.param(kind, marks=pytest.mark.slow) for kind in ("unit", "cron")])
 def hosts(request, place, pki, cgi):
     """(the CA, the responder's directory, its Sync, a running Apache); everything under umask 077, and the CA's directory closed."""
     if shutil.which("rsync") is None:

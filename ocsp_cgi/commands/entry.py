@@ -15,7 +15,7 @@ NOBODY_READS = 141  # the same of SIGPIPE
 
 
 def run(command, load):
-    """Run the function that `load` imports and returns, and end the process with the status it returns.
+    """Run the function that `load` imports and returns; end the process with its status.
 
     `command` is what the operator has typed.  Ctrl-C, and a reader of the output that has gone
     (`| head`), end it without a traceback.
@@ -23,7 +23,10 @@ def run(command, load):
     if sys.version_info < OLDEST:
         version = ".".join(str(number) for number in sys.version_info[:3])
         oldest = ".".join(str(number) for number in OLDEST)
-        sys.exit("%s needs Python %s or newer; %s is Python %s" % (command, oldest, sys.executable, version))
+        sys.exit(
+            "%s needs Python %s or newer; %s is Python %s"
+            % (command, oldest, sys.executable, version)
+        )
     try:
         try:
             sys.exit(load()())

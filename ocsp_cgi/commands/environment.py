@@ -37,8 +37,8 @@ def ensure(*packages: str) -> None:
     debian = " ".join(f"python3-{package}" for package in missing)
     names = " and ".join(missing)
     sys.exit(
-        f"This needs {names} for Python, and could not install {'it' if len(missing) == 1 else 'them'} into {_VENV}:\n"
-        f"  {reason}\n"
+        f"This needs {names} for Python, and could not install"
+        f" {'it' if len(missing) == 1 else 'them'} into {_VENV}:\n  {reason}\n"
         "Install what is missing, on Debian or Ubuntu with\n"
         f"  apt-get install {debian}\n"
         "(or install python3-venv: then this command does the rest by itself), elsewhere with\n"
@@ -52,7 +52,7 @@ class _Failed(Exception):
 
 def _make_venv() -> None:
     if importlib.util.find_spec("ensurepip") is None:
-        raise _Failed(f"{sys.executable} has no module ensurepip, without which there is no pip in a virtual environment")
+        raise _Failed(f"{sys.executable} cannot put pip there: it has no module ensurepip")
     try:
         _run(sys.executable, "-m", "venv", "--system-site-packages", str(_VENV))
     except BaseException:

@@ -53,11 +53,11 @@ def unprivileged() -> dict:
 
 
 def let_read(directory: Path, without: str = "") -> None:
-    """Let the web server's user read everything below a directory, except files of the name `without`.
+    """Let the web server's user read everything below a directory, but no file named `without`.
 
-    As root only; anybody else starts the web server as themselves.  What root has made stays root's,
-    and only root can write to it: in a directory of another user's, that user could plant a symlink,
-    and root's next write would overwrite the file it leads to.  What is not root's is left alone.
+    As root only; anybody else starts the web server as themselves.  What root has made stays
+    root's, and only root can write to it: in another user's directory, that user could plant a
+    symlink, and root's next write would overwrite its target.  What is not root's is left alone.
     """
     account = unprivileged()
     if not account:
@@ -71,15 +71,16 @@ def let_read(directory: Path, without: str = "") -> None:
 
 
 def let_write(directory: Path) -> None:
-    """Make a directory, if there is none, and everything in it the web server's user's, if this is root.
+    """Give a directory, made if it is missing, and all that is in it to the web server's user.
 
-    Root must write nothing in there from then on.
+    As root only, who must write nothing in there from then on.
     """
     directory.mkdir(mode=0o750, exist_ok=True)
     account = unprivileged()
     if account and directory.lstat().st_uid == 0:
+        user = pwd.getpwnam(account["user"]).pw_uid
         for path in (*reversed(_of_root(directory)), directory):  # a directory after what is in it
-            os.chown(path, pwd.getpwnam(account["user"]).pw_uid, account["group"], follow_symlinks=False)
+            os.chown(path, user, account["group"], follow_symlinks=False)
 
 
 def _of_root(directory: Path) -> list[Path]:

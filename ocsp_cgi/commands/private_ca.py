@@ -52,11 +52,16 @@ class PrivateCA:
         return run.stdout
 
     def _check_owner(self) -> None:
-        """OpenSSLError if another user could make root's openssl overwrite any file, by a symlink such as db/index.new."""
+        """OpenSSLError if another user could have root's openssl overwrite any file.
+
+        A symlink is enough, such as db/index.new.
+        """
         for directory in filter(Path.exists, (self.home, self.home / "db")):
             of = directory.stat()
             if os.geteuid() == 0 and (of.st_uid != 0 or of.st_mode & 0o022):
-                raise OpenSSLError(f"{directory}: openssl must not be run as root where another user can write")
+                raise OpenSSLError(
+                    f"{directory}: openssl must not be run as root where another user can write"
+                )
 
     def issue(self, name: str, extensions: str = "server_ext", newkey: tuple[str, ...] = ("ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
               ) -> None:  # fmt: skip

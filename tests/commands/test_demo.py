@@ -25,7 +25,10 @@ def statuses(output: str) -> list[str]:
     return re.findall(r"^   (\w+\.crt: \w+)$", output, re.MULTILINE)
 
 
-@pytest.mark.parametrize("options", [(), ("--no-apache",)], ids=["Apache, where there is one", "embedded server"])
+@pytest.mark.parametrize("options", [
+    pytest.param((), id="Apache, where there is one"),
+    pytest.param(("--no-apache",), id="embedded server", marks=pytest.mark.slow),
+])  # fmt: skip
 def test_demo(options, tmp_path):
     run = demo(*options, TMPDIR="/tmp")
     assert (run.returncode, run.stderr) == (0, "")

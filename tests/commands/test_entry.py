@@ -29,7 +29,9 @@ _, how, *sys.argv = sys.argv
 
 
 def run(*command: str, **options) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=60, **options)
+    return subprocess.run(
+        command, cwd=CHECKOUT, capture_output=True, text=True, timeout=60, **options
+    )
 
 
 @pytest.mark.parametrize("name, arguments", COMMANDS.items(), ids=COMMANDS)
@@ -38,30 +40,35 @@ def test_too_old_a_python(name, arguments):
     how = ["module", *arguments[1:]] if arguments[0] == "-m" else ["path", *arguments]
     pretended = run(sys.executable, "-c", PRETEND, *how)
     assert (pretended.returncode, pretended.stdout) == (1, "")
-    assert pretended.stderr == f"{name} needs Python 3.9 or newer; {sys.executable} is Python 3.8.18\n"
+    needs = f"{name} needs Python 3.9 or newer"
+    assert pretended.stderr == f"{needs}; {sys.executable} is Python 3.8.18\n"
     for python in OLD_PYTHONS:
         version = Path(python).parents[1].name
         ended = run(python, "-B", *arguments)
         assert (ended.returncode, ended.stdout) == (1, "")
-        assert ended.stderr == f"{name} needs Python 3.9 or newer; {python} is Python {version}\n"
+        assert ended.stderr == f"{needs}; {python} is Python {version}\n"
 
 
 def test_too_old_a_python_for_the_cgi():
     """Clients get internalError, as after any other failure to start."""
-    commands = [[sys.executable, "-c", PRETEND, "path"], *([python, "-B", "-S"] for python in OLD_PYTHONS)]
-    for command in commands:
-        ended = subprocess.run([*command, "ocsp.cgi"], cwd=CHECKOUT, input=b"x", capture_output=True)
+    pretended = [sys.executable, "-c", PRETEND, "path"]
+    for command in (pretended, *([python, "-B", "-S"] for python in OLD_PYTHONS)):
+        command.append("ocsp.cgi")
+        ended = subprocess.run(command, cwd=CHECKOUT, input=b"x", capture_output=True)
         assert ended.returncode == 1
         assert ended.stdout.startswith(b"Content-Type: application/ocsp-response\r\n")
         assert ended.stdout.endswith(b"\r\n\r\n\x30\x03\x0a\x01\x02")
-        assert ended.stderr.startswith(f"ocsp.cgi: needs Python 3.9 or newer; {command[0]}, which".encode())
+        needs = f"ocsp.cgi: needs Python 3.9 or newer; {command[0]}, which"
+        assert ended.stderr.startswith(needs.encode())
         assert ended.stderr.count(b"\n") == 1
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, *arguments]
-    return subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                            start_new_session=True)  # fmt: skip
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        command, cwd=CHECKOUT, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    )
 
 
 @pytest.mark.slow
@@ -100,7 +107,9 @@ def test_ctrl_c_in_a_query(pki):
 
 
 def test_ctrl_c_in_the_tests(place):
-    (place / "test_slow.py").write_text("import time\ndef test_it():\n    print('begun', flush=True)\n    time.sleep(60)\n")
+    (place / "test_slow.py").write_text(
+        "import time\ndef test_it():\n    print('begun', flush=True)\n    time.sleep(60)\n"
+    )
     process = start("tests", "-s", str(place / "test_slow.py"))
     try:
         for line in process.stdout:
@@ -114,7 +123,9 @@ def test_ctrl_c_in_the_tests(place):
     assert "KeyboardInterrupt" in output and "INTERNALERROR" not in output
 
 
-@pytest.mark.parametrize("arguments", [("-m", "ocsp_cgi", "demo"), ("tests", "-v", "tests/test_der.py")], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [("-m", "ocsp_cgi", "demo"), ("tests", "-v", "tests/test_der.py")], ids=" ".join
+)
 @pytest.mark.slow
 def test_a_reader_that_goes_after_a_line(arguments):
     process = start(*arguments)

@@ -59,7 +59,8 @@ def test_let_read_does_not_follow_what_another_user_has_made(place):
     tree = place / "tree"
     tree.mkdir()
     httpd.let_write(tree / "cache")
-    assert run_unprivileged(f"echo x >file && chmod 600 file && ln -s {place}/elsewhere link", tree / "cache").returncode == 0
+    plant = f"echo x >file && chmod 600 file && ln -s {place}/elsewhere link"
+    assert run_unprivileged(plant, tree / "cache").returncode == 0
     httpd.let_read(tree)
     httpd.let_write(tree / "cache")
     assert stat.S_IMODE((place / "elsewhere").stat().st_mode) == 0o600
