@@ -2,7 +2,7 @@
 
 They lie in buckets, cache/buckets-COUNT/NUMBER/, numbered by a checksum of the CertID.  A bucket may take BUCKET_BYTES of the disk, and
 there are as many as `cache_size` has room for.  Each put makes room in its own bucket: it removes what has expired, and then the oldest.
-So the bound holds at every moment, but for one file of each process that is writing, and a put costs the same however many
+So the bound holds at every moment, but for a file or two of each process that is writing, and a put costs the same however many
 responses there are.  What a cache of another size or an earlier version has left is removed by the puts that follow, a few files at
 a time.
 
@@ -47,8 +47,8 @@ def _make_room(path: str, size: int, ca) -> bool:
     oldest_last.sort()
     while room < 0 and oldest_last:
         _, oldest, freed = oldest_last.pop()
-        _unlink(oldest)
-        room += freed
+        if _unlink(oldest):
+            room += freed
     return room >= 0
 
 
@@ -75,11 +75,13 @@ def _whole_blocks(size: int) -> int:
     return -(-size // 4096) * 4096
 
 
-def _unlink(path: str) -> None:
+def _unlink(path: str) -> bool:
+    """Remove a file.  Returns whether it was there: another process may have been faster."""
     try:
         posix.unlink(path)
     except FileNotFoundError:
-        pass
+        return False
+    return True
 
 
 def _write(path: str, content: bytes, next_update: int) -> None:
