@@ -12,7 +12,10 @@ _COMMANDS = {"demo": demo, "serve": serve, "install": install, "query": query}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m ocsp_cgi", description="An OCSP responder over the database of `openssl ca`.")
+    parser = argparse.ArgumentParser(
+        prog="python3 -m ocsp_cgi",
+        description="An OCSP responder over the database of `openssl ca`.",
+    )
     parser.add_argument("--version", action="version", version=f"ocsp-cgi {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, module in _COMMANDS.items():

@@ -1,7 +1,8 @@
-"""X.509 certificates (RFC 5280 section 4.1), as far as a responder has to read its own CA's and signer's.
+"""X.509 certificates (RFC 5280 section 4.1), as far as a responder has to read its own CA's and
+signer's.
 
-Read with our own DER reader because the hashes in a CertID are over bytes of the certificate as they stand, and
-because `cryptography.x509` costs 40 ms of imports at every answer.
+Read with our own DER reader because the hashes in a CertID are over bytes of the certificate as
+they stand, and because `cryptography.x509` costs 40 ms of imports at every answer.
 """
 
 from __future__ import annotations
@@ -81,14 +82,26 @@ class CertificateError(ValueError):
 
 
 class Certificate:
-    """One certificate.  `issuer` and `subject` are the DER of the Names, `public_key` is the contents of the
-    BIT STRING without its first octet, `key_algorithm` the DER of its AlgorithmIdentifier; times are seconds since 1970.
-    `extensions` are their values by the contents of their OBJECT IDENTIFIERs, `critical` the
-    identifiers of those that are critical."""
+    """One certificate.  `issuer` and `subject` are the DER of the Names, `public_key` is the
+    contents of the BIT STRING without its first octet, `key_algorithm` the DER of its
+    AlgorithmIdentifier; times are seconds since 1970. `extensions` are their values by the contents
+    of their OBJECT IDENTIFIERs, `critical` the identifiers of those that are critical."""
 
-    __slots__ = ("der", "tbs", "serial_number", "issuer", "subject", "not_before", "not_after",
-                 "key_algorithm", "public_key", "signature_algorithm", "signature", "extensions",
-                 "critical")  # fmt: skip
+    __slots__ = (
+        "der",
+        "tbs",
+        "serial_number",
+        "issuer",
+        "subject",
+        "not_before",
+        "not_after",
+        "key_algorithm",
+        "public_key",
+        "signature_algorithm",
+        "signature",
+        "extensions",
+        "critical",
+    )
 
     extensions: dict[bytes, bytes]
     critical: list[bytes]
@@ -157,9 +170,10 @@ class Certificate:
 
     @property
     def may_sign_data(self) -> bool:
-        """Whether its keyUsage, if it has one, includes digitalSignature (RFC 5280 section 4.2.1.3)."""
+        """Whether its keyUsage, if it has one, includes digitalSignature (RFC 5280 section
+        4.2.1.3)."""
         value = self.extensions.get(KEY_USAGE)
-        return value is None or len(value) > 3 and value[3] & 0x80 != 0
+        return value is None or (len(value) > 3 and value[3] & 0x80 != 0)
 
     @property
     def unusual_critical_extensions(self) -> list[bytes]:
@@ -193,9 +207,15 @@ class Certificate:
         return True
 
     def _children(self, extension_id: bytes) -> list[bytes]:
-        """The contents of the elements in an extension that is a SEQUENCE; none where it is absent or broken."""
+        """The contents of the elements in an extension that is a SEQUENCE; none where it is absent
+        or broken."""
         try:
-            return [child.contents for child in der.read(self.extensions.get(extension_id, b""), der.SEQUENCE).elements()]
+            return [
+                child.contents
+                for child in der.read(
+                    self.extensions.get(extension_id, b""), der.SEQUENCE
+                ).elements()
+            ]
         except der.DERError:
             return []
 

@@ -1,4 +1,5 @@
-"""A client: has this certificate been revoked?  For applications that check the certificates of their clients.
+"""A client: has this certificate been revoked?  For applications that check the certificates of
+their clients.
 
     result = client.query(certificate, issuer)
     if result.status != "good": ...
@@ -121,10 +122,11 @@ class Stale(QueryError):
 class Result:
     """A response that passed every check.  All times are aware datetimes in UTC.
 
-    `status` is "good", "revoked" or "unknown"; `revocation_time` and `revocation_reason`, a name of RFC 5280 section 5.3.1 such as
-    "keyCompromise", are None unless it is revoked, and the reason also if the responder gave none.  `next_update` is None if the
-    responder did not say how long the response is valid.  `responder` is the certificate of the key
-    that signed.  `warnings` say what was accepted but should be changed, such as a short RSA key.
+    `status` is "good", "revoked" or "unknown"; `revocation_time` and `revocation_reason`, a name of
+    RFC 5280 section 5.3.1 such as "keyCompromise", are None unless it is revoked, and the reason
+    also if the responder gave none.  `next_update` is None if the responder did not say how long
+    the response is valid.  `responder` is the certificate of the key that signed.  `warnings` say
+    what was accepted but should be changed, such as a short RSA key.
     """
 
     status: str
@@ -153,13 +155,13 @@ def query(
     """Ask whether a certificate has been revoked.  QueryError, or one of its subclasses, if there
     is no trustworthy response.
 
-    Certificates are `cryptography`'s objects, PEM or DER.  `url` is by default the one in the certificate (authorityInfoAccess).
-    `nonce`: "required" sends one, and accepts only responses that repeat it; "optional" also
-    accepts responses without one, as responders send them from a cache; "none" sends none.
-    `timeout` is seconds for everything, name resolution included; `hash_name` the CertID's hash,
-    sha1 (which every responder knows, and which protects nothing here), sha256, sha384 or sha512.
-    `skew` is the seconds that clocks may differ by; `max_age` the seconds after thisUpdate that a
-    response without nextUpdate is accepted.
+    Certificates are `cryptography`'s objects, PEM or DER.  `url` is by default the one in the
+    certificate (authorityInfoAccess). `nonce`: "required" sends one, and accepts only responses
+    that repeat it; "optional" also accepts responses without one, as responders send them from a
+    cache; "none" sends none. `timeout` is seconds for everything, name resolution included;
+    `hash_name` the CertID's hash, sha1 (which every responder knows, and which protects nothing
+    here), sha256, sha384 or sha512. `skew` is the seconds that clocks may differ by; `max_age` the
+    seconds after thisUpdate that a response without nextUpdate is accepted.
 
     `trusted_responder` is the certificate of a responder that may sign although the issuer did not
     authorize it (RFC 6960 sections 2.2 and 4.2.2.2).  `certificates` are further ones among which
@@ -182,7 +184,9 @@ def query(
     _check_issued(subject, authority)
     cert_id = _cert_id(subject, authority, hash_name)
     octets = os.urandom(NONCE_OCTETS) if nonce != "none" else None
-    encoded = _exchange(url or _ocsp_url(subject), _request(cert_id, octets), time.monotonic() + timeout, timeout)
+    encoded = _exchange(
+        url or _ocsp_url(subject), _request(cert_id, octets), time.monotonic() + timeout, timeout
+    )
     try:
         answer = OCSPResponse.from_der(encoded)
     except MalformedResponse as error:
@@ -237,16 +241,19 @@ def _check_issued(subject: x509_reader.Certificate, authority: x509_reader.Certi
     """UnusableCertificate unless this is the certificate's issuer: a response would be about
     another certificate with the same serial number.
 
-    Where the signature on the certificate is with an algorithm that is not known here, the name alone decides: whether a certificate
-    is genuine is for TLS to find out.
+    Where the signature on the certificate is with an algorithm that is not known here, the name
+    alone decides: whether a certificate is genuine is for TLS to find out.
     """
     signed = _signed_by(authority, subject.signature_algorithm, subject.signature, subject.tbs)
     if signed is False or not x509_reader.same_name(subject.issuer, authority.subject):
         raise UnusableCertificate("the certificate was not issued by this issuer")
 
 
-def _signed_by(holder: x509_reader.Certificate, identifier: bytes, signature: bytes, data: bytes) -> bool | None:
-    """Whether this is the signature of a certificate's key over `data`; None if the algorithm is unknown or weak."""
+def _signed_by(
+    holder: x509_reader.Certificate, identifier: bytes, signature: bytes, data: bytes
+) -> bool | None:
+    """Whether this is the signature of a certificate's key over `data`; None if the algorithm is
+    unknown or weak."""
     if not _is_known_key(holder):
         return None
     for algorithm in keys.ALGORITHMS:
@@ -266,7 +273,11 @@ def _is_known_key(holder: x509_reader.Certificate) -> bool:
 def _ocsp_url(subject: x509_reader.Certificate) -> str:
     """The first address of an OCSP responder in the certificate (RFC 5280 section 4.2.2.1)."""
     try:
-        for description in der.read(subject.extensions[x509_reader.AUTHORITY_INFO_ACCESS], der.SEQUENCE).elements().all(der.SEQUENCE):
+        for description in (
+            der.read(subject.extensions[x509_reader.AUTHORITY_INFO_ACCESS], der.SEQUENCE)
+            .elements()
+            .all(der.SEQUENCE)
+        ):
             fields = description.elements()
             method, location = fields.next(der.OBJECT_IDENTIFIER).contents, next(fields, None)
             if method == _ID_AD_OCSP and location is not None and location.tag == _URI:
@@ -281,12 +292,22 @@ def _ocsp_url(subject: x509_reader.Certificate) -> str:
     )
 
 
-def _cert_id(subject: x509_reader.Certificate, authority: x509_reader.Certificate, hash_name: str) -> messages.CertID:
-    algorithm = der.sequence(der.tlv(der.OBJECT_IDENTIFIER, der.oid(_HASHES[hash_name])), der.ENCODED_NULL)
+def _cert_id(
+    subject: x509_reader.Certificate, authority: x509_reader.Certificate, hash_name: str
+) -> messages.CertID:
+    algorithm = der.sequence(
+        der.tlv(der.OBJECT_IDENTIFIER, der.oid(_HASHES[hash_name])), der.ENCODED_NULL
+    )
     hashes = (_digest(hash_name, part) for part in (subject.issuer, authority.public_key))
     number = subject.serial_number
-    serial = number.to_bytes((number if number >= 0 else ~number).bit_length() // 8 + 1, "big", signed=True)
-    encoded = der.sequence(algorithm, *[der.tlv(der.OCTET_STRING, octets) for octets in hashes], der.tlv(der.INTEGER, serial))
+    serial = number.to_bytes(
+        (number if number >= 0 else ~number).bit_length() // 8 + 1, "big", signed=True
+    )
+    encoded = der.sequence(
+        algorithm,
+        *[der.tlv(der.OCTET_STRING, octets) for octets in hashes],
+        der.tlv(der.INTEGER, serial),
+    )
     return messages.CertID(der.read(encoded, der.SEQUENCE))
 
 
@@ -308,7 +329,8 @@ def _request(cert_id: messages.CertID, nonce: bytes | None) -> bytes:
 
 
 def _exchange(url: str, encoded: bytes, deadline: float, timeout: float) -> bytes:
-    """The body of the answer to a POST (RFC 6960 appendix A).  Unreachable, with the address, if there is none."""
+    """The body of the answer to a POST (RFC 6960 appendix A).  Unreachable, with the address, if
+    there is none."""
     shown = errors.printable(url)
     try:
         address = urllib.parse.urlsplit(url)
@@ -320,9 +342,17 @@ def _exchange(url: str, encoded: bytes, deadline: float, timeout: float) -> byte
     except (http.client.InvalidURL, ValueError) as error:  # UnicodeError is a ValueError
         reason = errors.printable(str(error))
         raise UnusableCertificate(f"`{shown}` is no address: {reason}") from None
-    target = urllib.parse.quote((address.path or "/") + (f"?{address.query}" if address.query else ""), "/?:@!$&'()*+,;=%-._~")
+    target = urllib.parse.quote(
+        (address.path or "/") + (f"?{address.query}" if address.query else ""),
+        "/?:@!$&'()*+,;=%-._~",
+    )
     try:
-        connection.request("POST", target, encoded, {"Content-Type": "application/ocsp-request", "Accept": "application/ocsp-response"})
+        connection.request(
+            "POST",
+            target,
+            encoded,
+            {"Content-Type": "application/ocsp-request", "Accept": "application/ocsp-response"},
+        )
         response = connection.getresponse()
         if 300 <= response.status < 400:
             where = errors.printable(response.getheader("Location", ""))
@@ -385,7 +415,9 @@ class _Connection(http.client.HTTPConnection):
                 opened.connect(where)
                 if self._tls:
                     opened.settimeout(_left(self._deadline))
-                    opened = ssl.create_default_context().wrap_socket(opened, server_hostname=self.host)
+                    opened = ssl.create_default_context().wrap_socket(
+                        opened, server_hostname=self.host
+                    )
                 self._opened = opened
                 self.sock = _Socket(opened, self._deadline)
                 return
@@ -491,7 +523,9 @@ def _signer(
             _check_signature(answer, holder)
             return x509.load_der_x509_certificate(holder.der), warnings
         except (ValueError, x509.InvalidVersion) as error:  # it is stricter than our reader
-            refused = refused or Untrusted(f"the certificate of the signer of the answer cannot be read: {error}")
+            refused = refused or Untrusted(
+                f"the certificate of the signer of the answer cannot be read: {error}"
+            )
         except Untrusted as error:
             refused = refused or error
     raise refused
@@ -513,7 +547,9 @@ def _check_delegated(
     warnings = _check_rsa_key(authority, "the issuer")
     signed = _signed_by(authority, holder.signature_algorithm, holder.signature, holder.tbs)
     if signed is None:
-        raise Untrusted("the certificate of the signer of the answer is signed with a weak or unknown algorithm")
+        raise Untrusted(
+            "the certificate of the signer of the answer is signed with a weak or unknown algorithm"
+        )
     if not signed:
         raise Untrusted("the certificate of the signer of the answer is not signed by the issuer")
     if x509_reader.OCSP_SIGNING not in holder.extended_key_usages:
@@ -535,9 +571,15 @@ def _check_delegated(
 
 def _check_validity(holder: x509_reader.Certificate, now: float, skew: float) -> None:
     if now + skew < holder.not_before:
-        raise Untrusted(f"the certificate of the signer of the answer is not valid before {times.http_date(holder.not_before)}")
+        raise Untrusted(
+            "the certificate of the signer of the answer is not valid before"
+            f" {times.http_date(holder.not_before)}"
+        )
     if now - skew > holder.not_after:
-        raise Untrusted(f"the certificate of the signer of the answer expired on {times.http_date(holder.not_after)}")
+        raise Untrusted(
+            "the certificate of the signer of the answer expired on"
+            f" {times.http_date(holder.not_after)}"
+        )
 
 
 def _check_rsa_key(holder: x509_reader.Certificate, whose: str) -> list[str]:
@@ -554,7 +596,10 @@ def _check_rsa_key(holder: x509_reader.Certificate, whose: str) -> list[str]:
 
 def _check_signature(answer: OCSPResponse, holder: x509_reader.Certificate) -> None:
     if not _is_known_key(holder):
-        raise Untrusted("the key of the answer's signer is none of RSA, EC (P-256, P-384, P-521), Ed25519 and Ed448")
+        raise Untrusted(
+            "the key of the answer's signer is none of RSA, EC (P-256, P-384, P-521), Ed25519 and"
+            " Ed448"
+        )
     signed = _signed_by(holder, answer.signature_algorithm, answer.signature, answer.tbs)
     if signed is None:
         raise Untrusted("the answer is signed with a weak or unknown algorithm, such as SHA-1")
@@ -610,7 +655,10 @@ def _check_nonce(answer: OCSPResponse, sent: bytes | None, required: bool) -> No
     extension = answer.response_extensions.get(messages.ID_PKIX_OCSP_NONCE)
     if extension is None:
         if required:
-            raise Mismatch("the answer has no nonce, so it may be an old one: if this responder gives none, ask without")
+            raise Mismatch(
+                "the answer has no nonce, so it may be an old one: if this responder gives none,"
+                " ask without"
+            )
     elif not hmac.compare_digest(extension.value, der.tlv(der.OCTET_STRING, sent)):
         raise Mismatch("the answer has another nonce: it is not to this question")
 
@@ -623,10 +671,15 @@ def _check_time(
         raise Stale(f"the answer was produced in the future, {date}: are the clocks right?")
     this_update, next_update = single.this_update, single.next_update
     if this_update > now + skew:
-        raise Stale(f"the answer is of the future, {times.http_date(this_update)}: are the clocks right?")
+        raise Stale(
+            f"the answer is of the future, {times.http_date(this_update)}: are the clocks right?"
+        )
     if next_update is None:
         if this_update + max_age < now - skew:
-            raise Stale(f"the answer is of {times.http_date(this_update)}, and does not say until when it holds")
+            raise Stale(
+                f"the answer is of {times.http_date(this_update)}, and does not say until when it"
+                " holds"
+            )
     elif next_update < this_update:
         raise Stale("the answer ends before it begins")
     elif next_update < now - skew:
@@ -651,4 +704,9 @@ def _result(
 
 
 def _datetime(seconds: int | None) -> datetime.datetime | None:
-    return None if seconds is None else datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc) + datetime.timedelta(seconds=seconds)
+    return (
+        None
+        if seconds is None
+        else datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+        + datetime.timedelta(seconds=seconds)
+    )

@@ -9,8 +9,9 @@
     rsigner = /etc/ssl/certs/root-ocsp.crt
     rkey    = /etc/ssl/private/root-ocsp.key
 
-A section is a CA, but for [responder].  Lines that begin with `#` or `;` are comments.  A relative path starts from the
-directory of the config.  Read by a few lines of our own, because configparser would cost every answer 5 ms.
+A section is a CA, but for [responder].  Lines that begin with `#` or `;` are comments.  A relative
+path starts from the directory of the config.  Read by a few lines of our own, because configparser
+would cost every answer 5 ms.
 """
 
 import posix
@@ -27,11 +28,28 @@ class ConfigError(errors.OCSPError):
 class CASettings:
     """One CA.  A field is a key of its section; paths are absolute or from the working directory.
 
-    `nmin`, `max_age` and `stale_after` are minutes, `archive_cutoff` days or "ca", `cache_size` MiB: the same in all sections with one `cache`.
+    `nmin`, `max_age` and `stale_after` are minutes, `archive_cutoff` days or "ca", `cache_size`
+    MiB: the same in all sections with one `cache`.
     """
 
-    __slots__ = ("name", "db", "ca", "rsigner", "rkey", "passin", "nmin", "max_age", "stale_after", "nonce", "unissued", "responder_id",
-                 "signer_trust", "archive_cutoff", "cache", "cache_size")  # fmt: skip
+    __slots__ = (
+        "name",
+        "db",
+        "ca",
+        "rsigner",
+        "rkey",
+        "passin",
+        "nmin",
+        "max_age",
+        "stale_after",
+        "nonce",
+        "unissued",
+        "responder_id",
+        "signer_trust",
+        "archive_cutoff",
+        "cache",
+        "cache_size",
+    )
 
     def __init__(self, name: str):
         self.name = name
@@ -50,7 +68,8 @@ class CASettings:
 
 
 class Settings:
-    """The whole config: `hyperlink` and `versions` (show, hide) for the page, "" if there is no hyperlink; and the CAs in their order.
+    """The whole config: `hyperlink` and `versions` (show, hide) for the page, "" if there is no
+    hyperlink; and the CAs in their order.
 
     `stamp` is another whenever the file has been written or replaced.
     """
@@ -81,14 +100,17 @@ _MOST_MEBIBYTES = 1024 * 1024
 
 
 def load(path: str) -> Settings:
-    """Read the config in this file.  ConfigError if it cannot be read, or anything in it is not as it should be."""
+    """Read the config in this file.  ConfigError if it cannot be read, or anything in it is not as
+    it should be."""
     errors.reading(path)
     try:
         with open(path, "rb") as file:
             stamp_of_file = index.stamp(posix.fstat(file.fileno()))
             text = file.read().decode()
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; this is the config, which OCSP_CGI_CONFIG names") from None
+        raise ConfigError(
+            f"{path}: {error.strerror}; this is the config, which OCSP_CGI_CONFIG names"
+        ) from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not UTF-8, so it is no config") from None
     if "\0" in text:
@@ -140,7 +162,9 @@ def _fill_responder(settings: Settings, entries: list[tuple[str, str, str]]) -> 
             settings.versions = value
             continue
         if value and not value.startswith(("https://", "http://")):
-            raise ConfigError(f"{place}: `hyperlink` is `{value}`, and should begin with https:// or http://")
+            raise ConfigError(
+                f"{place}: `hyperlink` is `{value}`, and should begin with https:// or http://"
+            )
         settings.hyperlink = value
 
 
@@ -157,17 +181,34 @@ def _ca(name: str, place: str, entries: list[tuple[str, str, str]], path: str) -
             value = value.rstrip("/") or "/"
             setattr(ca, key, value if value[0] == "/" or not directory else f"{directory}/{value}")
         elif key in _MINUTES:
-            setattr(ca, key, _number(value, _MOST_MINUTES, f"{place_of_key}: `{key}` is `{value}`, and should be minutes"))
+            setattr(
+                ca,
+                key,
+                _number(
+                    value,
+                    _MOST_MINUTES,
+                    f"{place_of_key}: `{key}` is `{value}`, and should be minutes",
+                ),
+            )
         elif key in _CHOICES:
             if value not in _CHOICES[key]:
-                raise ConfigError(f"{place_of_key}: `{key}` is `{value}`, and should be {' or '.join(_CHOICES[key])}")
+                raise ConfigError(
+                    f"{place_of_key}: `{key}` is `{value}`, and should be"
+                    f" {' or '.join(_CHOICES[key])}"
+                )
             setattr(ca, key, value)
         elif key == "cache_size":
-            ca.cache_size = _number(value, _MOST_MEBIBYTES, f"{place_of_key}: `{key}` is `{value}`, and should be MiB")
+            ca.cache_size = _number(
+                value, _MOST_MEBIBYTES, f"{place_of_key}: `{key}` is `{value}`, and should be MiB"
+            )
         elif value == "ca":
             ca.archive_cutoff = value
         else:
-            ca.archive_cutoff = _number(value, _MOST_DAYS, f"{place_of_key}: `{key}` is `{value}`, and should be `ca` or days")
+            ca.archive_cutoff = _number(
+                value,
+                _MOST_DAYS,
+                f"{place_of_key}: `{key}` is `{value}`, and should be `ca` or days",
+            )
     for key in _REQUIRED:
         if not getattr(ca, key):
             raise ConfigError(f"{place}: [{name}] has no `{key}`")

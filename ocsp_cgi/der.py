@@ -1,8 +1,10 @@
-"""DER, the distinguished encoding of ASN.1 (X.690): a strict reader and a writer of tag-length-value.
+"""DER, the distinguished encoding of ASN.1 (X.690): a strict reader and a writer of
+tag-length-value.
 
-Knows nothing of OCSP.  The reader never recurses and never copies: an Element is a pair of positions in the
-buffer it was found in, and Elements walks over the children of one, each child checked to lie inside its parent.
-Whoever reads a structure asks for its fields in their order, as the ASN.1 names them:
+Knows nothing of OCSP.  The reader never recurses and never copies: an Element is a pair of
+positions in the buffer it was found in, and Elements walks over the children of one, each child
+checked to lie inside its parent. Whoever reads a structure asks for its fields in their order, as
+the ASN.1 names them:
 
     fields = read(buffer, SEQUENCE).elements()
     version = fields.optional(context(0))
@@ -32,7 +34,8 @@ ENCODED_NULL = b"\x05\x00"
 
 
 def context(number: int) -> int:
-    """The tag of a constructed context-specific element: [number] EXPLICIT, or [number] IMPLICIT of a SEQUENCE."""
+    """The tag of a constructed context-specific element: [number] EXPLICIT, or [number] IMPLICIT of
+    a SEQUENCE."""
     return 0xA0 | number
 
 
@@ -41,7 +44,8 @@ class DERError(ValueError):
 
 
 class Element:
-    """One tag-length-value in `buffer`: the tag's octet at `start`, the contents from `inside` to `end`."""
+    """One tag-length-value in `buffer`: the tag's octet at `start`, the contents from `inside` to
+    `end`."""
 
     __slots__ = ("buffer", "tag", "start", "inside", "end")
 
@@ -107,7 +111,9 @@ class Element:
         contents = self.contents
         if not contents or contents[-1] & 0x80 or len(contents) > limits.OID_OCTETS:
             raise DERError(f"OBJECT IDENTIFIER cut off or too long at octet {self.start}")
-        if contents[0] == 0x80 or any(a < 0x80 and b == 0x80 for a, b in zip(contents, contents[1:])):
+        if contents[0] == 0x80 or any(
+            a < 0x80 and b == 0x80 for a, b in zip(contents, contents[1:])
+        ):
             raise DERError(f"OBJECT IDENTIFIER not minimal at octet {self.start}")
         return contents
 
@@ -174,13 +180,16 @@ def read(buffer: bytes, tag: int) -> Element:
 
 
 def from_pem(text: bytes, *labels: bytes) -> tuple[bytes, bytes]:
-    """The label and the octets of the first PEM block (RFC 7468) with one of these labels; text around it does no harm."""
+    """The label and the octets of the first PEM block (RFC 7468) with one of these labels; text
+    around it does no harm."""
     begins = {text.find(b"-----BEGIN %s-----" % label): label for label in labels}
     begins.pop(-1, None)
     if not begins:
         raise DERError(f"no -----BEGIN {labels[0].decode()}----- block")
     label = begins[min(begins)]
-    body, end, _ = text[min(begins) + len(b"-----BEGIN -----") + len(label) :].partition(b"-----END %s-----" % label)
+    body, end, _ = text[min(begins) + len(b"-----BEGIN -----") + len(label) :].partition(
+        b"-----END %s-----" % label
+    )
     if not end:
         raise DERError(f"no -----END {label.decode()}----- behind its beginning")
     try:
@@ -204,9 +213,15 @@ def sequence(*elements: bytes) -> bytes:
 
 
 def oid(dotted: str) -> bytes:
-    """The contents of an OBJECT IDENTIFIER.  ValueError if `dotted` is not numbers with dots between them."""
+    """The contents of an OBJECT IDENTIFIER.  ValueError if `dotted` is not numbers with dots
+    between them."""
     first, second, *rest = (int(number) for number in dotted.split("."))
-    if first not in (0, 1, 2) or second < 0 or (first < 2 and second > 39) or any(number < 0 for number in rest):
+    if (
+        first not in (0, 1, 2)
+        or second < 0
+        or (first < 2 and second > 39)
+        or any(number < 0 for number in rest)
+    ):
         raise ValueError(f"no object identifier: {dotted}")
     contents = bytearray()
     for number in (40 * first + second, *rest):

@@ -27,13 +27,15 @@ now_reading = "the request"
 
 
 def reading(path: str) -> None:
-    """Remember which file is about to be read: the log names it if that hangs, or fails in a way that nobody foresaw."""
+    """Remember which file is about to be read: the log names it if that hangs, or fails in a way
+    that nobody foresaw."""
     global now_reading
     now_reading = path
 
 
 class OCSPError(Exception):
-    """Why a request gets no signed answer, in words for the operator; `response_status` is what the client is told."""
+    """Why a request gets no signed answer, in words for the operator; `response_status` is what the
+    client is told."""
 
     response_status = INTERNAL_ERROR
 

@@ -1,17 +1,26 @@
-"""What an exception means that nobody foresaw, in words for the operator: which file it is about, and what to do.
+"""What an exception means that nobody foresaw, in words for the operator: which file it is about,
+and what to do.
 
-It is raised by what is around the program: a disk that fails, a limit on memory, a module that was copied in part.
+It is raised by what is around the program: a disk that fails, a limit on memory, a module that was
+copied in part.
 """
 
 import errno
 import sys
 
-_MEMORY = "out of memory: raise the limit (RLimitMEM in Apache, LimitAS= or MemoryMax= in systemd, ulimit -v)"
+_MEMORY = (
+    "out of memory: raise the limit (RLimitMEM in Apache, LimitAS= or MemoryMax= in systemd,"
+    " ulimit -v)"
+)
 _REASONS = {
     errno.EIO: "the disk or the file system fails; `dmesg` says more",
     errno.ENOMEM: _MEMORY,
-    errno.EACCES: "the web server's user must be able to read it, and to enter every directory above it",
-    errno.EPERM: "the web server's user must be able to read it; does AppArmor or SELinux forbid it?",
+    errno.EACCES: (
+        "the web server's user must be able to read it, and to enter every directory above it"
+    ),
+    errno.EPERM: (
+        "the web server's user must be able to read it; does AppArmor or SELinux forbid it?"
+    ),
     errno.EMFILE: "too many files are open: raise LimitNOFILE= in systemd, or ulimit -n",
     errno.ENFILE: "too many files are open on this machine: raise the sysctl fs.file-max",
     errno.ESTALE: "the network file system has lost it; mount it again",
@@ -19,27 +28,39 @@ _REASONS = {
 
 
 def explain(error: BaseException) -> str:
-    """What an exception means.  It names the file that was being read or imported, and ends with what to do."""
+    """What an exception means.  It names the file that was being read or imported, and ends with
+    what to do."""
     said = str(error) or type(error).__name__
     if isinstance(error, MemoryError):
         return f"{_file(error)}: {_MEMORY}; or is this file far longer than it should be?"
     if isinstance(error, OSError):
-        return f"{_file(error)}: {error.strerror or said}; {_REASONS.get(error.errno, 'is it there, and as it should be?')}"
+        return (
+            f"{_file(error)}: {error.strerror or said};"
+            f" {_REASONS.get(error.errno, 'is it there, and as it should be?')}"
+        )
     if isinstance(error, RecursionError):
         return f"{_file(error)}: {said}: is this file what it should be?"
     spec, module = _being_imported(error), _incomplete_module(error)
     if spec is not None and spec.cached and isinstance(error, (EOFError, ValueError, TypeError)):
-        return f"{spec.cached}: {said}: damaged or cut off; remove this file, and Python compiles the module again"
+        return (
+            f"{spec.cached}: {said}: damaged or cut off; remove this file, and Python compiles the"
+            " module again"
+        )
     if spec is not None or module or isinstance(error, (ImportError, SyntaxError)):
         file = module or _file(error)
         return f"{file}: {said}: damaged, cut off or not readable; {_install(file)}"
-    return f"please report this: {error!r} at {_place(error)}, unless that file has been cut off or changed"
+    return (
+        f"please report this: {error!r} at {_place(error)}, unless that file has been cut off or"
+        " changed"
+    )
 
 
 def _file(error: BaseException) -> str:
     """The file that an exception is about."""
     spec = _being_imported(error)
-    named = getattr(error, "filename", None) or getattr(error, "path", None) or (spec and spec.origin)
+    named = (
+        getattr(error, "filename", None) or getattr(error, "path", None) or (spec and spec.origin)
+    )
     if named:
         return named if isinstance(named, str) else repr(named)
     if isinstance(error, ImportError):
@@ -49,7 +70,8 @@ def _file(error: BaseException) -> str:
 
 
 def _being_imported(error: BaseException):
-    """The ModuleSpec of the module that Python's import system failed to load, None if something else failed."""
+    """The ModuleSpec of the module that Python's import system failed to load, None if something
+    else failed."""
     spec, trace = None, error.__traceback__
     while trace:
         if not trace.tb_frame.f_code.co_filename.startswith("<frozen importlib"):
@@ -61,7 +83,8 @@ def _being_imported(error: BaseException):
 
 
 def _incomplete_module(error: BaseException) -> str:
-    """The file of the module that lacks a name, as one does that has been cut off between two lines; "" if none does."""
+    """The file of the module that lacks a name, as one does that has been cut off between two
+    lines; "" if none does."""
     if isinstance(error, NameError):
         return _place(error).rpartition(":")[0]
     if isinstance(error, AttributeError) and str(error).startswith("module '"):
@@ -72,9 +95,14 @@ def _incomplete_module(error: BaseException) -> str:
 
 def _install(file: str) -> str:
     if "ocsp_cgi" in file.rpartition("/")[0]:
-        return "install ocsp.cgi again (`python3 -m ocsp_cgi install`, or copy the whole of ocsp_cgi)"
+        return (
+            "install ocsp.cgi again (`python3 -m ocsp_cgi install`, or copy the whole of ocsp_cgi)"
+        )
     if "cryptography" in file:
-        return "install it again: `apt-get install --reinstall python3-cryptography`, or `pip install --force-reinstall cryptography`"
+        return (
+            "install it again: `apt-get install --reinstall python3-cryptography`, or `pip install"
+            " --force-reinstall cryptography`"
+        )
     return "install the package again that this file belongs to (`dpkg -S` or `rpm -qf` names it)"
 
 

@@ -1,11 +1,14 @@
-"""OCSP over HTTP: which requests carry OCSP, and which headers a response has (RFC 6960 appendix A, RFC 9919 sections 6 and 7).
+"""OCSP over HTTP: which requests carry OCSP, and which headers a response has (RFC 6960 appendix A,
+RFC 9919 sections 6 and 7).
 
-A POST carries the DER as its body.  A GET carries it in the path, as base64 with URL escapes.  Servers decode a path,
-and merge its slashes, before a CGI sees it as PATH_INFO, which breaks one request in sixty: so the path is taken from the
-request line as it came, REQUEST_URI, and decoded here.
+A POST carries the DER as its body.  A GET carries it in the path, as base64 with URL escapes.
+Servers decode a path, and merge its slashes, before a CGI sees it as PATH_INFO, which breaks one
+request in sixty: so the path is taken from the request line as it came, REQUEST_URI, and decoded
+here.
 
-Where in the path the base64 begins cannot be told from SCRIPT_NAME alone: after ScriptAliasMatch that is the whole path, and
-after a rewrite it is not in the path at all.  But DER says how long it is, so a request is recognized wherever it begins.
+Where in the path the base64 begins cannot be told from SCRIPT_NAME alone: after ScriptAliasMatch
+that is the whole path, and after a rewrite it is not in the path at all.  But DER says how long it
+is, so a request is recognized wherever it begins.
 """
 
 import binascii
@@ -19,15 +22,25 @@ _TO_STANDARD_BASE64 = str.maketrans("-_ ", "+/+", "\r\n")  # some encoders break
 _SECOND_DIGITS = "ABCDEFGHIJKLMNOP"  # of base64 that begins with M and decodes to a SEQUENCE
 _ESCAPED_TIMES = 3  # gateways, and some clients, escape what is already escaped
 _STARTS = 100  # places in one path at which a request may begin
-_LEAST_DIGITS = 60  # of a damaged request; the shortest whole one has more, and no address for people looks like that
+# of a damaged request; the shortest whole one has more, and no address for people looks like that
+_LEAST_DIGITS = 60
 
 
 class Request:
-    """An HTTP request, as a CGI gets it (RFC 3875): `uri` is REQUEST_URI, `body` None if it was longer than the limit."""
+    """An HTTP request, as a CGI gets it (RFC 3875): `uri` is REQUEST_URI, `body` None if it was
+    longer than the limit."""
 
     __slots__ = ("method", "uri", "script_name", "path_info", "content_type", "body")
 
-    def __init__(self, method: str, uri: str, script_name: str, path_info: str, content_type: str, body: "bytes | None"):
+    def __init__(
+        self,
+        method: str,
+        uri: str,
+        script_name: str,
+        path_info: str,
+        content_type: str,
+        body: "bytes | None",
+    ):
         self.method = method
         self.uri = uri
         self.script_name = script_name
@@ -48,7 +61,8 @@ class Response:
 
 
 class NotOCSP(Exception):
-    """The request carries no OCSP: a person is looking, or somebody lost.  `status` is the HTTP status of the page for them."""
+    """The request carries no OCSP: a person is looking, or somebody lost.  `status` is the HTTP
+    status of the page for them."""
 
     def __init__(self, status: int):
         super().__init__(status)
@@ -56,7 +70,8 @@ class NotOCSP(Exception):
 
 
 def ocsp_request(request: Request) -> "bytes | None":
-    """What an HTTP request carries as an OCSPRequest, be it one or not; None if it is too long.  NotOCSP if it carries none."""
+    """What an HTTP request carries as an OCSPRequest, be it one or not; None if it is too long.
+    NotOCSP if it carries none."""
     if request.method == "POST":
         if request.content_type.partition(";")[0].strip().lower() != OCSP_REQUEST:
             raise NotOCSP(415)
@@ -76,7 +91,8 @@ def ocsp_request(request: Request) -> "bytes | None":
 
 
 def _split(request: Request) -> tuple[str, str, str]:
-    """The path of the request, decoded once; which part of it is the responder's address; and what follows that."""
+    """The path of the request, decoded once; which part of it is the responder's address; and what
+    follows that."""
     uri = request.uri.partition("?")[0]
     if uri and uri[0] != "/":  # absolute-form, RFC 9112 section 3.2.2; or `*`
         uri = "/" + uri.partition("://")[2].partition("/")[2]
@@ -112,8 +128,9 @@ def _unquote(text: str) -> str:
 def _whole(path: str) -> bytes:
     """The DER at the end of a path, if it is as long as it says; b"" if there is none.
 
-    It is base64, the standard's or that for URLs, with or without its padding, however often it has been escaped.  `/` is a
-    digit of base64, so a last one may belong to it or not; no request begins with one.
+    It is base64, the standard's or that for URLs, with or without its padding, however often it has
+    been escaped.  `/` is a digit of base64, so a last one may belong to it or not; no request
+    begins with one.
     """
     for _ in range(_ESCAPED_TIMES):
         text = "/" + path.translate(_TO_STANDARD_BASE64)
@@ -122,7 +139,9 @@ def _whole(path: str) -> bytes:
             for _ in range(_STARTS):
                 if at < 0:
                     break
-                if digits[at + 2 : at + 3] in _SECOND_DIGITS and len(digits) - at - 1 == _digits_stated(digits[at + 1 : at + 9]):
+                if digits[at + 2 : at + 3] in _SECOND_DIGITS and len(
+                    digits
+                ) - at - 1 == _digits_stated(digits[at + 1 : at + 9]):
                     return _decode(digits[at + 1 :])
                 at = digits.find("/M", at + 1)
         escaped, path = path, _unquote(path)
@@ -139,13 +158,20 @@ def _damaged(path: str, least: int) -> bytes:
     text = ("/" + path.lstrip("/").translate(_TO_STANDARD_BASE64)).rstrip("=")
     at = text.find("/M", len(text.rstrip(_BASE64_DIGITS)))
     digits = text[at + 1 :]
-    if at < 0 or not digits[1:2] or digits[1] not in _SECOND_DIGITS or len(digits) < least or (at > 0 and not least):
+    if (
+        at < 0
+        or not digits[1:2]
+        or digits[1] not in _SECOND_DIGITS
+        or len(digits) < least
+        or (at > 0 and not least)
+    ):
         return b""
     return _decode(digits)
 
 
 def _digits_stated(digits: str) -> int:
-    """How many digits of base64 the DER has that begins with these eight, by its own header; 0 if it is not a SEQUENCE."""
+    """How many digits of base64 the DER has that begins with these eight, by its own header; 0 if
+    it is not a SEQUENCE."""
     header = _decode(digits)
     if len(header) < 4 or header[0] != 0x30 or header[1] > 0x82 or header[1] == 0x80:
         return 0
@@ -155,23 +181,26 @@ def _digits_stated(digits: str) -> int:
 
 
 def _decode(digits: str) -> bytes:
-    """The bytes of this base64 without padding; a last digit that is not enough for a byte is left out."""
+    """The bytes of this base64 without padding; a last digit that is not enough for a byte is left
+    out."""
     digits = digits[:-1] if len(digits) % 4 == 1 else digits
     return binascii.a2b_base64(digits + "=" * (-len(digits) % 4))
 
 
 def _is_short(encoded: bytes) -> bool:
-    """Whether the DER from a path lacks bytes at its end, as it does after a proxy has merged the slashes in its base64.
+    """Whether the DER from a path lacks bytes at its end, as it does after a proxy has merged the
+    slashes in its base64.
 
-    It is not repaired: base64 of which the end was cut off looks the same, and what was put together from that may be another
-    certificate's serial number.
+    It is not repaired: base64 of which the end was cut off looks the same, and what was put
+    together from that may be another certificate's serial number.
     """
     digits = binascii.b2a_base64(encoded, newline=False).rstrip(b"=").decode()
     return "/" in digits and len(digits) < _digits_stated(digits[:8])
 
 
 def response(answer: responder.Answer, method: str) -> Response:
-    """The HTTP response around an answer: an error of OCSP is a success of HTTP, and nothing but a success is cached."""
+    """The HTTP response around an answer: an error of OCSP is a success of HTTP, and nothing but a
+    success is cached."""
     headers = [("Content-Type", OCSP_RESPONSE), ("Content-Length", str(len(answer.der)))]
     if answer.response_status != errors.SUCCESSFUL:
         headers.append(("Cache-Control", "no-cache, no-store"))
@@ -193,8 +222,8 @@ def handle(
     """Answer an HTTP request at a time in seconds since 1970.  Never raises.
 
     `config_path` is "" where OCSP_CGI_CONFIG is not set, `origin` the scheme, host and port to show
-    on the HTML page, `deadline` that of responder.respond.
-    Returns the response, and lines for the log: what the operator should look at first, and what was answered last.
+    on the HTML page, `deadline` that of responder.respond. Returns the response, and lines for the
+    log: what the operator should look at first, and what was answered last.
     """
     try:
         try:
@@ -203,8 +232,15 @@ def handle(
             return _page(error.status, request, config_path, origin)
         answer = responder.respond(encoded, lambda: _load_config(config_path), now, deadline)
         if answer.response_status == errors.UNAUTHORIZED:
-            answer.remarks.append(f"the config is {config_path or config.DEFAULT_PATH}{_why_default(config_path)}")
-        elif answer.response_status == errors.MALFORMED_REQUEST and request.method != "POST" and encoded and _is_short(encoded):
+            answer.remarks.append(
+                f"the config is {config_path or config.DEFAULT_PATH}{_why_default(config_path)}"
+            )
+        elif (
+            answer.response_status == errors.MALFORMED_REQUEST
+            and request.method != "POST"
+            and encoded
+            and _is_short(encoded)
+        ):
             answer.remarks.append(_MERGED_SLASHES)
         return answered(answer, request.method)
     except Exception as error:
@@ -214,9 +250,10 @@ def handle(
 
 
 _MERGED_SLASHES = (
-    "the path lacks digits of its base64: a proxy in front of this server has merged its slashes, or cut it off. nginx passes a path on"
-    " unchanged with `proxy_pass http://HOST;` without a path behind HOST (or with `merge_slashes off;` in the server block);"
-    " Apache with `ProxyPass ... nocanon`, `AllowEncodedSlashes NoDecode` and `MergeSlashes Off`"
+    "the path lacks digits of its base64: a proxy in front of this server has merged its slashes,"
+    " or cut it off. nginx passes a path on unchanged with `proxy_pass http://HOST;` without a path"
+    " behind HOST (or with `merge_slashes off;` in the server block); Apache with `ProxyPass ..."
+    " nocanon`, `AllowEncodedSlashes NoDecode` and `MergeSlashes Off`"
 )
 
 
@@ -233,8 +270,9 @@ def _why_default(config_path: str) -> str:
     if config_path:
         return ""
     return (
-        ", the default, since OCSP_CGI_CONFIG is not set: name another with `SetEnv OCSP_CGI_CONFIG`; suexec drops that variable,"
-        " and under it the config has to be the default one"
+        ", the default, since OCSP_CGI_CONFIG is not set: name another with `SetEnv"
+        " OCSP_CGI_CONFIG`; suexec drops that variable, and under it the config has to be the"
+        " default one"
     )
 
 
@@ -244,7 +282,9 @@ def answered(answer: responder.Answer, method: str) -> tuple[Response, list[str]
     return response(answer, method), [*answer.remarks, facts]
 
 
-def _page(http_status: int, request: Request, config_path: str, origin: str) -> tuple[Response, list[str]]:
+def _page(
+    http_status: int, request: Request, config_path: str, origin: str
+) -> tuple[Response, list[str]]:
     from . import keys, page  # only people get pages, and they have time
 
     lines, hyperlink, library = [], "", None
@@ -267,4 +307,7 @@ def _page(http_status: int, request: Request, config_path: str, origin: str) -> 
     ]
     if http_status == 405:
         headers.append(("Allow", "GET, HEAD, POST"))
-    return Response(http_status, headers, b"" if request.method == "HEAD" else body), [*lines, f"page={http_status}"]
+    return Response(http_status, headers, b"" if request.method == "HEAD" else body), [
+        *lines,
+        f"page={http_status}",
+    ]

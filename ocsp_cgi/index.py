@@ -155,7 +155,7 @@ def _open_index(db: str) -> "FileIO":
     while True:
         path = path_of(db)
         try:
-            file = open(path, "rb", buffering=0)  # noqa: SIM115  the caller closes it
+            file = open(path, "rb", buffering=0)
         except FileNotFoundError:
             if time.monotonic() > deadline:
                 raise

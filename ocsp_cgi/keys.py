@@ -1,8 +1,8 @@
 """Keys: what each kind can sign with, and how to read one, to sign with it and to verify.
 
-The only room that imports `cryptography` at request time, and of that only what the key at hand needs.  A key is made from
-the numbers in its DER: `serialization`, which could read the same file, costs half an answer in imports, and reads here only
-what is encrypted or unusual.
+The only room that imports `cryptography` at request time, and of that only what the key at hand
+needs.  A key is made from the numbers in its DER: `serialization`, which could read the same file,
+costs half an answer in imports, and reads here only what is encrypted or unusual.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ def _identifier(dotted: str, *parameters: bytes) -> bytes:
 
 
 def _pss(hash_oid: str, salt_octets: int) -> bytes:
-    """RSASSA-PSS-params with the salt as long as the hash, and trailerField at its default (RFC 4055 section 3.1)."""
+    """RSASSA-PSS-params with the salt as long as the hash, and trailerField at its default (RFC
+    4055 section 3.1)."""
     hash_algorithm = _identifier(hash_oid, der.ENCODED_NULL)
     return _identifier(
         "1.2.840.113549.1.1.10",
@@ -32,8 +33,8 @@ def _pss(hash_oid: str, salt_octets: int) -> bytes:
 
 
 class SignatureAlgorithm:
-    """How to sign: `key_type` (RSA, RSASSA-PSS, EC, Ed25519, Ed448), the hash as `cryptography` names it or None,
-    and the DER of the AlgorithmIdentifier that stands in the answer."""
+    """How to sign: `key_type` (RSA, RSASSA-PSS, EC, Ed25519, Ed448), the hash as `cryptography`
+    names it or None, and the DER of the AlgorithmIdentifier that stands in the answer."""
 
     __slots__ = ("key_type", "hash_name", "identifier")
 
@@ -43,8 +44,8 @@ class SignatureAlgorithm:
         self.identifier = identifier
 
 
-# RFC 4055 section 5 (RSA has a NULL), RFC 5758 section 3.2 and RFC 8410 section 3 (the others have no parameters).
-# SHA-1 is not here, so nothing is ever signed with it, nor believed.
+# RFC 4055 section 5 (RSA has a NULL), RFC 5758 section 3.2 and RFC 8410 section 3 (the others have
+# no parameters). SHA-1 is not here, so nothing is ever signed with it, nor believed.
 ALGORITHMS = (
     SignatureAlgorithm("RSA", "SHA256", _identifier("1.2.840.113549.1.1.11", der.ENCODED_NULL)),
     SignatureAlgorithm("RSA", "SHA384", _identifier("1.2.840.113549.1.1.12", der.ENCODED_NULL)),
@@ -76,10 +77,13 @@ _CURVES = {
 def same_algorithm(algorithm: SignatureAlgorithm, identifier: bytes) -> bool:
     """Whether an AlgorithmIdentifier that somebody else wrote means this algorithm.
 
-    Of RSASSA-PSS the hash decides; of all others the OBJECT IDENTIFIER alone, since some leave the NULL out.
+    Of RSASSA-PSS the hash decides; of all others the OBJECT IDENTIFIER alone, since some leave the
+    NULL out.
     """
     try:
-        ours, theirs = (der.read(one, der.SEQUENCE).elements() for one in (algorithm.identifier, identifier))
+        ours, theirs = (
+            der.read(one, der.SEQUENCE).elements() for one in (algorithm.identifier, identifier)
+        )
         if ours.next(der.OBJECT_IDENTIFIER).encoded != theirs.next(der.OBJECT_IDENTIFIER).encoded:
             return False
         return algorithm.key_type != "RSASSA-PSS" or _pss_hash(ours) == _pss_hash(theirs)
@@ -88,41 +92,56 @@ def same_algorithm(algorithm: SignatureAlgorithm, identifier: bytes) -> bool:
 
 
 def _pss_hash(fields: der.Elements) -> bytes | None:
-    """The OBJECT IDENTIFIER of the hash in what is left of an AlgorithmIdentifier of RSASSA-PSS, None if it names none."""
+    """The OBJECT IDENTIFIER of the hash in what is left of an AlgorithmIdentifier of RSASSA-PSS,
+    None if it names none."""
     parameters = fields.optional(der.SEQUENCE)
     hash_algorithm = parameters and parameters.elements().optional(der.context(0))
-    return hash_algorithm and hash_algorithm.only(der.SEQUENCE).elements().next(der.OBJECT_IDENTIFIER).contents
+    return (
+        hash_algorithm
+        and hash_algorithm.only(der.SEQUENCE).elements().next(der.OBJECT_IDENTIFIER).contents
+    )
 
 
 class SignerError(errors.OCSPError):
-    """Nothing may be signed with this certificate and key; the text says why, and what to do about it."""
+    """Nothing may be signed with this certificate and key; the text says why, and what to do about
+    it."""
 
 
 def key_type(holder: certificate.Certificate) -> tuple[str, str, str]:
-    """The type of a certificate's key; of an EC key also its curve, and the hash that goes with it.  KeyError, DERError."""
+    """The type of a certificate's key; of an EC key also its curve, and the hash that goes with it.
+    KeyError, DERError."""
     return _key_type(der.read(holder.key_algorithm, der.SEQUENCE))
 
 
 def _key_type(algorithm: der.Element) -> tuple[str, str, str]:
     fields = algorithm.elements()
     key_type = _KEY_TYPES[fields.next(der.OBJECT_IDENTIFIER).contents]
-    curve, hash_name = _CURVES[fields.next(der.OBJECT_IDENTIFIER).contents] if key_type == "EC" else ("", "")
+    curve, hash_name = (
+        _CURVES[fields.next(der.OBJECT_IDENTIFIER).contents] if key_type == "EC" else ("", "")
+    )
     return key_type, curve, hash_name
 
 
 def sign(rkey: str, passin: str | None, algorithm: SignatureAlgorithm, tbs: bytes) -> bytes:
-    """A signature over `tbs` with the private key in the file `rkey`, b"" if the key is not of a kind for this algorithm.
+    """A signature over `tbs` with the private key in the file `rkey`, b"" if the key is not of a
+    kind for this algorithm.
 
     SignerError if there is no key to be had.
     """
     key = _load_private(rkey, passin)
     try:
         return key.sign(tbs, *_scheme(algorithm))
-    except (TypeError, ValueError, AttributeError):  # so it says of a key of another type, or one too short
+    except (
+        TypeError,
+        ValueError,
+        AttributeError,
+    ):  # so it says of a key of another type, or one too short
         return b""
 
 
-def verifies(holder: certificate.Certificate, signature: bytes, data: bytes, algorithm: SignatureAlgorithm) -> bool:
+def verifies(
+    holder: certificate.Certificate, signature: bytes, data: bytes, algorithm: SignatureAlgorithm
+) -> bool:
     """Whether this is a signature over `data` by the key of this certificate."""
     require_cryptography()
     from cryptography.exceptions import InvalidSignature
@@ -137,15 +156,17 @@ def verifies(holder: certificate.Certificate, signature: bytes, data: bytes, alg
 def _load_private(path: str, passin: str | None):
     import resource
 
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))  # no core file holds the key
+    resource.setrlimit(
+        resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1])
+    )  # no core file holds the key
     text = _read_private(path, "rkey")
     password = None
     encrypted = b"-----BEGIN ENCRYPTED" in text or b"4,ENCRYPTED" in text
     if encrypted:
         if passin is None:
             raise SignerError(
-                f"{path}: the key is encrypted. Put its pass phrase in a file and name that with `passin`,"
-                " or take the pass phrase off with `openssl pkey`"
+                f"{path}: the key is encrypted. Put its pass phrase in a file and name that with"
+                " `passin`, or take the pass phrase off with `openssl pkey`"
             )
         password = _read_private(passin, "passin").partition(b"\n")[0].rstrip(b"\r")
     require_cryptography()
@@ -161,7 +182,9 @@ def _load_private(path: str, passin: str | None):
         return serialization.load_pem_private_key(text, password, **_unvalidated())
     except (TypeError, ValueError, UnsupportedAlgorithm):
         wrong = f", or the pass phrase in {passin} is wrong" if encrypted else ""
-        raise SignerError(f"{path}: no private key in PEM{wrong}; try `openssl pkey -in {path} -noout`") from None
+        raise SignerError(
+            f"{path}: no private key in PEM{wrong}; try `openssl pkey -in {path} -noout`"
+        ) from None
 
 
 def _read_private(path: str, option: str) -> bytes:
@@ -170,16 +193,20 @@ def _read_private(path: str, option: str) -> bytes:
     try:
         with open(path, "rb") as file:
             if posix.fstat(file.fileno()).st_mode & 0o007:
-                raise SignerError(f"{path}: everybody on this machine may read it: chmod o-rwx {path}")
+                raise SignerError(
+                    f"{path}: everybody on this machine may read it: chmod o-rwx {path}"
+                )
             return file.read()
     except OSError as error:
         raise SignerError(
-            f"{path}: {error.strerror}; `{option}` names it, and the web server's user, and nobody else, must be able to read it"
+            f"{path}: {error.strerror}; `{option}` names it, and the web server's user, and nobody"
+            " else, must be able to read it"
         ) from None
 
 
 def _private_key(text: bytes):
-    """The key in PEM that is not encrypted: PKCS#8 (RFC 5958), or as openssl wrote it before (RFC 8017 A.1.2, RFC 5915).
+    """The key in PEM that is not encrypted: PKCS#8 (RFC 5958), or as openssl wrote it before (RFC
+    8017 A.1.2, RFC 5915).
 
     ValueError or KeyError if it is none of those we know.
     """
@@ -190,7 +217,9 @@ def _private_key(text: bytes):
     fields.next(der.INTEGER)  # version
     if label == b"EC PRIVATE KEY":
         secret = fields.next(der.OCTET_STRING).contents
-        return _ec_key(secret, _CURVES[fields.next(der.context(0)).only(der.OBJECT_IDENTIFIER).contents][0])
+        return _ec_key(
+            secret, _CURVES[fields.next(der.context(0)).only(der.OBJECT_IDENTIFIER).contents][0]
+        )
     key_type, curve, _ = _key_type(fields.next(der.SEQUENCE))
     contents = fields.next(der.OCTET_STRING).contents
     if key_type in ("RSA", "RSASSA-PSS"):
@@ -220,12 +249,16 @@ def _rsa_key(fields: der.Elements):
 def _unvalidated() -> dict[str, bool]:
     """The option by which an RSA key's primes are not proved at every answer, which takes 30 ms.
 
-    That is safe here: the key is the operator's own file, and no signature leaves that does not fit the certificate,
-    which is what a wrong key, or one damaged on the disk, gives itself away by.
+    That is safe here: the key is the operator's own file, and no signature leaves that does not fit
+    the certificate, which is what a wrong key, or one damaged on the disk, gives itself away by.
     """
     import cryptography
 
-    return {"unsafe_skip_rsa_key_validation": True} if int(cryptography.__version__.partition(".")[0]) >= 39 else {}
+    return (
+        {"unsafe_skip_rsa_key_validation": True}
+        if int(cryptography.__version__.partition(".")[0]) >= 39
+        else {}
+    )
 
 
 def _ec_key(secret: bytes, curve: str):
@@ -235,7 +268,8 @@ def _ec_key(secret: bytes, curve: str):
 
 
 def require_cryptography() -> None:
-    """Make `cryptography` importable under `python3 -S`, which spares the search for it wherever no signature is needed.
+    """Make `cryptography` importable under `python3 -S`, which spares the search for it wherever no
+    signature is needed.
 
     SignerError if it is not installed.
     """
@@ -245,20 +279,27 @@ def require_cryptography() -> None:
             _add_site_packages()
         import cryptography  # noqa: F401
     except ImportError as error:
-        raise SignerError(f"{sys.executable} cannot import the package `cryptography`: {error}") from None
+        raise SignerError(
+            f"{sys.executable} cannot import the package `cryptography`: {error}"
+        ) from None
 
 
 def _add_site_packages() -> None:
     """Append to sys.path what `site` would, first without it, since it takes 3 ms.
 
-    A process that was started so answers once and ends: while it loads what it needs, it need not look for garbage.
+    A process that was started so answers once and ends: while it loads what it needs, it need not
+    look for garbage.
     """
     gc.disable()
     prefix = sys.executable.rpartition("/bin/")[0]
     version = "python%d.%d" % sys.version_info[:2]
     usual = [f"{prefix}/lib/{version}/site-packages", f"{prefix}/lib64/{version}/site-packages"]
     if prefix == "/usr":
-        usual = [f"/usr/local/lib/{version}/dist-packages", "/usr/lib/python3/dist-packages", *usual]
+        usual = [
+            f"/usr/local/lib/{version}/dist-packages",
+            "/usr/lib/python3/dist-packages",
+            *usual,
+        ]
     before = sys.path[:]
     sys.path += usual
     try:
@@ -285,17 +326,22 @@ def _scheme(algorithm: SignatureAlgorithm, verify: bool = False) -> tuple:
 
     if algorithm.key_type == "RSA":
         return padding.PKCS1v15(), hash_algorithm
-    salt_length = padding.PSS.AUTO if verify else hash_algorithm.digest_size  # openssl's own salts are as long as can be
+    salt_length = (
+        padding.PSS.AUTO if verify else hash_algorithm.digest_size
+    )  # openssl's own salts are as long as can be
     return padding.PSS(padding.MGF1(hash_algorithm), salt_length), hash_algorithm
 
 
 def _public_key(holder: certificate.Certificate):
-    """The key of a certificate, made from its numbers: reading it as X.509 would cost the imports that this saves."""
+    """The key of a certificate, made from its numbers: reading it as X.509 would cost the imports
+    that this saves."""
     kind, curve, _ = key_type(holder)
     if kind in ("RSA", "RSASSA-PSS"):
         from cryptography.hazmat.primitives.asymmetric import rsa
 
-        modulus, exponent = (number.integer() for number in der.read(holder.public_key, der.SEQUENCE).elements())
+        modulus, exponent = (
+            number.integer() for number in der.read(holder.public_key, der.SEQUENCE).elements()
+        )
         return rsa.RSAPublicNumbers(exponent, modulus).public_key()
     if kind == "EC":
         from cryptography.hazmat.primitives.asymmetric import ec
@@ -311,9 +357,11 @@ def _public_key(holder: certificate.Certificate):
 
 
 def digest(name: str, data: bytes) -> bytes:
-    """A hash by hashlib's name, from the library that is about to sign: hashlib would load another one, for 3 ms.
+    """A hash by hashlib's name, from the library that is about to sign: hashlib would load another
+    one, for 3 ms.
 
-    SHA-1 identifies here and protects nothing, which hashlib can be told where it is otherwise forbidden.
+    SHA-1 identifies here and protects nothing, which hashlib can be told where it is otherwise
+    forbidden.
     """
     try:
         require_cryptography()

@@ -1,8 +1,9 @@
 """The messages of OCSP, with the names and in the order of their ASN.1 in RFC 6960 section 4.
 
-A request is read (OCSPRequest.from_der), an answer is written (OCSPResponse pieces, each with an `encode`).
-What is read keeps the bytes it came in where the answer must repeat them: a CertID is echoed octet for octet, since
-clients differ in whether they write a hash's NULL parameters, and compare.
+A request is read (OCSPRequest.from_der), an answer is written (OCSPResponse pieces, each with an
+`encode`). What is read keeps the bytes it came in where the answer must repeat them: a CertID is
+echoed octet for octet, since clients differ in whether they write a hash's NULL parameters, and
+compare.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ REASON_NAMES = {
 
 ID_PKIX_OCSP_BASIC = bytes.fromhex("2b0601050507300101")  # 1.3.6.1.5.5.7.48.1.1
 ID_PKIX_OCSP_NONCE = bytes.fromhex("2b0601050507300102")  # 1.3.6.1.5.5.7.48.1.2
-ID_PKIX_OCSP_RESPONSE = bytes.fromhex("2b0601050507300104")  # 1.3.6.1.5.5.7.48.1.4, AcceptableResponses
+ID_PKIX_OCSP_RESPONSE = bytes.fromhex(
+    "2b0601050507300104"
+)  # 1.3.6.1.5.5.7.48.1.4, AcceptableResponses
 ID_PKIX_OCSP_ARCHIVE_CUTOFF = bytes.fromhex("2b0601050507300106")  # 1.3.6.1.5.5.7.48.1.6
 ID_PKIX_OCSP_SERVICE_LOCATOR = bytes.fromhex("2b0601050507300107")  # 1.3.6.1.5.5.7.48.1.7
 ID_PKIX_OCSP_PREF_SIG_ALGS = bytes.fromhex("2b0601050507300108")  # 1.3.6.1.5.5.7.48.1.8
@@ -59,7 +62,8 @@ _HASH_NAMES = {
 class CertID:
     """A certificate as a client names it: the hashes of its issuer, and its serial number.
 
-    `hash_name` is hashlib's name of the hash, None if we do not know it; `encoded` is the CertID as the client wrote it.
+    `hash_name` is hashlib's name of the hash, None if we do not know it; `encoded` is the CertID as
+    the client wrote it.
     """
 
     __slots__ = ("encoded", "hash_name", "issuer_name_hash", "issuer_key_hash", "serial_number")
@@ -78,7 +82,8 @@ class CertID:
 
     @property
     def index_serial(self) -> str:
-        """The serial number as the index of `openssl ca` has it, cut off where it is far longer than one can be."""
+        """The serial number as the index of `openssl ca` has it, cut off where it is far longer
+        than one can be."""
         digits = f"{abs(self.serial_number):X}"
         if len(digits) > 64:
             return f"{digits[:64]}..."
@@ -114,7 +119,8 @@ class Request:
 class OCSPRequest:
     """What a client asks: a list of Request, and extensions by their OBJECT IDENTIFIER.
 
-    A requestor's name and a signature are looked at only so far as to know that they are one (RFC 9919 section 3.1.2).
+    A requestor's name and a signature are looked at only so far as to know that they are one (RFC
+    9919 section 3.1.2).
     """
 
     __slots__ = ("request_list", "request_extensions")
@@ -137,7 +143,10 @@ class OCSPRequest:
         if version is not None and version.only(der.INTEGER).integer() != 0:
             raise der.DERError("version is not v1")
         _general_name(tbs_request.optional(der.context(1)))
-        self.request_list = [Request(element) for element in tbs_request.next(der.SEQUENCE).elements().all(der.SEQUENCE)]
+        self.request_list = [
+            Request(element)
+            for element in tbs_request.next(der.SEQUENCE).elements().all(der.SEQUENCE)
+        ]
         if not self.request_list:
             raise der.DERError("requestList is empty")
         self.request_extensions = read_extensions(tbs_request.optional(der.context(2)))
@@ -145,7 +154,8 @@ class OCSPRequest:
 
     @property
     def preferred_signature_algorithms(self) -> list[bytes]:
-        """The DER of the AlgorithmIdentifiers the client would like, its favourite first (section 4.4.7).
+        """The DER of the AlgorithmIdentifiers the client would like, its favourite first (section
+        4.4.7).
 
         Empty when the extension is absent, or nothing can be read in it: it is only a wish.
         """
@@ -169,7 +179,8 @@ def _algorithm(element: der.Element) -> tuple[bytes, bytes | None]:
 
 
 def read_extensions(explicit: der.Element | None) -> dict[bytes, Extension]:
-    """Extensions by their OBJECT IDENTIFIER, out of the EXPLICIT tag around them.  DERError if one is there twice."""
+    """Extensions by their OBJECT IDENTIFIER, out of the EXPLICIT tag around them.  DERError if one
+    is there twice."""
     extensions: dict[bytes, Extension] = {}
     if explicit is not None:
         for element in explicit.only(der.SEQUENCE).elements().all(der.SEQUENCE):
@@ -197,11 +208,14 @@ def _signature(explicit: der.Element | None) -> None:
 
 
 class CertStatus:
-    """good, revoked or unknown; a revocation's time in seconds since 1970, its reason a CRLReason or None."""
+    """good, revoked or unknown; a revocation's time in seconds since 1970, its reason a CRLReason
+    or None."""
 
     __slots__ = ("name", "revocation_time", "revocation_reason")
 
-    def __init__(self, name: str, revocation_time: int | None = None, revocation_reason: int | None = None):
+    def __init__(
+        self, name: str, revocation_time: int | None = None, revocation_reason: int | None = None
+    ):
         self.name = name
         self.revocation_time = revocation_time
         self.revocation_reason = revocation_reason
@@ -213,17 +227,26 @@ class CertStatus:
             return b"\x82\x00"
         reason = b""
         if self.revocation_reason is not None:
-            reason = der.tlv(der.context(0), der.tlv(der.ENUMERATED, bytes((self.revocation_reason,))))
+            reason = der.tlv(
+                der.context(0), der.tlv(der.ENUMERATED, bytes((self.revocation_reason,)))
+            )
         return der.tlv(der.context(1), _time(self.revocation_time), reason)
 
 
 class SingleResponse:
-    """The answer to one Request.  Times in seconds since 1970; extensions are (OBJECT IDENTIFIER, value) pairs."""
+    """The answer to one Request.  Times in seconds since 1970; extensions are (OBJECT IDENTIFIER,
+    value) pairs."""
 
     __slots__ = ("cert_id", "cert_status", "this_update", "next_update", "single_extensions")
 
-    def __init__(self, cert_id: CertID, cert_status: CertStatus, this_update: int, next_update: int,
-                 single_extensions: list[tuple[bytes, bytes]]):  # fmt: skip
+    def __init__(
+        self,
+        cert_id: CertID,
+        cert_status: CertStatus,
+        this_update: int,
+        next_update: int,
+        single_extensions: list[tuple[bytes, bytes]],
+    ):
         self.cert_id = cert_id
         self.cert_status = cert_status
         self.this_update = this_update
@@ -250,8 +273,12 @@ def responder_id_by_key(key_hash: bytes) -> bytes:
     return der.tlv(der.context(2), der.tlv(der.OCTET_STRING, key_hash))
 
 
-def response_data(responder_id: bytes, produced_at: int, responses: list[SingleResponse],
-                  response_extensions: list[tuple[bytes, bytes]]) -> bytes:  # fmt: skip
+def response_data(
+    responder_id: bytes,
+    produced_at: int,
+    responses: list[SingleResponse],
+    response_extensions: list[tuple[bytes, bytes]],
+) -> bytes:
     """The DER of ResponseData: what gets signed."""
     return der.sequence(
         responder_id,
@@ -261,16 +288,24 @@ def response_data(responder_id: bytes, produced_at: int, responses: list[SingleR
     )
 
 
-def basic_response(tbs_response_data: bytes, signature_algorithm: bytes, signature: bytes, certs: list[bytes]) -> bytes:
-    """The DER of a successful OCSPResponse around a BasicOCSPResponse; `certs` are DER, and left out when there are none."""
+def basic_response(
+    tbs_response_data: bytes, signature_algorithm: bytes, signature: bytes, certs: list[bytes]
+) -> bytes:
+    """The DER of a successful OCSPResponse around a BasicOCSPResponse; `certs` are DER, and left
+    out when there are none."""
     basic = der.sequence(
         tbs_response_data,
         signature_algorithm,
         der.tlv(der.BIT_STRING, b"\x00", signature),
         der.tlv(der.context(0), der.sequence(*certs)) if certs else b"",
     )
-    response_bytes = der.sequence(der.tlv(der.OBJECT_IDENTIFIER, ID_PKIX_OCSP_BASIC), der.tlv(der.OCTET_STRING, basic))
-    return der.sequence(der.tlv(der.ENUMERATED, bytes((errors.SUCCESSFUL,))), der.tlv(der.context(0), response_bytes))
+    response_bytes = der.sequence(
+        der.tlv(der.OBJECT_IDENTIFIER, ID_PKIX_OCSP_BASIC), der.tlv(der.OCTET_STRING, basic)
+    )
+    return der.sequence(
+        der.tlv(der.ENUMERATED, bytes((errors.SUCCESSFUL,))),
+        der.tlv(der.context(0), response_bytes),
+    )
 
 
 def _time(seconds: int) -> bytes:

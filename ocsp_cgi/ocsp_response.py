@@ -1,7 +1,9 @@
-"""The answer as a client reads it: OCSPResponse (RFC 6960 section 4.2), the mirror image of what messages.py writes.
+"""The answer as a client reads it: OCSPResponse (RFC 6960 section 4.2), the mirror image of what
+messages.py writes.
 
-`cryptography.x509.ocsp` reads answers too, but not everything of several SingleResponses, and its releases differ in how.  The
-responder itself never reads an answer, so this is not on its road.  Nothing here believes anything: see client.py.
+`cryptography.x509.ocsp` reads answers too, but not everything of several SingleResponses, and its
+releases differ in how.  The responder itself never reads an answer, so this is not on its road.
+Nothing here believes anything: see client.py.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ class MalformedResponse(ValueError):
 
 
 class SingleResponse:
-    """The answer about one CertID.  Times in seconds since 1970, `next_update` None if absent; extensions by OBJECT IDENTIFIER."""
+    """The answer about one CertID.  Times in seconds since 1970, `next_update` None if absent;
+    extensions by OBJECT IDENTIFIER."""
 
     __slots__ = ("cert_id", "cert_status", "this_update", "next_update", "single_extensions")
 
@@ -27,7 +30,9 @@ class SingleResponse:
         self.cert_status = _cert_status(next(fields, None))
         self.this_update = _time(fields.next(der.GENERALIZED_TIME))
         next_update = fields.optional(der.context(0))
-        self.next_update = None if next_update is None else _time(next_update.only(der.GENERALIZED_TIME))
+        self.next_update = (
+            None if next_update is None else _time(next_update.only(der.GENERALIZED_TIME))
+        )
         self.single_extensions = messages.read_extensions(fields.optional(der.context(1)))
         fields.end()
 
@@ -35,14 +40,26 @@ class SingleResponse:
 class OCSPResponse:
     """What a responder has sent.
 
-    `response_status` is the OCSPResponseStatus; all that follows is there only if that is errors.SUCCESSFUL:
-    `tbs` and `signature` are octets, `signature_algorithm` the DER of an AlgorithmIdentifier; of the ResponderID either
-    `responder_name`, the DER of a Name, or `responder_key_hash` is not None; `produced_at` is seconds since 1970; `responses` a list of
-    SingleResponse; `response_extensions` by their OBJECT IDENTIFIER; `certs` a list of the DER of certificates.
+    `response_status` is the OCSPResponseStatus; all that follows is there only if that is
+    errors.SUCCESSFUL: `tbs` and `signature` are octets, `signature_algorithm` the DER of an
+    AlgorithmIdentifier; of the ResponderID either `responder_name`, the DER of a Name, or
+    `responder_key_hash` is not None; `produced_at` is seconds since 1970; `responses` a list of
+    SingleResponse; `response_extensions` by their OBJECT IDENTIFIER; `certs` a list of the DER of
+    certificates.
     """
 
-    __slots__ = ("response_status", "tbs", "signature_algorithm", "signature", "certs", "responder_name", "responder_key_hash",
-                 "produced_at", "responses", "response_extensions")  # fmt: skip
+    __slots__ = (
+        "response_status",
+        "tbs",
+        "signature_algorithm",
+        "signature",
+        "certs",
+        "responder_name",
+        "responder_key_hash",
+        "produced_at",
+        "responses",
+        "response_extensions",
+    )
 
     @classmethod
     def from_der(cls, encoded: bytes) -> OCSPResponse:
@@ -75,7 +92,11 @@ class OCSPResponse:
         self.signature_algorithm = fields.next(der.SEQUENCE).encoded
         self.signature = fields.next(der.BIT_STRING).bit_string()
         certs = fields.optional(der.context(0))
-        self.certs = [] if certs is None else [cert.encoded for cert in certs.only(der.SEQUENCE).elements().all(der.SEQUENCE)]
+        self.certs = (
+            []
+            if certs is None
+            else [cert.encoded for cert in certs.only(der.SEQUENCE).elements().all(der.SEQUENCE)]
+        )
         fields.end()
         self._read_data(tbs.elements())
 
@@ -85,9 +106,14 @@ class OCSPResponse:
             raise der.DERError("version is not v1")
         by_name = fields.optional(der.context(1))
         self.responder_name = by_name and by_name.only(der.SEQUENCE).encoded
-        self.responder_key_hash = None if by_name else fields.next(der.context(2)).only(der.OCTET_STRING).contents
+        self.responder_key_hash = (
+            None if by_name else fields.next(der.context(2)).only(der.OCTET_STRING).contents
+        )
         self.produced_at = _time(fields.next(der.GENERALIZED_TIME))
-        self.responses = [SingleResponse(element) for element in fields.next(der.SEQUENCE).elements().all(der.SEQUENCE)]
+        self.responses = [
+            SingleResponse(element)
+            for element in fields.next(der.SEQUENCE).elements().all(der.SEQUENCE)
+        ]
         self.response_extensions = messages.read_extensions(fields.optional(der.context(1)))
         fields.end()
 
@@ -107,7 +133,9 @@ def _cert_status(element: der.Element | None) -> messages.CertStatus:
         raise der.DERError("a SingleResponse without its CertStatus")
     if element.tag != _REVOKED:
         if element.contents:
-            raise der.DERError(f"a CertStatus with more than was asked for at octet {element.start}")
+            raise der.DERError(
+                f"a CertStatus with more than was asked for at octet {element.start}"
+            )
         return messages.CertStatus("good" if element.tag == _GOOD else "unknown")
     fields = element.elements()
     revocation_time = _time(fields.next(der.GENERALIZED_TIME))

@@ -1,7 +1,8 @@
 """The HTML page: for a person who looks at the responder's address, and for input that is no OCSP.
 
-One self-contained page.  It tells what this address is, how to ask it, and, unless `versions = hide` is in the config, the
-versions of ocsp.cgi, `cryptography` and OpenSSL.  It names no file and no detail of a failure; those are in the log.
+One self-contained page.  It tells what this address is, how to ask it, and, unless `versions =
+hide` is in the config, the versions of ocsp.cgi, `cryptography` and OpenSSL.  It names no file and
+no detail of a failure; those are in the log.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ _WHAT_HAPPENED = {
     200: "",
     404: "What came after the address is no OCSP request.",
     405: "An OCSP request is a POST or a GET; this was neither.",
-    415: "A POST to this address must be of the type <code>application/ocsp-request</code>; this one was not.",
+    415: (
+        "A POST to this address must be of the type <code>application/ocsp-request</code>; this one"
+        " was not."
+    ),
 }
 
 _PAGE = """<!DOCTYPE html>
@@ -74,8 +78,8 @@ There is nothing here to read in a browser.</p>
 def render(status: int, url: str, hyperlink: str, crypto_library: str | None) -> bytes:
     """The page in UTF-8, for one of the HTTP statuses 200, 404, 405 and 415.
 
-    `url` is the responder's own, `hyperlink` the operator's or "", `crypto_library` a name and version, "" if there is none,
-    None to show no versions at all.
+    `url` is the responder's own, `hyperlink` the operator's or "", `crypto_library` a name and
+    version, "" if there is none, None to show no versions at all.
     """
     note = _WHAT_HAPPENED[status]
     link = escape(hyperlink)
@@ -85,11 +89,18 @@ def render(status: int, url: str, hyperlink: str, crypto_library: str | None) ->
     return _PAGE.format(
         note=f'<p class="note">{note}</p>' if note else "",
         url=escape(url),
-        hyperlink=f'<p>More about this service: <a href="{link}" rel="noreferrer">{link}</a></p>' if link else "",
+        hyperlink=(
+            f'<p>More about this service: <a href="{link}" rel="noreferrer">{link}</a></p>'
+            if link
+            else ""
+        ),
         software=escape(software),
     ).encode()
 
 
 def quote(path: str) -> str:
-    """A path, of which each character is one byte, as it stands in a URL that can be pasted into a shell."""
-    return "".join([character if character in _UNRESERVED else f"%{ord(character):02X}" for character in path])
+    """A path, of which each character is one byte, as it stands in a URL that can be pasted into a
+    shell."""
+    return "".join(
+        [character if character in _UNRESERVED else f"%{ord(character):02X}" for character in path]
+    )

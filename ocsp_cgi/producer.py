@@ -1,12 +1,13 @@
-"""The producer: a request is read, and gets a new signed answer.  What to answer is decided here, and only here.
+"""The producer: a request is read, and gets a new signed answer.  What to answer is decided here,
+and only here.
 
-    request ─▶ what is asked?        messages
-            ─▶ which CA is asked?    the issuer hashes of its CertIDs
-            ─▶ which row is it?      index_search
-            ─▶ which status?         this page, from the row
-            ─▶ until when?           nmin, cut off at the end of the signer and its CA
-            ─▶ signed answer         signer
-            ─▶ kept for others       store
+request ─▶ what is asked?        messages
+        ─▶ which CA is asked?    the issuer hashes of its CertIDs
+        ─▶ which row is it?      index_search
+        ─▶ which status?         this page, from the row
+        ─▶ until when?           nmin, cut off at the end of the signer and its CA
+        ─▶ signed answer         signer
+        ─▶ kept for others       store
 """
 
 from __future__ import annotations
@@ -47,22 +48,31 @@ class Unauthorized(errors.OCSPError):
     response_status = errors.UNAUTHORIZED
 
 
-def produce(answer: Answer, encoded: bytes | None, settings, now: int, deadline: float | None = None) -> None:
-    """Be the answer to the DER of an OCSPRequest, by these config.Settings.  OCSPError if there can be no signed answer."""
+def produce(
+    answer: Answer, encoded: bytes | None, settings, now: int, deadline: float | None = None
+) -> None:
+    """Be the answer to the DER of an OCSPRequest, by these config.Settings.  OCSPError if there can
+    be no signed answer."""
     if encoded is None:
         raise messages.MalformedRequest(f"the request has more than {limits.REQUEST_BYTES} bytes")
     request = messages.OCSPRequest.from_der(encoded)
-    answer.facts = [("serial", single.req_cert.index_serial) for single in request.request_list[: limits.LOGGED_CERT_IDS]]
+    answer.facts = [
+        ("serial", single.req_cert.index_serial)
+        for single in request.request_list[: limits.LOGGED_CERT_IDS]
+    ]
     nonce = _refuse_what_no_answer_fits(request)
     # Whoever had to wait looks again: the one before may have signed the same.
-    if not _be_kept(answer, request, settings, now) and not (admission.enter(settings, deadline) and _be_kept(answer, request, settings, now)):
+    if not _be_kept(answer, request, settings, now) and not (
+        admission.enter(settings, deadline) and _be_kept(answer, request, settings, now)
+    ):
         _sign(answer, request, settings, now)
     if nonce is not None:
         answer.facts.append(("nonce", f"{nonce}{'' if answer.has_nonce else '-ignored'}"))
 
 
 def _be_kept(answer: Answer, request: messages.OCSPRequest, settings, now: int) -> bool:
-    """Be the answer that was kept, if there is one, and it would be the same now by the whole database.  Returns whether there is."""
+    """Be the answer that was kept, if there is one, and it would be the same now by the whole
+    database.  Returns whether there is."""
     cert_id = request.request_list[0].req_cert
     for ca in settings.cas:
         kept = store.find(cert_id.encoded, ca, settings, now) if _is_for_all(request, ca) else None
@@ -71,7 +81,11 @@ def _be_kept(answer: Answer, request: messages.OCSPRequest, settings, now: int) 
                 index.check_heartbeat(ca.db, ca.stale_after, now)
             found = index_search.find(ca.db, {cert_id.serial_number}, {kept.signer})
             row, signer_row = found.rows.get(cert_id.serial_number), found.rows.get(kept.signer)
-            if row is not None and row.line == kept.line and not (signer_row and signer_row.is_revoked):
+            if (
+                row is not None
+                and row.line == kept.line
+                and not (signer_row and signer_row.is_revoked)
+            ):
                 answer.remarks += found.warnings
                 answer.be_kept(kept, now)
                 if found.stamp:  # so that the next one need not search
@@ -82,7 +96,8 @@ def _be_kept(answer: Answer, request: messages.OCSPRequest, settings, now: int) 
 
 
 def _is_for_all(request: messages.OCSPRequest, ca) -> bool:
-    """Whether an answer to this request by this CA (CASettings) does for everybody who asks about the same certificate."""
+    """Whether an answer to this request by this CA (CASettings) does for everybody who asks about
+    the same certificate."""
     return (
         ca.cache is not None
         and len(request.request_list) == 1
@@ -99,7 +114,9 @@ def _sign(answer: Answer, request: messages.OCSPRequest, settings, now: int) -> 
     if not any(question.issuers for question in questions):
         raise _served_by_none(authorities, questions[0].cert_id)
     if not all(question.issuers for question in questions):
-        answer.remarks += [str(authority.unreadable) for authority in authorities if authority.unreadable]
+        answer.remarks += [
+            str(authority.unreadable) for authority in authorities if authority.unreadable
+        ]
     signing, signer = _choose_signer(questions, now, answer)
     for question in questions:
         question.choose_authority(signing, signer, now)
@@ -108,10 +125,14 @@ def _sign(answer: Answer, request: messages.OCSPRequest, settings, now: int) -> 
     for authority in {question.authority: None for question in questions if question.authority}:
         if authority.settings.stale_after is not None:
             index.check_heartbeat(authority.settings.db, authority.settings.stale_after, now)
-        found, warnings = _look_up(authority, questions, answer, signer if authority is signing else None)
+        found, warnings = _look_up(
+            authority, questions, answer, signer if authority is signing else None
+        )
         signer_warnings += warnings
 
-    responses = [question.single_response(now, signer.certificate.not_after) for question in questions]
+    responses = [
+        question.single_response(now, signer.certificate.not_after) for question in questions
+    ]
     nonce = request.request_extensions.get(messages.ID_PKIX_OCSP_NONCE)
     answer.has_nonce = nonce is not None and signing.settings.nonce == "echo"
     extensions = [(nonce.extn_id, nonce.value)] if nonce and answer.has_nonce else []
@@ -119,33 +140,59 @@ def _sign(answer: Answer, request: messages.OCSPRequest, settings, now: int) -> 
         extensions.append((messages.ID_PKIX_OCSP_EXTENDED_REVOKE, der.ENCODED_NULL))
     tbs = messages.response_data(_responder_id(signing, signer), now, responses, extensions)
     algorithm = signer.algorithm(request.preferred_signature_algorithms)
-    # The CA's own too: many clients look for the signer in the response alone (RFC 9919 section 3.2.2).
+    # The CA's own too: many clients look for the signer in the response alone (RFC 9919 section
+    # 3.2.2).
     certs = [signer.certificate.der]
     encoded = messages.basic_response(tbs, algorithm.identifier, signer.sign(tbs, algorithm), certs)
     next_update = min(response.next_update for response in responses)
     answer.succeed(encoded, now, next_update, now, min(question.max_age for question in questions))
 
-    answer.facts = [fact for question in questions[: limits.LOGGED_CERT_IDS] for fact in question.facts()]
+    answer.facts = [
+        fact for question in questions[: limits.LOGGED_CERT_IDS] for fact in question.facts()
+    ]
     if len(questions) > limits.LOGGED_CERT_IDS:
         answer.facts.append(("more", str(len(questions) - limits.LOGGED_CERT_IDS)))
     answer.facts += [("warning", warning) for warning in signer_warnings]
     if not answer.has_nonce:
         answer.entity_tag = keys.digest("sha256", encoded).hex()
         if not questions[0].is_unknown and _is_for_all(request, signing.settings):
-            row, tag, signer_serial = questions[0].row, answer.entity_tag, signer.certificate.serial_number
-            kept = store.Kept(signing.settings, made_from, row.line, row.offset, found.stamp, signer_serial, encoded, now, next_update, tag,
-                              questions[0].facts())  # fmt: skip
+            row, tag, signer_serial = (
+                questions[0].row,
+                answer.entity_tag,
+                signer.certificate.serial_number,
+            )
+            kept = store.Kept(
+                signing.settings,
+                made_from,
+                row.line,
+                row.offset,
+                found.stamp,
+                signer_serial,
+                encoded,
+                now,
+                next_update,
+                tag,
+                questions[0].facts(),
+            )
             answer.remarks += store.keep(kept, questions[0].cert_id.encoded)
 
 
 def _refuse_what_no_answer_fits(request: messages.OCSPRequest) -> int | None:
-    """MalformedRequest if no answer would fit the request.  Returns the number of octets of its nonce, None if it has none."""
+    """MalformedRequest if no answer would fit the request.  Returns the number of octets of its
+    nonce, None if it has none."""
     if len(request.request_list) > limits.CERT_IDS:
-        raise messages.MalformedRequest(f"the request has {len(request.request_list)} CertIDs, more than {limits.CERT_IDS}")
-    for extensions in [request.request_extensions] + [single.single_request_extensions for single in request.request_list]:
+        raise messages.MalformedRequest(
+            f"the request has {len(request.request_list)} CertIDs, more than {limits.CERT_IDS}"
+        )
+    for extensions in [request.request_extensions] + [
+        single.single_request_extensions for single in request.request_list
+    ]:
         for extension in extensions.values():
             if extension.critical and extension.extn_id not in _KNOWN_EXTENSIONS:
-                raise messages.MalformedRequest(f"the request has an unknown critical extension, OID {extension.extn_id.hex()[:80]}")
+                raise messages.MalformedRequest(
+                    "the request has an unknown critical extension, OID"
+                    f" {extension.extn_id.hex()[:80]}"
+                )
     octets = _nonce_octets(request)
     if octets is not None and octets not in limits.NONCE_OCTETS:
         raise messages.MalformedRequest(f"the nonce has {octets} octets")
@@ -155,7 +202,8 @@ def _refuse_what_no_answer_fits(request: messages.OCSPRequest) -> int | None:
 def _nonce_octets(request: messages.OCSPRequest) -> int | None:
     """The length of the request's nonce, None if it has none.
 
-    The extension's value is the DER of an OCTET STRING (RFC 9654 section 2.1); some clients leave out that wrapping.
+    The extension's value is the DER of an OCTET STRING (RFC 9654 section 2.1); some clients leave
+    out that wrapping.
     """
     extension = request.request_extensions.get(messages.ID_PKIX_OCSP_NONCE)
     if extension is None:
@@ -174,8 +222,16 @@ class Authority:
     error if the section shares its database, or has no signer that may sign.
     """
 
-    __slots__ = ("settings", "certificates", "unreadable", "refused", "_database", "_signer",
-                 "_own", "_hashes")  # fmt: skip
+    __slots__ = (
+        "settings",
+        "certificates",
+        "unreadable",
+        "refused",
+        "_database",
+        "_signer",
+        "_own",
+        "_hashes",
+    )
 
     def __init__(self, settings):
         self.settings = settings
@@ -392,11 +448,15 @@ def _database_identity(db: str) -> set[tuple]:
 
 
 def _served_by_none(authorities: list[Authority], cert_id: messages.CertID) -> errors.OCSPError:
-    """Why nothing in a request is about a CA of ours; it may be about one whose certificate cannot be read."""
+    """Why nothing in a request is about a CA of ours; it may be about one whose certificate cannot
+    be read."""
     for authority in authorities:
         if authority.unreadable:
             return authority.unreadable
-    return Unauthorized(f"no `ca` of the config is the issuer that this request names, serial {cert_id.index_serial}")
+    return Unauthorized(
+        "no `ca` of the config is the issuer that this request names, serial"
+        f" {cert_id.index_serial}"
+    )
 
 
 def _choose_signer(questions: list[Question], now: int, answer: Answer) -> tuple[Authority, Signer]:
@@ -484,7 +544,11 @@ class Question:
     @property
     def unissued(self) -> bool:
         """Whether this is answered by `unissued = revoked` (RFC 6960 section 2.2)."""
-        return self.row is None and self.authority is not None and self.authority.settings.unissued == "revoked"
+        return (
+            self.row is None
+            and self.authority is not None
+            and self.authority.settings.unissued == "revoked"
+        )
 
     @property
     def cert_status(self) -> messages.CertStatus:
@@ -496,7 +560,8 @@ class Question:
 
     @property
     def max_age(self) -> int:
-        """Seconds that HTTP caches may keep the answer; one about a certificate we do not know must not outlive its issuance."""
+        """Seconds that HTTP caches may keep the answer; one about a certificate we do not know must
+        not outlive its issuance."""
         limit = max_age(self.authority and self.authority.settings)
         return min(limit, limits.UNKNOWN_MAX_AGE_SECONDS) if self.is_unknown else limit
 
@@ -506,17 +571,21 @@ class Question:
         return self.row is None or self.row.cert_status.name == "unknown"
 
     def single_response(self, now: int, end: int) -> messages.SingleResponse:
-        """The answer, valid from now for `nmin` minutes, but not past `end` nor past the end of the CA."""
+        """The answer, valid from now for `nmin` minutes, but not past `end` nor past the end of the
+        CA."""
         lifetime = limits.UNKNOWN_LIFETIME_SECONDS
         if self.authority:
             configured = self.authority.settings.nmin * 60
             lifetime = min(configured, lifetime) if self.is_unknown else configured
             end = min(end, self.authority.signer(now).ca.not_after)
         extensions = self.row.single_extensions + self._archive_cutoff(now) if self.row else []
-        return messages.SingleResponse(self.cert_id, self.cert_status, now, min(now + lifetime, end), extensions)
+        return messages.SingleResponse(
+            self.cert_id, self.cert_status, now, min(now + lifetime, end), extensions
+        )
 
     def _archive_cutoff(self, produced_at: int) -> list[tuple[bytes, bytes]]:
-        """How far back this database knows about expired certificates (RFC 6960 section 4.4.4), if the config says so."""
+        """How far back this database knows about expired certificates (RFC 6960 section 4.4.4), if
+        the config says so."""
         retention = self.authority.settings.archive_cutoff
         if retention is None:
             return []
@@ -525,7 +594,12 @@ class Question:
             if retention == "ca"
             else produced_at - retention * 24 * 60 * 60
         )
-        return [(messages.ID_PKIX_OCSP_ARCHIVE_CUTOFF, der.tlv(der.GENERALIZED_TIME, times.generalized_time(cutoff)))]
+        return [
+            (
+                messages.ID_PKIX_OCSP_ARCHIVE_CUTOFF,
+                der.tlv(der.GENERALIZED_TIME, times.generalized_time(cutoff)),
+            )
+        ]
 
     def facts(self) -> list[tuple[str, str]]:
         """What the log says of it, the CA last."""

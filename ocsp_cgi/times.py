@@ -1,4 +1,5 @@
-"""Times.  Everywhere in this project a time is a whole number of seconds since 1970-01-01 UTC; here is how they are written.
+"""Times.  Everywhere in this project a time is a whole number of seconds since 1970-01-01 UTC; here
+is how they are written.
 
 `datetime` would cost a millisecond of every answer, and its formats are not quite these.
 """
@@ -19,9 +20,13 @@ def generalized_time(seconds: int) -> bytes:
 
 
 def http_date(seconds: int) -> str:
-    """An HTTP-date (RFC 9110 section 5.6.7), the same in every locale: Sun, 19 Mar 2023 01:00:00 GMT."""
+    """An HTTP-date (RFC 9110 section 5.6.7), the same in every locale: Sun, 19 Mar 2023 01:00:00
+    GMT."""
     year, month, day, hour, minute, second, weekday = time.gmtime(seconds)[:7]
-    return f"{_DAYS[weekday]}, {day:02} {MONTHS[month - 1]} {year:04} {hour:02}:{minute:02}:{second:02} GMT"
+    return (
+        f"{_DAYS[weekday]}, {day:02} {MONTHS[month - 1]} {year:04}"
+        f" {hour:02}:{minute:02}:{second:02} GMT"
+    )
 
 
 def log_time(seconds: int) -> str:
@@ -32,8 +37,8 @@ def log_time(seconds: int) -> str:
 def parse_generalized_time(text: bytes) -> int:
     """Seconds since 1970 of a GeneralizedTime.
 
-    Reads what `openssl ca -crl_compromise` lets through as well: no seconds, a fraction (dropped), an offset.
-    ValueError if it is no time at all.
+    Reads what `openssl ca -crl_compromise` lets through as well: no seconds, a fraction (dropped),
+    an offset. ValueError if it is no time at all.
     """
     digits, zone = _split(text)
     if len(digits) not in (12, 14):
@@ -44,7 +49,8 @@ def parse_generalized_time(text: bytes) -> int:
 def parse_time(text: bytes) -> int:
     """Seconds since 1970 of an ASN.1 Time: a UTCTime, or a GeneralizedTime by its 14 digits.
 
-    A two-digit year below 50 is in this century (RFC 5280 section 4.1.2.5.1).  ValueError if it is no time at all.
+    A two-digit year below 50 is in this century (RFC 5280 section 4.1.2.5.1).  ValueError if it is
+    no time at all.
     """
     digits, zone = _split(text)
     if len(digits) == 14:

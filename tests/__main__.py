@@ -1,4 +1,5 @@
-"""Run the tests: python3 tests [options of pytest's].  What they need of Python is installed into .venv if it is not there."""
+"""Run the tests: python3 tests [options of pytest's].  What they need of Python is installed into
+.venv if it is not there."""
 
 import sys
 from pathlib import Path
@@ -6,10 +7,20 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CHECKOUT))
 
-from ocsp_cgi.commands import environment  # noqa: E402
+from ocsp_cgi.commands import environment
 
 environment.ensure("cryptography", "pytest")
 
-import pytest  # noqa: E402
+import pytest
 
-sys.exit(pytest.main(["--rootdir", str(CHECKOUT), "-c", str(CHECKOUT / "setup.cfg"), *(sys.argv[1:] or [str(CHECKOUT / "tests")])]))
+sys.exit(
+    pytest.main(
+        [
+            "--rootdir",
+            str(CHECKOUT),
+            "-c",
+            str(CHECKOUT / "setup.cfg"),
+            *(sys.argv[1:] or [str(CHECKOUT / "tests")]),
+        ]
+    )
+)

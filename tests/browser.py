@@ -1,4 +1,5 @@
-"""Real browsers without a screen: Firefox driven by Marionette, and Chromium by its DevTools, as far as the tests need them."""
+"""Real browsers without a screen: Firefox driven by Marionette, and Chromium by its DevTools, as
+far as the tests need them."""
 
 from __future__ import annotations
 
@@ -40,8 +41,17 @@ FIREFOX_PREFERENCES = {
     "services.settings.server": "data:,",
     "toolkit.telemetry.enabled": False,
 }
-CHROMIUM_OPTIONS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-                    "--disable-component-update", "--disable-sync", "--remote-debugging-pipe"]  # fmt: skip
+CHROMIUM_OPTIONS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--remote-debugging-pipe",
+]
 
 
 class BrowserError(Exception):
@@ -60,7 +70,9 @@ def trust(database: Path, ca: Path) -> None:
     """Make an NSS database in a directory, with a CA to be trusted for servers."""
     certutil = need("certutil", "libnss3-tools")
     for arguments in (["-N", "--empty-password"], ["-A", "-n", "ca", "-t", "C,,", "-i", str(ca)]):
-        subprocess.run([certutil, "-d", f"sql:{database}", *arguments], check=True, capture_output=True)
+        subprocess.run(
+            [certutil, "-d", f"sql:{database}", *arguments], check=True, capture_output=True
+        )
 
 
 class _Browser:
@@ -74,8 +86,16 @@ class _Browser:
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.home), "TMPDIR": str(self.home)}
         httpd.give_away(self.home)
         with open(self.home / "output", "wb") as output:
-            self._process = subprocess.Popen(command, stdout=output, stderr=output, cwd="/", env=environment,
-                                             start_new_session=True, **options, **httpd.unprivileged())  # fmt: skip
+            self._process = subprocess.Popen(
+                command,
+                stdout=output,
+                stderr=output,
+                cwd="/",
+                env=environment,
+                start_new_session=True,
+                **options,
+                **httpd.unprivileged(),
+            )
         try:
             self._greet()
         except BaseException:
@@ -88,7 +108,9 @@ class _Browser:
         self._process.wait()
 
     def _died(self) -> BrowserError:
-        return BrowserError(f"the browser has ended:\n{(self.home / 'output').read_text(errors='replace')}")
+        return BrowserError(
+            f"the browser has ended:\n{(self.home / 'output').read_text(errors='replace')}"
+        )
 
 
 class Firefox(_Browser):
@@ -102,12 +124,24 @@ class Firefox(_Browser):
         profile = home / "profile"
         profile.mkdir()
         wanted = {**FIREFOX_PREFERENCES, **preferences, "marionette.port": self._port}
-        lines = [f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in wanted.items()]
+        lines = [
+            f"user_pref({json.dumps(name)}, {json.dumps(value)});\n"
+            for name, value in wanted.items()
+        ]
         (profile / "user.js").write_text("".join(lines))
         trust(profile, ca)
 
     def __enter__(self) -> Firefox:
-        self._start([self._binary, "--headless", "--no-remote", "--profile", str(self.home / "profile"), "--marionette"])
+        self._start(
+            [
+                self._binary,
+                "--headless",
+                "--no-remote",
+                "--profile",
+                str(self.home / "profile"),
+                "--marionette",
+            ]
+        )
         return self
 
     def _greet(self) -> None:
@@ -123,7 +157,9 @@ class Firefox(_Browser):
         with connection:
             self._stream = connection.makefile("rwb")  # which keeps the connection
         self._read()
-        self.ask("WebDriver:NewSession", capabilities={"alwaysMatch": {"acceptInsecureCerts": False}})
+        self.ask(
+            "WebDriver:NewSession", capabilities={"alwaysMatch": {"acceptInsecureCerts": False}}
+        )
 
     def _read(self):
         """A message: its length in decimal, a colon, and JSON."""
@@ -146,7 +182,8 @@ class Firefox(_Browser):
         return result
 
     def visit(self, url: str) -> str:
-        """Go to an address.  Returns the page's title, or the code on the page with which Firefox refuses to show it."""
+        """Go to an address.  Returns the page's title, or the code on the page with which Firefox
+        refuses to show it."""
         try:
             self.ask("WebDriver:Navigate", url=url)
             return self._evaluate("document.title")
@@ -182,7 +219,11 @@ class Chromium(_Browser):
             os.dup2(ends[1], 4)
 
         try:
-            self._start([self._binary, *CHROMIUM_OPTIONS, f"--user-data-dir={self.home}/profile"], close_fds=False, preexec_fn=use_pipes)
+            self._start(
+                [self._binary, *CHROMIUM_OPTIONS, f"--user-data-dir={self.home}/profile"],
+                close_fds=False,
+                preexec_fn=use_pipes,
+            )
         finally:
             os.close(commands)
             os.close(answers)
@@ -196,7 +237,11 @@ class Chromium(_Browser):
     def _greet(self) -> None:
         self._session = {}
         target = self.ask("Target.createTarget", url="about:blank")["targetId"]
-        self._session = {"sessionId": self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]}
+        self._session = {
+            "sessionId": self.ask("Target.attachToTarget", targetId=target, flatten=True)[
+                "sessionId"
+            ]
+        }
         self.ask("Page.enable")
 
     def _read(self) -> dict:
@@ -214,7 +259,13 @@ class Chromium(_Browser):
     def ask(self, method: str, **parameters) -> dict:
         """Give one command.  Returns its result."""
         number = next(self._numbers)
-        os.write(self._commands, json.dumps({"id": number, "method": method, "params": parameters, **self._session}).encode() + b"\0")
+        os.write(
+            self._commands,
+            json.dumps(
+                {"id": number, "method": method, "params": parameters, **self._session}
+            ).encode()
+            + b"\0",
+        )
         while True:
             message = self._read()
             if message.get("id") == number:
@@ -224,8 +275,17 @@ class Chromium(_Browser):
 
     def visit(self, url: str, width: int, height: int, color_scheme: str) -> None:
         """Go to an address with a window of this size, and a wish for "light" or "dark"."""
-        self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
-        self.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": color_scheme}])
+        self.ask(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < 600,
+        )
+        self.ask(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-color-scheme", "value": color_scheme}],
+        )
         failure = self.ask("Page.navigate", url=url).get("errorText")
         if failure:
             raise BrowserError(failure)
@@ -237,7 +297,9 @@ class Chromium(_Browser):
 
     def evaluate(self, expression: str):
         """The value of an expression of JavaScript in the page."""
-        return self.ask("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+        return self.ask("Runtime.evaluate", expression=expression, returnByValue=True)[
+            "result"
+        ].get("value")
 
     def screenshot(self) -> bytes:
         """What is in the window, a PNG."""

@@ -1,4 +1,5 @@
-"""Asking: requests of every shape, the CGI run as Apache would, and answers read by `cryptography` and by openssl.
+"""Asking: requests of every shape, the CGI run as Apache would, and answers read by `cryptography`
+and by openssl.
 
 The requests are put together here octet by octet, so that they can be wrong in every way.
 """
@@ -38,7 +39,12 @@ def certificate(path: Path) -> x509.Certificate:
 
 
 def integer(number: int) -> bytes:
-    return der.tlv(der.INTEGER, number.to_bytes((number if number >= 0 else ~number).bit_length() // 8 + 1, "big", signed=True))
+    return der.tlv(
+        der.INTEGER,
+        number.to_bytes(
+            (number if number >= 0 else ~number).bit_length() // 8 + 1, "big", signed=True
+        ),
+    )
 
 
 def oid(dotted: str) -> bytes:
@@ -49,19 +55,31 @@ def octets(content: bytes) -> bytes:
     return der.tlv(der.OCTET_STRING, content)
 
 
-def cert_id(issuer: x509.Certificate, serial: int, hash_name: str = "sha1", parameters: bytes = NULL) -> bytes:
+def cert_id(
+    issuer: x509.Certificate, serial: int, hash_name: str = "sha1", parameters: bytes = NULL
+) -> bytes:
     """A CertID, its hashes made from the issuer as `cryptography` reads it."""
     name = issuer.subject.public_bytes()
-    key = x509.SubjectKeyIdentifier.from_public_key(issuer.public_key())  # the same octets, hashed with SHA-1
+    key = x509.SubjectKeyIdentifier.from_public_key(
+        issuer.public_key()
+    )  # the same octets, hashed with SHA-1
     spki = issuer.public_key().public_bytes(*_SPKI)
     bits = der.read(spki, der.SEQUENCE).elements()
     bits.next(der.SEQUENCE)
     bits = bits.next(der.BIT_STRING).bit_string()
     assert hashlib.sha1(bits).digest() == key.digest
-    return cert_id_of(hash_name, hashlib.new(hash_name, name).digest(), hashlib.new(hash_name, bits).digest(), serial, parameters)
+    return cert_id_of(
+        hash_name,
+        hashlib.new(hash_name, name).digest(),
+        hashlib.new(hash_name, bits).digest(),
+        serial,
+        parameters,
+    )
 
 
-def cert_id_of(hash_name: str, name_hash: bytes, key_hash: bytes, serial: int, parameters: bytes = NULL) -> bytes:
+def cert_id_of(
+    hash_name: str, name_hash: bytes, key_hash: bytes, serial: int, parameters: bytes = NULL
+) -> bytes:
     algorithm = der.sequence(oid(HASH_OIDS.get(hash_name, hash_name)), parameters)
     return der.sequence(algorithm, octets(name_hash), octets(key_hash), integer(serial))
 
@@ -74,9 +92,16 @@ def nonce(value: bytes) -> bytes:
     return extension(OCSP_NONCE, octets(value))
 
 
-def request(*cert_ids: bytes, extensions: bytes = b"", version: bytes = b"", requestor: bytes = b"", signature: bytes = b"",
-            single_extensions: bytes = b"") -> bytes:  # fmt: skip
-    """An OCSPRequest; `extensions` are joined encodings, the others complete fields with their tags."""
+def request(
+    *cert_ids: bytes,
+    extensions: bytes = b"",
+    version: bytes = b"",
+    requestor: bytes = b"",
+    signature: bytes = b"",
+    single_extensions: bytes = b"",
+) -> bytes:
+    """An OCSPRequest; `extensions` are joined encodings, the others complete fields with their
+    tags."""
     single = der.tlv(der.context(0), der.sequence(single_extensions)) if single_extensions else b""
     requests = der.sequence(*[der.sequence(one, single) for one in cert_ids])
     request_extensions = der.tlv(der.context(2), der.sequence(extensions)) if extensions else b""
@@ -94,7 +119,8 @@ _SPKI = _spki_format()
 
 @dataclass
 class HTTPAnswer:
-    """What came back: a status, headers by their lower-case names, a body; and what was written to standard error."""
+    """What came back: a status, headers by their lower-case names, a body; and what was written to
+    standard error."""
 
     status: int
     headers: dict[str, str]
@@ -120,8 +146,16 @@ def parse_http(text: bytes, log: str = "") -> HTTPAnswer:
     return HTTPAnswer(status, headers, body, log)
 
 
-def run_cgi(script: Path, config: Path, method: str = "POST", body: bytes = b"", path: str = "", **variables: str) -> HTTPAnswer:
-    """Run the CGI with the environment that Apache gives it, and no more; `path` is what follows the script's name."""
+def run_cgi(
+    script: Path,
+    config: Path,
+    method: str = "POST",
+    body: bytes = b"",
+    path: str = "",
+    **variables: str,
+) -> HTTPAnswer:
+    """Run the CGI with the environment that Apache gives it, and no more; `path` is what follows
+    the script's name."""
     environment = {
         "REQUEST_METHOD": method,
         "SCRIPT_NAME": "/cgi-bin/ocsp.cgi",
@@ -133,7 +167,9 @@ def run_cgi(script: Path, config: Path, method: str = "POST", body: bytes = b"",
         "SERVER_NAME": "ocsp.example.com",
         **variables,
     }
-    run = subprocess.run([str(script)], input=body, env=environment, capture_output=True, cwd="/", timeout=60)
+    run = subprocess.run(
+        [str(script)], input=body, env=environment, capture_output=True, cwd="/", timeout=60
+    )
     assert run.returncode == 0, run.stderr
     return parse_http(run.stdout, run.stderr.decode())
 
@@ -142,26 +178,49 @@ def curl(*arguments: str) -> HTTPAnswer:
     """Ask with the real curl.  Returns its answer."""
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
-    command = ["curl", "--silent", "--show-error", "--include", "--max-time", "30", "--path-as-is", *arguments]
+    command = [
+        "curl",
+        "--silent",
+        "--show-error",
+        "--include",
+        "--max-time",
+        "30",
+        "--path-as-is",
+        *arguments,
+    ]
     run = subprocess.run(command, capture_output=True, timeout=60)
     assert run.returncode == 0, run.stderr
     return parse_http(run.stdout)
 
 
 def openssl_ocsp(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Ask, or read an answer, with the real `openssl ocsp` in a CA's directory, whose certificate it trusts."""
+    """Ask, or read an answer, with the real `openssl ocsp` in a CA's directory, whose certificate
+    it trusts."""
     command = ["openssl", "ocsp", "-issuer", "root-ca.crt", "-CAfile", "root-ca.crt", *arguments]
-    return subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+    return subprocess.run(
+        command, cwd=home, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
+    )
 
 
 def verified(answer: bytes, ca: x509.Certificate) -> ocsp.OCSPResponse:
-    """Read a signed answer with `cryptography`, and verify its signature with the signer in it, and the signer with the CA."""
+    """Read a signed answer with `cryptography`, and verify its signature with the signer in it, and
+    the signer with the CA."""
     response = ocsp.load_der_ocsp_response(answer)
     assert response.response_status == ocsp.OCSPResponseStatus.SUCCESSFUL
     signer = response.certificates[0] if response.certificates else ca
-    check_signature(signer.public_key(), response.signature, response.tbs_response_bytes, response.signature_hash_algorithm)
+    check_signature(
+        signer.public_key(),
+        response.signature,
+        response.tbs_response_bytes,
+        response.signature_hash_algorithm,
+    )
     if signer != ca:
-        check_signature(ca.public_key(), signer.signature, signer.tbs_certificate_bytes, signer.signature_hash_algorithm)
+        check_signature(
+            ca.public_key(),
+            signer.signature,
+            signer.tbs_certificate_bytes,
+            signer.signature_hash_algorithm,
+        )
     return response
 
 
@@ -182,7 +241,8 @@ def base64_of(encoded: bytes) -> str:
 
 
 def settle(path: Path) -> None:
-    """Make a file look as if it had been written a minute ago: an index written to a moment ago may not be whole."""
+    """Make a file look as if it had been written a minute ago: an index written to a moment ago may
+    not be whole."""
     os.utime(path, (time.time() - 60,) * 2)
 
 

@@ -1,4 +1,5 @@
-"""What the tests share: a workspace that the web server's user can enter, and private CAs made with the real openssl."""
+"""What the tests share: a workspace that the web server's user can enter, and private CAs made with
+the real openssl."""
 
 from __future__ import annotations
 
@@ -13,10 +14,10 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "tests")]
 
-from clients import settle  # noqa: E402
+from clients import settle
 
-from ocsp_cgi.commands import demo, httpd  # noqa: E402
-from ocsp_cgi.commands.private_ca import PrivateCA  # noqa: E402
+from ocsp_cgi.commands import demo, httpd
+from ocsp_cgi.commands.private_ca import PrivateCA
 
 
 def pytest_configure() -> None:
@@ -34,7 +35,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session")
 def workspace():
-    """A directory of the whole session that the web server's user can enter, which pytest's own are not."""
+    """A directory of the whole session that the web server's user can enter, which pytest's own are
+    not."""
     directory = Path(tempfile.mkdtemp(prefix="ocsp-cgi-tests-"))
     httpd.give_away(directory)
     yield directory
@@ -51,7 +53,8 @@ def place(workspace):
 
 @pytest.fixture(scope="session")
 def pki(workspace) -> PrivateCA:
-    """A CA with a signer, and good.crt, held.crt and bad.crt, of which the last two are revoked.  Nobody changes it."""
+    """A CA with a signer, and good.crt, held.crt and bad.crt, of which the last two are revoked.
+    Nobody changes it."""
     ca = demo.make_ca(workspace / "pki")
     ca.issue("held")
     ca.revoke("held", "-crl_hold", "holdInstructionCallIssuer")

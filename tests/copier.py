@@ -19,8 +19,9 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from ocsp_cgi import limits
 from sshd import Sshd
+
+from ocsp_cgi import limits
 
 
 class Versions:
@@ -28,9 +29,9 @@ class Versions:
 
     From one to the next, rows are revoked, added at the end, and removed near the beginning.  A V
     row has 104 bytes and a revocation adds 13.  So after eight revocations the rows of two versions
-    are exactly one row apart, and after nine the serial of a V row lies over the serial of the R row
-    that follows it.  The line at the seam of new and old bytes is then often a V row with the serial
-    of a row that is R in both versions.
+    are exactly one row apart, and after nine the serial of a V row lies over the serial of the R
+    row that follows it.  The line at the seam of new and old bytes is then often a V row with the
+    serial of a row that is R in both versions.
     """
 
     ROWS = 3000

@@ -1,4 +1,5 @@
-"""Admission: a few processes sign at a time, the others wait in order, and whatever is wrong with the slots costs no response."""
+"""Admission: a few processes sign at a time, the others wait in order, and whatever is wrong with
+the slots costs no response."""
 
 from __future__ import annotations
 
@@ -52,7 +53,9 @@ class Host:
         self.cache = ca.home / "cache"
         self.cache.mkdir(mode=0o750)
         self.config = ca.home / "ocsp-cgi.conf"
-        self.config.write_text(self.config.read_text().partition("[responder]")[0] + "cache = cache\n")
+        self.config.write_text(
+            self.config.read_text().partition("[responder]")[0] + "cache = cache\n"
+        )
         settle(ca.home / "db" / "index")
         self.root = certificate(ca.home / "root-ca.crt")
         self.plain = request(cert_id(self.root, int(ca.serial("good"), 16)))
@@ -107,7 +110,8 @@ def test_those_who_wait_longest_go_first_and_waiting_costs_nothing(host):
     holder.kill()
     results = [output(process) for process in waiting]
     entered = [moment for moment, _, _ in results]
-    # Two that enter one right after the other may read the clock in either order; not those a whole round apart.
+    # Two that enter one right after the other may read the clock in either order; not those a whole
+    # round apart.
     assert all(earlier < later for earlier, later in zip(entered, entered[SLOTS:]))
     assert max(cost for _, _, cost in results[1:]) < 0.1
 
@@ -138,7 +142,10 @@ def test_overloaded_until_the_deadline(host, cgi):
     host.hold(0)
     answer = run_cgi(cgi, host.config, body=host.with_nonce)
     assert answer.body == TRY_LATER
-    assert " ocsp.cgi: overloaded: more requests need a signature than this machine can make within 10 seconds. What helps: " in answer.log
+    assert (
+        " ocsp.cgi: overloaded: more requests need a signature than this machine can make within 10"
+        " seconds. What helps: " in answer.log
+    )
     assert "hang" not in answer.log and "response=tryLater" in answer.log
 
 
@@ -160,7 +167,9 @@ def test_nothing_is_begun_that_takes_longer_than_is_left(host):
     record = b"%020d" % (time.monotonic_ns() - 3_800_000_000)
     with open(host.cache / ".slots", "r+b") as file:
         file.write(bytes(20) + record * SLOTS)
-    program = _ENTER.replace("time.monotonic() + 60)", "time.monotonic() + 3)").replace("import sys", "import os, sys")
+    program = _ENTER.replace("time.monotonic() + 60)", "time.monotonic() + 3)").replace(
+        "import sys", "import os, sys"
+    )
     late = host.start(program, CHECKOUT, host.config, 0)
     time.sleep(0.3)
     holder.kill()
@@ -172,7 +181,9 @@ def test_slots_that_hang_keep_nobody_for_long(host, cgi):
     host.hold(*range(1, SLOTS + 1))
     began = time.monotonic()
     with ThreadPoolExecutor(3) as clients:
-        for answer in clients.map(lambda _: run_cgi(cgi, host.config, body=host.with_nonce), range(3)):
+        for answer in clients.map(
+            lambda _: run_cgi(cgi, host.config, body=host.with_nonce), range(3)
+        ):
             assert verified(answer.body, host.root)
     assert time.monotonic() - began < limits.DEADLINE_SECONDS
 
@@ -181,7 +192,9 @@ def test_who_had_to_wait_finds_what_another_has_signed_meanwhile(host, cgi):
     number = SLOTS + 4
     holder = host.hold(0)
     with ThreadPoolExecutor(number) as clients:
-        answers = [clients.submit(run_cgi, cgi, host.config, body=host.plain) for _ in range(number)]
+        answers = [
+            clients.submit(run_cgi, cgi, host.config, body=host.plain) for _ in range(number)
+        ]
         time.sleep(2)
         holder.kill()
         logs = [answer.result().log for answer in answers]
@@ -189,7 +202,10 @@ def test_who_had_to_wait_finds_what_another_has_signed_meanwhile(host, cgi):
     assert sum("cache=hit" in log for log in logs) >= 1
 
 
-@pytest.mark.parametrize("what", ["none", "no directory", "read-only", "writable for all", "a directory", "a FIFO", "a link"])
+@pytest.mark.parametrize(
+    "what",
+    ["none", "no directory", "read-only", "writable for all", "a directory", "a FIFO", "a link"],
+)
 def test_without_slots_there_is_no_admission_and_no_error(host, cgi, what):
     slots = host.cache / ".slots"
     if what == "none":

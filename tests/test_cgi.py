@@ -24,7 +24,9 @@ MALFORMED, INTERNAL_ERROR = b"\x30\x03\x0a\x01\x01", b"\x30\x03\x0a\x01\x02"
 @pytest.fixture
 def ask(pki, cgi):
     """ask(...) runs the CGI over the unchanged CA."""
-    return lambda *arguments, **variables: run_cgi(cgi, pki.home / "ocsp-cgi.conf", *arguments, **variables)
+    return lambda *arguments, **variables: run_cgi(
+        cgi, pki.home / "ocsp-cgi.conf", *arguments, **variables
+    )
 
 
 @pytest.fixture
@@ -35,14 +37,19 @@ def root(pki):
 @pytest.fixture
 def question(pki, root):
     """question(name) is an OCSPRequest about NAME.crt."""
-    return lambda name, **options: request(cert_id(root, certificate(pki.home / f"{name}.crt").serial_number), **options)
+    return lambda name, **options: request(
+        cert_id(root, certificate(pki.home / f"{name}.crt").serial_number), **options
+    )
 
 
-@pytest.mark.parametrize("name, status, reason", [
-    ("good", ocsp.OCSPCertStatus.GOOD, None),
-    ("bad", ocsp.OCSPCertStatus.REVOKED, "keyCompromise"),
-    ("held", ocsp.OCSPCertStatus.REVOKED, "certificateHold"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, status, reason",
+    [
+        ("good", ocsp.OCSPCertStatus.GOOD, None),
+        ("bad", ocsp.OCSPCertStatus.REVOKED, "keyCompromise"),
+        ("held", ocsp.OCSPCertStatus.REVOKED, "certificateHold"),
+    ],
+)
 def test_post(ask, question, root, name, status, reason):
     answer = ask("POST", question(name))
     assert (answer.status, answer.headers["content-type"]) == (200, "application/ocsp-response")
@@ -53,7 +60,10 @@ def test_post(ask, question, root, name, status, reason):
 
 
 def test_unknown_serial(ask, root):
-    assert verified(ask("POST", request(cert_id(root, 0x1234))).body, root).certificate_status == ocsp.OCSPCertStatus.UNKNOWN
+    assert (
+        verified(ask("POST", request(cert_id(root, 0x1234))).body, root).certificate_status
+        == ocsp.OCSPCertStatus.UNKNOWN
+    )
 
 
 def paths(encoded: bytes) -> dict[str, str]:
@@ -82,7 +92,10 @@ def awkward(pki):
     wanted = {"+", "/", "//", "=", "==", "/ at its end"}
     requests = []
     for number in range(20000):
-        encoded = request(cert_id(root, serial), extensions=nonce(number.to_bytes(4, "big") + b"\xff" * (1 + number % 3)))
+        encoded = request(
+            cert_id(root, serial),
+            extensions=nonce(number.to_bytes(4, "big") + b"\xff" * (1 + number % 3)),
+        )
         text = base64_of(encoded)
         has = {what for what in ("+", "//", "/") if what in text}
         has.add("=" * text.count("=") or "no padding")
@@ -111,7 +124,10 @@ def test_get_in_absolute_form_and_behind_doubled_slashes(ask, question, root):
         f"HTTP://ocsp.example.com:80//cgi-bin/ocsp.cgi/{text}",
         f"//cgi-bin/ocsp.cgi//{text}",
     ):
-        assert verified(ask("GET", REQUEST_URI=uri).body, root).certificate_status == ocsp.OCSPCertStatus.REVOKED
+        assert (
+            verified(ask("GET", REQUEST_URI=uri).body, root).certificate_status
+            == ocsp.OCSPCertStatus.REVOKED
+        )
 
 
 def test_get_where_only_path_info_tells_the_path(ask, question, root):
@@ -132,7 +148,10 @@ def test_get_and_post_differ_in_nothing_but_the_signature(ask, question):
     get, post = ask("GET", path="/" + base64_of(question("bad"))), ask("POST", question("bad"))
     get, post = ocsp.load_der_ocsp_response(get.body), ocsp.load_der_ocsp_response(post.body)
     assert get.revocation_reason == post.revocation_reason == x509.ReasonFlags.key_compromise
-    assert (get.serial_number, get.responder_key_hash) == (post.serial_number, post.responder_key_hash)
+    assert (get.serial_number, get.responder_key_hash) == (
+        post.serial_number,
+        post.responder_key_hash,
+    )
 
 
 def test_head_is_get_without_its_body(ask, question):
@@ -140,7 +159,14 @@ def test_head_is_get_without_its_body(ask, question):
     assert answer.body == b"" and int(answer.headers["content-length"]) > 500
 
 
-@pytest.mark.parametrize("content_type", ["application/ocsp-request", "Application/OCSP-Request", "application/ocsp-request; charset=utf-8"])
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/ocsp-request",
+        "Application/OCSP-Request",
+        "application/ocsp-request; charset=utf-8",
+    ],
+)
 def test_section_5_content_type(ask, question, root, content_type):
     assert verified(ask("POST", question("good"), CONTENT_TYPE=content_type).body, root)
 
@@ -149,19 +175,28 @@ def test_chunked_body_without_content_length(ask, question, root):
     assert verified(ask("POST", question("good"), CONTENT_LENGTH="").body, root)
 
 
-@pytest.mark.parametrize("method, path, content_type, status", [
-    ("GET", "", "", 200),
-    ("GET", "/", "", 200),
-    ("GET", "/favicon.ico", "", 404),
-    ("GET", "/AAAA", "", 404),
-    ("GET", "/Main", "", 404),
-    ("POST", "", "text/plain", 415),
-    ("POST", "", "", 415),
-    ("PUT", "", "application/ocsp-request", 405),
-    ("DELETE", "", "", 405),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "method, path, content_type, status",
+    [
+        ("GET", "", "", 200),
+        ("GET", "/", "", 200),
+        ("GET", "/favicon.ico", "", 404),
+        ("GET", "/AAAA", "", 404),
+        ("GET", "/Main", "", 404),
+        ("POST", "", "text/plain", 415),
+        ("POST", "", "", 415),
+        ("PUT", "", "application/ocsp-request", 405),
+        ("DELETE", "", "", 405),
+    ],
+)
 def test_section_0_page(ask, pki, method, path, content_type, status):
-    answer = ask(method, b"<script>" if method == "POST" else b"", path=path, CONTENT_TYPE=content_type, HTTP_HOST="pki.example.com")
+    answer = ask(
+        method,
+        b"<script>" if method == "POST" else b"",
+        path=path,
+        CONTENT_TYPE=content_type,
+        HTTP_HOST="pki.example.com",
+    )
     assert (answer.status, answer.headers["content-type"]) == (status, "text/html; charset=utf-8")
     assert answer.headers["content-length"] == str(len(answer.body))
     assert answer.headers.get("allow") == ("GET, HEAD, POST" if status == 405 else None)
@@ -183,13 +218,20 @@ def test_page_tells_nothing_of_a_broken_config_but_the_log_does(cgi, place):
     answer = run_cgi(cgi, place / "none.conf", "GET")
     assert answer.status == 200
     assert str(place) not in answer.body.decode() and "none.conf" not in answer.body.decode()
-    assert f"{place}/none.conf: No such file or directory; this is the config, which OCSP_CGI_CONFIG names" in answer.log
+    assert (
+        f"{place}/none.conf: No such file or directory; this is the config, which OCSP_CGI_CONFIG"
+        " names" in answer.log
+    )
 
 
 def test_section_0_what_is_no_ocsp_in_the_right_type_is_malformed(ask):
     for body in (b"", b"hello", b"\x30", b"\x30\x80"):
         answer = ask("POST", body)
-        assert (answer.status, answer.body, answer.headers["cache-control"]) == (200, MALFORMED, "no-cache, no-store")
+        assert (answer.status, answer.body, answer.headers["cache-control"]) == (
+            200,
+            MALFORMED,
+            "no-cache, no-store",
+        )
     assert ask("GET", path="/MEMO").body == MALFORMED
 
 
@@ -203,7 +245,8 @@ def test_log_line(ask, question, pki):
     *remarks, line = ask("POST", question("bad", extensions=nonce(bytes(16)))).log.splitlines()
     assert not remarks
     assert re.fullmatch(
-        rf"\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\dZ ocsp\.cgi: POST serial={serial} status=revoked reason=keyCompromise ca=root-ca nonce=16"
+        rf"\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\dZ ocsp\.cgi: POST serial={serial} status=revoked"
+        r" reason=keyCompromise ca=root-ca nonce=16"
         r" client=192\.0\.2\.1 ms=\d+",
         line,
     )
@@ -214,9 +257,15 @@ def test_log_cannot_be_forged(ask):
     assert answer.log.count("\n") == 1 and "\x1b" not in answer.log
 
 
-@pytest.mark.parametrize("method", [
-    "M" * 8000, "\x1b[2J" * 1000, "\x9b\u202eé" * 1000,
-], ids=["long", "ESC", "not ASCII"])  # fmt: skip
+@pytest.mark.parametrize(
+    "method",
+    [
+        "M" * 8000,
+        "\x1b[2J" * 1000,
+        "\x9b\u202eé" * 1000,
+    ],
+    ids=["long", "ESC", "not ASCII"],
+)
 def test_log_cannot_be_filled(ask, method):
     line = ask(method).log
     assert line.isascii() and line[:-1].isprintable() and len(line) < 200
@@ -234,15 +283,23 @@ def test_an_error_names_the_file_and_the_mend(ca, cgi, question):
     (ca.home / "private" / "root-ocsp.key").unlink()
     answer = run_cgi(cgi, ca.home / "ocsp-cgi.conf", "POST", question("good"))
     assert (answer.status, answer.body) == (200, INTERNAL_ERROR)
-    assert f"{ca.home}/private/root-ocsp.key: No such file or directory; `rkey` names it" in answer.log
+    assert (
+        f"{ca.home}/private/root-ocsp.key: No such file or directory; `rkey` names it" in answer.log
+    )
     assert f"POST serial={ca.serial('good')} response=internalError" in answer.log
 
 
 def test_a_revocation_is_in_the_next_answer(ca, cgi, question, root):
     config = ca.home / "ocsp-cgi.conf"
-    assert verified(run_cgi(cgi, config, "POST", question("good")).body, root).certificate_status == ocsp.OCSPCertStatus.GOOD
+    assert (
+        verified(run_cgi(cgi, config, "POST", question("good")).body, root).certificate_status
+        == ocsp.OCSPCertStatus.GOOD
+    )
     ca.revoke("good")
-    assert verified(run_cgi(cgi, config, "POST", question("good")).body, root).certificate_status == ocsp.OCSPCertStatus.REVOKED
+    assert (
+        verified(run_cgi(cgi, config, "POST", question("good")).body, root).certificate_status
+        == ocsp.OCSPCertStatus.REVOKED
+    )
 
 
 @pytest.mark.parametrize("kind", ["absolute", "relative", "to a link"])
@@ -271,12 +328,23 @@ def installed(workspace):
     environment = workspace / "installed"
     venv.create(environment, system_site_packages=True, with_pip=True)
     python = environment / "bin" / "python"
-    for distribution in sys.path:  # where the packages of this Python's own virtual environment are, if it is in one
+    for distribution in (
+        sys.path
+    ):  # where the packages of this Python's own virtual environment are, if it is in one
         if distribution.endswith("-packages"):
-            site = subprocess.run([python, "-c", "import site; print(site.getsitepackages()[0])"], capture_output=True, text=True)
+            site = subprocess.run(
+                [python, "-c", "import site; print(site.getsitepackages()[0])"],
+                capture_output=True,
+                text=True,
+            )
             Path(site.stdout.strip(), "tests.pth").write_text(distribution + "\n")
             break
-    run = subprocess.run([python, "-m", "pip", "install", "--no-deps", str(source)], capture_output=True, text=True, cwd="/")
+    run = subprocess.run(
+        [python, "-m", "pip", "install", "--no-deps", str(source)],
+        capture_output=True,
+        text=True,
+        cwd="/",
+    )
     if run.returncode != 0:
         pytest.skip(f"pip cannot install: {(run.stderr or run.stdout).strip().splitlines()[-1]}")
     return python
@@ -296,30 +364,49 @@ def test_config_of_any_name(cgi, ca, question, root):
 
 def test_standard_input_that_cannot_be_read(cgi, pki, question, root):
     environment = {
-        "REQUEST_METHOD": "GET", "REQUEST_URI": "/" + base64_of(question("good")), "OCSP_CGI_CONFIG": str(pki.home / "ocsp-cgi.conf"),
-    }  # fmt: skip
+        "REQUEST_METHOD": "GET",
+        "REQUEST_URI": "/" + base64_of(question("good")),
+        "OCSP_CGI_CONFIG": str(pki.home / "ocsp-cgi.conf"),
+    }
     run = subprocess.run(["sh", "-c", '"$0" <&-', cgi], env=environment, capture_output=True)
     assert verified(parse_http(run.stdout).body, root), run.stderr
 
 
 def test_without_its_package_there_is_an_answer_and_a_hint(place, pki, question):
-    script = httpd.install_script(place, "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable)
+    script = httpd.install_script(
+        place, "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable
+    )
     answer = run_cgi(script, pki.home / "ocsp-cgi.conf", "POST", question("good"))
     assert answer.body == INTERNAL_ERROR
-    assert "No module named 'ocsp_cgi'" in answer.log and f"is the whole of ocsp_cgi in {place}, or installed for" in answer.log
+    assert (
+        "No module named 'ocsp_cgi'" in answer.log
+        and f"is the whole of ocsp_cgi in {place}, or installed for" in answer.log
+    )
 
 
 def test_environment_that_a_client_could_shape_changes_nothing(ask, question, root):
     answer = ask(
-        "POST", question("good"), HTTP_OCSP_CGI_CONFIG="/nowhere", QUERY_STRING="config=/nowhere", HTTP_PROXY="http://example.com",
-        PYTHONPATH="/nowhere", PYTHONHOME="/nowhere",
-    )  # fmt: skip
+        "POST",
+        question("good"),
+        HTTP_OCSP_CGI_CONFIG="/nowhere",
+        QUERY_STRING="config=/nowhere",
+        HTTP_PROXY="http://example.com",
+        PYTHONPATH="/nowhere",
+        PYTHONHOME="/nowhere",
+    )
     assert verified(answer.body, root)
 
 
 def test_arguments_change_nothing(pki, cgi, question, root):
     environment = {
-        "REQUEST_METHOD": "POST", "CONTENT_TYPE": "application/ocsp-request", "OCSP_CGI_CONFIG": str(pki.home / "ocsp-cgi.conf"),
-    }  # fmt: skip
-    run = subprocess.run([cgi, "-h", "--config=/nowhere"], input=question("good"), env=environment, capture_output=True)
+        "REQUEST_METHOD": "POST",
+        "CONTENT_TYPE": "application/ocsp-request",
+        "OCSP_CGI_CONFIG": str(pki.home / "ocsp-cgi.conf"),
+    }
+    run = subprocess.run(
+        [cgi, "-h", "--config=/nowhere"],
+        input=question("good"),
+        env=environment,
+        capture_output=True,
+    )
     assert verified(parse_http(run.stdout).body, root)

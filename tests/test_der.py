@@ -1,4 +1,5 @@
-"""DER: what must be read, what must fail, and how it is written.  Bytes from X.690, or encoded by hand."""
+"""DER: what must be read, what must fail, and how it is written.  Bytes from X.690, or encoded by
+hand."""
 
 from __future__ import annotations
 
@@ -23,7 +24,9 @@ MUST_FAIL = {
 }
 
 
-@pytest.mark.parametrize("encoded", [pytest.param(bytes.fromhex(text), id=name) for name, text in MUST_FAIL.items()])
+@pytest.mark.parametrize(
+    "encoded", [pytest.param(bytes.fromhex(text), id=name) for name, text in MUST_FAIL.items()]
+)
 def test_what_is_not_der_raises_der_error(encoded):
     with pytest.raises(der.DERError):
         der.read(encoded, der.SEQUENCE)
@@ -36,7 +39,10 @@ def test_length_round_trip(length):
     assert (element.contents, element.encoded) == (bytes(length), encoded)
 
 
-@pytest.mark.parametrize("length, header", [(0, "0400"), (127, "047f"), (128, "048180"), (255, "0481ff"), (256, "04820100")])
+@pytest.mark.parametrize(
+    "length, header",
+    [(0, "0400"), (127, "047f"), (128, "048180"), (255, "0481ff"), (256, "04820100")],
+)
 def test_lengths_are_minimal(length, header):
     assert der.tlv(der.OCTET_STRING, bytes(length)).startswith(bytes.fromhex(header))
 
@@ -45,7 +51,12 @@ def test_child_must_end_inside_its_parent():
     children = der.read(bytes.fromhex("3003040205"), der.SEQUENCE).elements()
     with pytest.raises(der.DERError, match="past its parent's end"):
         children.next(der.OCTET_STRING)
-    inner = der.read(bytes.fromhex("30053002040204"), der.SEQUENCE).elements().next(der.SEQUENCE).elements()
+    inner = (
+        der.read(bytes.fromhex("30053002040204"), der.SEQUENCE)
+        .elements()
+        .next(der.SEQUENCE)
+        .elements()
+    )
     with pytest.raises(der.DERError):  # the buffer goes on, the parent does not
         inner.next(der.OCTET_STRING)
 
@@ -65,9 +76,19 @@ def test_fields_in_their_order():
         fields.next(der.NULL)
 
 
-@pytest.mark.parametrize("contents, value", [
-    ("00", 0), ("7f", 127), ("0080", 128), ("ff", -1), ("80", -128), ("ff7f", -129), ("00" + "ff" * 20, 2**160 - 1), ("be", -66),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "contents, value",
+    [
+        ("00", 0),
+        ("7f", 127),
+        ("0080", 128),
+        ("ff", -1),
+        ("80", -128),
+        ("ff7f", -129),
+        ("00" + "ff" * 20, 2**160 - 1),
+        ("be", -66),
+    ],
+)
 def test_integer(contents, value):
     assert der.read(der.tlv(der.INTEGER, bytes.fromhex(contents)), der.INTEGER).integer() == value
 
@@ -78,7 +99,9 @@ def test_integer_not_minimal(contents):
         der.read(der.tlv(der.INTEGER, bytes.fromhex(contents)), der.INTEGER).integer()
 
 
-@pytest.mark.parametrize("contents, value", [("00", False), ("ff", True), ("01", None), ("", None), ("ffff", None)])
+@pytest.mark.parametrize(
+    "contents, value", [("00", False), ("ff", True), ("01", None), ("", None), ("ffff", None)]
+)
 def test_boolean(contents, value):
     element = der.read(der.tlv(der.BOOLEAN, bytes.fromhex(contents)), der.BOOLEAN)
     if value is None:
@@ -88,32 +111,43 @@ def test_boolean(contents, value):
         assert element.boolean() is value
 
 
-@pytest.mark.parametrize("dotted, contents", [
-    ("1.3.14.3.2.26", "2b0e03021a"),
-    ("1.2.840.113549.1.1.11", "2a864886f70d01010b"),
-    ("2.16.840.1.101.3.4.2.1", "608648016503040201"),
-    ("2.999.3", "883703"),
-    ("0.0", "00"),
-    ("1.3.6.1.4.1.4294967296", "2b060104019080808000"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "dotted, contents",
+    [
+        ("1.3.14.3.2.26", "2b0e03021a"),
+        ("1.2.840.113549.1.1.11", "2a864886f70d01010b"),
+        ("2.16.840.1.101.3.4.2.1", "608648016503040201"),
+        ("2.999.3", "883703"),
+        ("0.0", "00"),
+        ("1.3.6.1.4.1.4294967296", "2b060104019080808000"),
+    ],
+)
 def test_object_identifier(dotted, contents):
     assert der.oid(dotted).hex() == contents
-    assert der.read(der.tlv(der.OBJECT_IDENTIFIER, der.oid(dotted)), der.OBJECT_IDENTIFIER).object_identifier() == der.oid(dotted)
+    assert der.read(
+        der.tlv(der.OBJECT_IDENTIFIER, der.oid(dotted)), der.OBJECT_IDENTIFIER
+    ).object_identifier() == der.oid(dotted)
 
 
 @pytest.mark.parametrize("contents", ["", "80", "8001", "2a80", "2a86", "2a8001", "2a" * 64])
 def test_object_identifier_that_is_none(contents):
     with pytest.raises(der.DERError):
-        der.read(der.tlv(der.OBJECT_IDENTIFIER, bytes.fromhex(contents)), der.OBJECT_IDENTIFIER).object_identifier()
+        der.read(
+            der.tlv(der.OBJECT_IDENTIFIER, bytes.fromhex(contents)), der.OBJECT_IDENTIFIER
+        ).object_identifier()
 
 
-@pytest.mark.parametrize("dotted", ["", "1", "3.1", "1.40", "1.x", "1..2", "-1.2", "1.2.-3", "holdInstructionNone"])
+@pytest.mark.parametrize(
+    "dotted", ["", "1", "3.1", "1.40", "1.x", "1..2", "-1.2", "1.2.-3", "holdInstructionNone"]
+)
 def test_no_dotted_numbers(dotted):
     with pytest.raises(ValueError):
         der.oid(dotted)
 
 
-@pytest.mark.parametrize("contents, value", [("00", b""), ("00a5", b"\xa5"), ("", None), ("01a4", None), ("08", None)])
+@pytest.mark.parametrize(
+    "contents, value", [("00", b""), ("00a5", b"\xa5"), ("", None), ("01a4", None), ("08", None)]
+)
 def test_bit_string_of_whole_octets(contents, value):
     element = der.read(der.tlv(der.BIT_STRING, bytes.fromhex(contents)), der.BIT_STRING)
     if value is None:

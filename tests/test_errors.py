@@ -7,18 +7,21 @@ import pytest
 from ocsp_cgi import errors
 
 
-@pytest.mark.parametrize("text, shown", [
-    ("", ""),
-    ("http://ocsp.example.com/?a=b c", "http://ocsp.example.com/?a=b c"),
-    ("prüfung 証明書", "prüfung 証明書"),
-    (r"C:\x1b", r"C:\x1b"),
-    ("\x1b]0;title\x07", r"\x1b]0;title\x07"),
-    ("a\nb\r\tc\0\x7f", r"a\nb\r\tc\x00\x7f"),
-    ("\x9b31m\x85", r"\x9b31m\x85"),  # one-byte CSI, and a line end
-    ("\u202egnp.exe\u2066\u200b\u2028\ufeff", r"\u202egnp.exe\u2066\u200b\u2028\ufeff"),
-    ("\udcff\ud800", r"\udcff\ud800"),
-    ("\U000e0041", r"\U000e0041"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        ("", ""),
+        ("http://ocsp.example.com/?a=b c", "http://ocsp.example.com/?a=b c"),
+        ("prüfung 証明書", "prüfung 証明書"),
+        (r"C:\x1b", r"C:\x1b"),
+        ("\x1b]0;title\x07", r"\x1b]0;title\x07"),
+        ("a\nb\r\tc\0\x7f", r"a\nb\r\tc\x00\x7f"),
+        ("\x9b31m\x85", r"\x9b31m\x85"),  # one-byte CSI, and a line end
+        ("\u202egnp.exe\u2066\u200b\u2028\ufeff", r"\u202egnp.exe\u2066\u200b\u2028\ufeff"),
+        ("\udcff\ud800", r"\udcff\ud800"),
+        ("\U000e0041", r"\U000e0041"),
+    ],
+)
 def test_printable(text, shown):
     assert errors.printable(text) == shown
     assert shown.isprintable() and errors.printable(shown) == shown

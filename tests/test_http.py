@@ -1,4 +1,5 @@
-"""OCSP over HTTP without a server: which bytes of which path are the request, what the page and the log say, and how long that takes."""
+"""OCSP over HTTP without a server: which bytes of which path are the request, what the page and the
+log say, and how long that takes."""
 
 from __future__ import annotations
 
@@ -25,33 +26,38 @@ QUOTED = urllib.parse.quote(TEXT, safe="")
 MERGED = TEXT.replace("//", "/")
 
 
-def get(uri: str, script_name: str = "/cgi-bin/ocsp.cgi", path_info: str = "", method: str = "GET") -> http.Request:
+def get(
+    uri: str, script_name: str = "/cgi-bin/ocsp.cgi", path_info: str = "", method: str = "GET"
+) -> http.Request:
     return http.Request(method, uri, script_name, path_info, "", b"")
 
 
-@pytest.mark.parametrize("uri, script_name, path_info", [
-    (f"/cgi-bin/ocsp.cgi/{TEXT}", "/cgi-bin/ocsp.cgi", f"/{MERGED}"),
-    (f"/{TEXT}", f"/{MERGED}", ""),  # ScriptAliasMatch
-    (f"/pattern/{QUOTED}", f"/pattern/{TEXT.replace('/', '%2F')}", ""),
-    (f"/MCA//Main/{QUOTED}", "/MCA/Main/", ""),
-    (f"/MAMA/{TEXT}", "/other", ""),  # a rewrite
-    (f"/{TEXT}", "", f"/{MERGED}"),
-    (f"/{TEXT}", "/", ""),
-    (f"//{TEXT}", "//", f"/{MERGED}"),
-    (f"/our%20ocsp/{QUOTED}", "/our ocsp", f"/{MERGED}"),
-    (f"/our%2520ocsp/{QUOTED}", "/our%20ocsp", f"/{MERGED}"),
-    (f"/a//b/{TEXT}", "/a//b", f"/{MERGED}"),
-    (f"/a%2Fb/{TEXT}", "/a%2Fb", f"/{MERGED}"),
-    (f"/%C3%A4/{TEXT}", "/\xc3\xa4", f"/{MERGED}"),
-    (f"http://ocsp.example.com/x/{TEXT}", "/x", f"/{MERGED}"),
-    (f"HTTPS://[::1]:8443//x/{TEXT}?a://b/c", "/x", f"/{MERGED}"),
-    (f"/action/{TEXT}", "/cgi-bin/ocsp.cgi", f"/action/{MERGED}"),  # mod_actions
-    ("/somewhere/else", "/cgi-bin/ocsp.cgi", f"/{TEXT}"),
-    ("", "/cgi-bin/ocsp.cgi", f"/{TEXT}"),
-    ("", "", f"/{TEXT}"),
-    (f"/x/{TEXT}", "", ""),
-    (f"/x/{TEXT[:4]}/../{TEXT}", "/x", ""),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "uri, script_name, path_info",
+    [
+        (f"/cgi-bin/ocsp.cgi/{TEXT}", "/cgi-bin/ocsp.cgi", f"/{MERGED}"),
+        (f"/{TEXT}", f"/{MERGED}", ""),  # ScriptAliasMatch
+        (f"/pattern/{QUOTED}", f"/pattern/{TEXT.replace('/', '%2F')}", ""),
+        (f"/MCA//Main/{QUOTED}", "/MCA/Main/", ""),
+        (f"/MAMA/{TEXT}", "/other", ""),  # a rewrite
+        (f"/{TEXT}", "", f"/{MERGED}"),
+        (f"/{TEXT}", "/", ""),
+        (f"//{TEXT}", "//", f"/{MERGED}"),
+        (f"/our%20ocsp/{QUOTED}", "/our ocsp", f"/{MERGED}"),
+        (f"/our%2520ocsp/{QUOTED}", "/our%20ocsp", f"/{MERGED}"),
+        (f"/a//b/{TEXT}", "/a//b", f"/{MERGED}"),
+        (f"/a%2Fb/{TEXT}", "/a%2Fb", f"/{MERGED}"),
+        (f"/%C3%A4/{TEXT}", "/\xc3\xa4", f"/{MERGED}"),
+        (f"http://ocsp.example.com/x/{TEXT}", "/x", f"/{MERGED}"),
+        (f"HTTPS://[::1]:8443//x/{TEXT}?a://b/c", "/x", f"/{MERGED}"),
+        (f"/action/{TEXT}", "/cgi-bin/ocsp.cgi", f"/action/{MERGED}"),  # mod_actions
+        ("/somewhere/else", "/cgi-bin/ocsp.cgi", f"/{TEXT}"),
+        ("", "/cgi-bin/ocsp.cgi", f"/{TEXT}"),
+        ("", "", f"/{TEXT}"),
+        (f"/x/{TEXT}", "", ""),
+        (f"/x/{TEXT[:4]}/../{TEXT}", "/x", ""),
+    ],
+)
 def test_the_request_is_found_wherever_it_begins(uri, script_name, path_info):
     for end in ("", "/", "?", "?x=%2F/y"):
         if uri or not end:
@@ -78,25 +84,33 @@ def test_the_right_reading_of_a_last_slash(pki):
     assert {remainder for is_slash, remainder in seen} == {0, 2, 3} and (True, 0) in seen
 
 
-@pytest.mark.parametrize("uri, script_name, path_info, status", [
-    ("/cgi-bin/ocsp.cgi", "/cgi-bin/ocsp.cgi", "", 200),
-    ("/cgi-bin/ocsp.cgi/", "/cgi-bin/ocsp.cgi", "/", 200),
-    ("/cgi-bin/ocsp.cgi/x", "/cgi-bin/ocsp.cgi", "/x", 404),
-    ("/cgi-bin/ocsp.cgix", "/cgi-bin/ocsp.cgi", "", 200),  # somebody's rewrite
-    ("/cgi-bin/ocsp.cgi/%4dAIN", "/cgi-bin/ocsp.cgi", "/MAIN", None),  # which is base64 of a SEQUENCE
-    ("/", "/", "", 200),
-    ("/MCA/Main", "/MCA/Main", "", 200),
-    ("/MCA", "/MCA", "", 200),
-    ("/MCA", "/cgi-bin/ocsp.cgi", "", 200),
-    ("/action", "/cgi-bin/ocsp.cgi", "/action", 200),
-    ("/ocsp/x", "/cgi-bin/ocsp.cgi", "/x", 404),
-    ("/", "/ocsp.cgi", "", 200),  # DirectoryIndex
-    ("*", "", "", 200),
-    ("", "", "", 200),
-    ("http://ocsp.example.com", "", "", 200),
-    ("http://ocsp.example.com?x", "", "", 200),
-    ("/%", "", "", 404),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "uri, script_name, path_info, status",
+    [
+        ("/cgi-bin/ocsp.cgi", "/cgi-bin/ocsp.cgi", "", 200),
+        ("/cgi-bin/ocsp.cgi/", "/cgi-bin/ocsp.cgi", "/", 200),
+        ("/cgi-bin/ocsp.cgi/x", "/cgi-bin/ocsp.cgi", "/x", 404),
+        ("/cgi-bin/ocsp.cgix", "/cgi-bin/ocsp.cgi", "", 200),  # somebody's rewrite
+        (
+            "/cgi-bin/ocsp.cgi/%4dAIN",
+            "/cgi-bin/ocsp.cgi",
+            "/MAIN",
+            None,
+        ),  # which is base64 of a SEQUENCE
+        ("/", "/", "", 200),
+        ("/MCA/Main", "/MCA/Main", "", 200),
+        ("/MCA", "/MCA", "", 200),
+        ("/MCA", "/cgi-bin/ocsp.cgi", "", 200),
+        ("/action", "/cgi-bin/ocsp.cgi", "/action", 200),
+        ("/ocsp/x", "/cgi-bin/ocsp.cgi", "/x", 404),
+        ("/", "/ocsp.cgi", "", 200),  # DirectoryIndex
+        ("*", "", "", 200),
+        ("", "", "", 200),
+        ("http://ocsp.example.com", "", "", 200),
+        ("http://ocsp.example.com?x", "", "", 200),
+        ("/%", "", "", 404),
+    ],
+)
 def test_a_person_gets_the_page(uri, script_name, path_info, status):
     if status is None:
         assert http.ocsp_request(get(uri, script_name, path_info))[:1] == b"\x30"
@@ -106,45 +120,72 @@ def test_a_person_gets_the_page(uri, script_name, path_info, status):
     assert error.value.status == status
 
 
-@pytest.mark.parametrize("uri, script_name, path_info, address", [
-    ("/cgi-bin/ocsp.cgi", "/cgi-bin/ocsp.cgi", "", "/cgi-bin/ocsp.cgi"),
-    ("/cgi-bin/ocsp.cgi/x?y=z", "/cgi-bin/ocsp.cgi", "/x", "/cgi-bin/ocsp.cgi"),
-    ("//cgi-bin/ocsp.cgi", "/cgi-bin/ocsp.cgi", "", "/cgi-bin/ocsp.cgi"),
-    ("/pattern/", "/pattern/", "", "/pattern/"),
-    ("/pattern/x", "/pattern/x", "", "/pattern/x"),
-    ("/", "/", "", "/"),
-    ("/x", "", "/x", ""),
-    ("/our%20ocsp", "/our ocsp", "", "/our%20ocsp"),
-    ("/%22%3e%3Cscript%3e", '/"><script>', "", "/%22%3E%3Cscript%3E"),
-    ("/a$(id);'b'&c", "/a$(id);'b'&c", "", "/a%24%28id%29%3B%27b%27%26c"),
-    ("/ocsp", "/cgi-bin/ocsp.cgi", "", "/ocsp"),
-    ("/ocsp/x", "/cgi-bin/ocsp.cgi", "/x", "/ocsp"),
-    ("/action", "/cgi-bin/ocsp.cgi", "/action", "/action"),
-    ("http://evil.example.com/ocsp", "/ocsp", "", "/ocsp"),
-    ("", "/cgi-bin/ocsp.cgi", "/x", "/cgi-bin/ocsp.cgi"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "uri, script_name, path_info, address",
+    [
+        ("/cgi-bin/ocsp.cgi", "/cgi-bin/ocsp.cgi", "", "/cgi-bin/ocsp.cgi"),
+        ("/cgi-bin/ocsp.cgi/x?y=z", "/cgi-bin/ocsp.cgi", "/x", "/cgi-bin/ocsp.cgi"),
+        ("//cgi-bin/ocsp.cgi", "/cgi-bin/ocsp.cgi", "", "/cgi-bin/ocsp.cgi"),
+        ("/pattern/", "/pattern/", "", "/pattern/"),
+        ("/pattern/x", "/pattern/x", "", "/pattern/x"),
+        ("/", "/", "", "/"),
+        ("/x", "", "/x", ""),
+        ("/our%20ocsp", "/our ocsp", "", "/our%20ocsp"),
+        ("/%22%3e%3Cscript%3e", '/"><script>', "", "/%22%3E%3Cscript%3E"),
+        ("/a$(id);'b'&c", "/a$(id);'b'&c", "", "/a%24%28id%29%3B%27b%27%26c"),
+        ("/ocsp", "/cgi-bin/ocsp.cgi", "", "/ocsp"),
+        ("/ocsp/x", "/cgi-bin/ocsp.cgi", "/x", "/ocsp"),
+        ("/action", "/cgi-bin/ocsp.cgi", "/action", "/action"),
+        ("http://evil.example.com/ocsp", "/ocsp", "", "/ocsp"),
+        ("", "/cgi-bin/ocsp.cgi", "/x", "/cgi-bin/ocsp.cgi"),
+    ],
+)
 def test_the_page_shows_the_address_that_was_used(pki, uri, script_name, path_info, address):
-    response, _ = http.handle(get(uri, script_name, path_info), f"{pki.home}/ocsp-cgi.conf", "https://ocsp.example.com:8443", 0)
+    response, _ = http.handle(
+        get(uri, script_name, path_info),
+        f"{pki.home}/ocsp-cgi.conf",
+        "https://ocsp.example.com:8443",
+        0,
+    )
     assert response.body.decode().count(f"-url https://ocsp.example.com:8443{address}</pre>") == 2
 
 
-@pytest.mark.parametrize("variables, origin", [
-    ({"HTTP_HOST": "a.example.com"}, "http://a.example.com"),
-    ({"HTTP_HOST": "a.example.com:8080", "HTTPS": "on"}, "https://a.example.com:8080"),
-    ({"HTTP_HOST": "[::1]:8080", "REQUEST_SCHEME": "https"}, "https://[::1]:8080"),
-    ({"SERVER_NAME": "b.example.com", "SERVER_PORT": "80"}, "http://b.example.com"),
-    ({"SERVER_NAME": "b.example.com", "SERVER_PORT": "443"}, "http://b.example.com:443"),
-    ({"SERVER_NAME": "b.example.com", "SERVER_PORT": "443", "HTTPS": "on"}, "https://b.example.com"),
-    ({"SERVER_NAME": "b.example.com", "SERVER_PORT": "8080", "HTTP_HOST": "<script>"}, "http://b.example.com:8080"),
-    ({"SERVER_NAME": "b.example.com:8080", "SERVER_PORT": "8080"}, "http://b.example.com:8080"),
-    ({"SERVER_NAME": "$(id)", "HTTP_HOST": "a b"}, "http://localhost"),
-    ({"HTTP_HOST": "a" * 1000}, "http://localhost"),
-    ({}, "http://localhost"),
-    ({"HTTP_HOST": "a.example.com", "HTTP_X_FORWARDED_HOST": "evil.example.com", "HTTP_X_FORWARDED_PROTO": "https",
-      "HTTP_X_FORWARDED_PORT": "1", "HTTP_FORWARDED": "host=evil.example.com;proto=https"}, "http://a.example.com"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "variables, origin",
+    [
+        ({"HTTP_HOST": "a.example.com"}, "http://a.example.com"),
+        ({"HTTP_HOST": "a.example.com:8080", "HTTPS": "on"}, "https://a.example.com:8080"),
+        ({"HTTP_HOST": "[::1]:8080", "REQUEST_SCHEME": "https"}, "https://[::1]:8080"),
+        ({"SERVER_NAME": "b.example.com", "SERVER_PORT": "80"}, "http://b.example.com"),
+        ({"SERVER_NAME": "b.example.com", "SERVER_PORT": "443"}, "http://b.example.com:443"),
+        (
+            {"SERVER_NAME": "b.example.com", "SERVER_PORT": "443", "HTTPS": "on"},
+            "https://b.example.com",
+        ),
+        (
+            {"SERVER_NAME": "b.example.com", "SERVER_PORT": "8080", "HTTP_HOST": "<script>"},
+            "http://b.example.com:8080",
+        ),
+        ({"SERVER_NAME": "b.example.com:8080", "SERVER_PORT": "8080"}, "http://b.example.com:8080"),
+        ({"SERVER_NAME": "$(id)", "HTTP_HOST": "a b"}, "http://localhost"),
+        ({"HTTP_HOST": "a" * 1000}, "http://localhost"),
+        ({}, "http://localhost"),
+        (
+            {
+                "HTTP_HOST": "a.example.com",
+                "HTTP_X_FORWARDED_HOST": "evil.example.com",
+                "HTTP_X_FORWARDED_PROTO": "https",
+                "HTTP_X_FORWARDED_PORT": "1",
+                "HTTP_FORWARDED": "host=evil.example.com;proto=https",
+            },
+            "http://a.example.com",
+        ),
+    ],
+)
 def test_origin(monkeypatch, variables, origin):
-    monkeypatch.setattr(cgi.posix, "environ", {name.encode(): value.encode() for name, value in variables.items()})
+    monkeypatch.setattr(
+        cgi.posix, "environ", {name.encode(): value.encode() for name, value in variables.items()}
+    )
     assert cgi._origin() == origin
 
 
@@ -166,7 +207,8 @@ HINT = "a proxy in front of this server has merged its slashes"
 
 
 def test_merged_slashes_are_told_and_never_repaired(handle):
-    """However many are lost.  What lacks a digit could be another request that has been cut off: so no answer is signed."""
+    """However many are lost.  What lacks a digit could be another request that has been cut off: so
+    no answer is signed."""
     for value in (b"\xff\xff\xff", b"\xff\xff\xff\xff", b"\xff" * 20, b"\xff" * 100):
         text = base64_of(foreign(value))
         merged = text
@@ -175,15 +217,26 @@ def test_merged_slashes_are_told_and_never_repaired(handle):
             for uri in (merged, urllib.parse.quote(merged), merged.rstrip("=")):
                 for script_name in ("/x", f"/x/{merged}"):
                     body, log = handle(get(f"/x/{uri}", script_name))
-                    assert body == MALFORMED and HINT in log and "proxy_pass http://HOST;" in log, uri
+                    assert body == MALFORMED and HINT in log and "proxy_pass http://HOST;" in log, (
+                        uri
+                    )
         assert handle(get(f"/x/{text}", "/x"))[0] == UNAUTHORIZED
 
 
 def test_what_is_wrong_otherwise_has_no_such_hint(handle):
-    for path in ("MEMO", "MEMO/", TEXT + "AAAA", TEXT + "/AAAA", base64_of(b"\x30\x80" + bytes(60)), base64_of(b"\x30\x40" + bytes(30))):
+    for path in (
+        "MEMO",
+        "MEMO/",
+        TEXT + "AAAA",
+        TEXT + "/AAAA",
+        base64_of(b"\x30\x80" + bytes(60)),
+        base64_of(b"\x30\x40" + bytes(30)),
+    ):
         body, log = handle(get(f"/x/{path}", "/x"))
         assert body == MALFORMED and HINT not in log, path
-    assert HINT not in handle(http.Request("POST", "/x", "/x", "", http.OCSP_REQUEST, ENCODED[:-1]))[1]
+    assert (
+        HINT not in handle(http.Request("POST", "/x", "/x", "", http.OCSP_REQUEST, ENCODED[:-1]))[1]
+    )
 
 
 def test_unauthorized_names_the_config(handle, pki, monkeypatch):
@@ -192,17 +245,28 @@ def test_unauthorized_names_the_config(handle, pki, monkeypatch):
     monkeypatch.setattr(config, "DEFAULT_PATH", f"{pki.home}/ocsp-cgi.conf")
     body, log = handle(get(f"/x/{TEXT}", "/x"), "")
     assert body == UNAUTHORIZED
-    assert f"the config is {pki.home}/ocsp-cgi.conf, the default, since OCSP_CGI_CONFIG is not set" in log and "suexec drops" in log
+    assert (
+        f"the config is {pki.home}/ocsp-cgi.conf, the default, since OCSP_CGI_CONFIG is not set"
+        in log
+        and "suexec drops" in log
+    )
 
 
 def test_an_error_in_the_default_config_says_why_it_is_that_one(handle, monkeypatch, tmp_path):
     monkeypatch.setattr(config, "DEFAULT_PATH", f"{tmp_path}/ocsp-cgi.conf")
-    for content, message in ((None, "No such file or directory"), ("[root-ca]\nx = y\n", ":1: [root-ca] has no key of a CA")):
+    for content, message in (
+        (None, "No such file or directory"),
+        ("[root-ca]\nx = y\n", ":1: [root-ca] has no key of a CA"),
+    ):
         if content:
             (tmp_path / "ocsp-cgi.conf").write_text(content)
         for http_request in (get(f"/x/{TEXT}", "/x"), get("/x", "/x")):
             log = handle(http_request, "")[1]
-            assert log.startswith(f"{tmp_path}/ocsp-cgi.conf") and message in log and "suexec drops" in log
+            assert (
+                log.startswith(f"{tmp_path}/ocsp-cgi.conf")
+                and message in log
+                and "suexec drops" in log
+            )
             assert "suexec" not in handle(http_request, f"{tmp_path}/ocsp-cgi.conf")[1]
 
 
@@ -216,12 +280,16 @@ GROWING = {
     "escapes": lambda n: "/" + "%4D" * (n // 3),
     "escaped percent signs": lambda n: "/" + "%25" * (n // 3),
     "escapes of escapes": lambda n: "/M" + "%2525252525" * (n // 11),
-    "all escapes that are none": lambda n: "/" + "".join("%" + chr(33 + i % 90) + chr(33 + i // 90 % 90) for i in range(n // 3)),
+    "all escapes that are none": lambda n: (
+        "/" + "".join("%" + chr(33 + i % 90) + chr(33 + i // 90 % 90) for i in range(n // 3))
+    ),
     "slashes": lambda n: "/" * n,
     "equals signs": lambda n: "/M" + "=" * n,
     "spaces and lines": lambda n: "/M" + "%20%0A" * (n // 6),
     "base64": lambda n: "/" + base64_of(b"\x30\x82\xff\xff" + b"\xff" * (n * 3 // 4)),
-    "base64 and a bad character": lambda n: "/" + base64_of(b"\x30\x82\xff\xff" + b"\xff" * (n * 3 // 4)) + ".",
+    "base64 and a bad character": lambda n: (
+        "/" + base64_of(b"\x30\x82\xff\xff" + b"\xff" * (n * 3 // 4)) + "."
+    ),
     "absolute form": lambda n: "http:" + "//" * (n // 2),
 }
 
@@ -253,14 +321,65 @@ def test_work_grows_as_the_path_does(kind, script_name):
 def test_fuzz_handle(pki):
     """Whatever the environment is, there is a response that can be sent, and lines for the log."""
     rng = random.Random(6960)
-    pieces = ["/", "//", "M", "MA", "MIIA", "%", "%2F", "%252F", "%00", "\0", "\n", "\r\n", "\xff", "=", "?", "#", " ", "+", "-", "_", "http://",
-              "https:", ":", "*", "..", "/x", "/cgi-bin/ocsp.cgi", TEXT, MERGED, QUOTED, TEXT[:40], TEXT[40:], "A" * 300, "\x80\x81"]  # fmt: skip
+    pieces = [
+        "/",
+        "//",
+        "M",
+        "MA",
+        "MIIA",
+        "%",
+        "%2F",
+        "%252F",
+        "%00",
+        "\0",
+        "\n",
+        "\r\n",
+        "\xff",
+        "=",
+        "?",
+        "#",
+        " ",
+        "+",
+        "-",
+        "_",
+        "http://",
+        "https:",
+        ":",
+        "*",
+        "..",
+        "/x",
+        "/cgi-bin/ocsp.cgi",
+        TEXT,
+        MERGED,
+        QUOTED,
+        TEXT[:40],
+        TEXT[40:],
+        "A" * 300,
+        "\x80\x81",
+    ]
     methods = ["GET", "GET", "GET", "HEAD", "POST", "PUT", "", "get", "\n", "G" * 1000]
-    types = [http.OCSP_REQUEST, http.OCSP_REQUEST.upper(), ";", "text/plain", "", "\xff\0", "application/ocsp-request;x"]
-    bodies = [None, b"", b"\x30", ENCODED, ENCODED[:-1], ENCODED + b"x", bytes(100), b"\xff" * 70_000]
+    types = [
+        http.OCSP_REQUEST,
+        http.OCSP_REQUEST.upper(),
+        ";",
+        "text/plain",
+        "",
+        "\xff\0",
+        "application/ocsp-request;x",
+    ]
+    bodies = [
+        None,
+        b"",
+        b"\x30",
+        ENCODED,
+        ENCODED[:-1],
+        ENCODED + b"x",
+        bytes(100),
+        b"\xff" * 70_000,
+    ]
     configs = [f"{pki.home}/ocsp-cgi.conf", f"{pki.home}/none", str(pki.home), "", "\udcff"]
     ours = request(cert_id(certificate(pki.home / "root-ca.crt"), 0x1234))
-    make = lambda: "".join(rng.choice(pieces) for _ in range(rng.randrange(7)))  # noqa: E731
+    make = lambda: "".join(rng.choice(pieces) for _ in range(rng.randrange(7)))
     statuses = set()
     for number in range(20_000):
         uri, script_name, path_info = make(), make(), make()
@@ -269,28 +388,59 @@ def test_fuzz_handle(pki):
             uri, path_info = script_name + path_info, path_info
         elif kind == 1:
             script_name = uri
-        http_request = http.Request(rng.choice(methods), uri, script_name, path_info, rng.choice(types), rng.choice(bodies))
+        http_request = http.Request(
+            rng.choice(methods), uri, script_name, path_info, rng.choice(types), rng.choice(bodies)
+        )
         if number % 1000 == 0:
-            http_request = http.Request("POST", uri, script_name, path_info, http.OCSP_REQUEST, ours)
+            http_request = http.Request(
+                "POST", uri, script_name, path_info, http.OCSP_REQUEST, ours
+            )
         config_path = configs[0] if rng.random() < 0.9 else rng.choice(configs)
-        response, lines = http.handle(http_request, config_path, rng.choice(["http://x", "https://[::1]:1", ""]), rng.choice([0, 10**9, 10**12]))
+        response, lines = http.handle(
+            http_request,
+            config_path,
+            rng.choice(["http://x", "https://[::1]:1", ""]),
+            rng.choice([0, 10**9, 10**12]),
+        )
         head = cgi._head(response)
-        assert head.endswith(b"\r\n\r\n") and head.count(b"\r\n") == len(response.headers) + 1 + (response.status != 200)
+        assert head.endswith(b"\r\n\r\n") and head.count(b"\r\n") == len(response.headers) + 1 + (
+            response.status != 200
+        )
         assert lines and "report this" not in " ".join(lines), (lines, uri)
         length = dict(response.headers)["Content-Length"]
-        assert int(length) == len(response.body) or http_request.method == "HEAD" and not response.body
+        assert (
+            int(length) == len(response.body) or (http_request.method == "HEAD" and not response.body)
+        )
         statuses.add((response.status, response.body if len(response.body) == 5 else b""))
-    assert {(200, MALFORMED), (200, UNAUTHORIZED), (200, b""), (404, b""), (405, b""), (415, b"")} <= statuses
+    assert {
+        (200, MALFORMED),
+        (200, UNAUTHORIZED),
+        (200, b""),
+        (404, b""),
+        (405, b""),
+        (415, b""),
+    } <= statuses
 
 
 def test_an_error_outside_of_the_responder_is_a_response(pki, monkeypatch):
     for name in ("ocsp_request", "_page", "_whole", "_split"):
         with monkeypatch.context() as patch:
             patch.setattr(http, name, lambda *arguments: 1 / 0)
-            response, lines = http.handle(get("/x", "/x"), f"{pki.home}/ocsp-cgi.conf", "http://x", 0)
+            response, lines = http.handle(
+                get("/x", "/x"), f"{pki.home}/ocsp-cgi.conf", "http://x", 0
+            )
         assert response.status == 200 and lines
-        assert name == "_whole" or response.body == b"\x30\x03\x0a\x01\x02" and "ZeroDivisionError" in lines[0]
+        assert (
+            name == "_whole"
+            or (response.body == b"\x30\x03\x0a\x01\x02"
+            and "ZeroDivisionError" in lines[0])
+        )
 
 
 def test_a_request_above_the_limit(handle):
-    assert "more than 65536 bytes" in handle(get("/x/" + base64_of(b"\x30\x83\x01\x11\x70" + bytes(limits.REQUEST_BYTES)), "/x"))[1]
+    assert (
+        "more than 65536 bytes"
+        in handle(
+            get("/x/" + base64_of(b"\x30\x83\x01\x11\x70" + bytes(limits.REQUEST_BYTES)), "/x")
+        )[1]
+    )

@@ -1,4 +1,5 @@
-"""The database: files as `openssl ca` writes them, files as people and crashes leave them, and files being written."""
+"""The database: files as `openssl ca` writes them, files as people and crashes leave them, and
+files being written."""
 
 from __future__ import annotations
 
@@ -12,11 +13,13 @@ import tracemalloc
 import pytest
 from clients import settle
 
-from ocsp_cgi import index_search, messages, times
 from ocsp_cgi import index as index_file
+from ocsp_cgi import index_search, messages, times
 
 ROW = b"V\t270220135115Z\t\t%s\tunknown\t/C=GB/O=Example/CN=www\n"
-REVOKED_ROW = b"R\t270220135115Z\t261122135115Z,keyCompromise\t%s\tunknown\t/C=GB/O=Example/CN=www\n"
+REVOKED_ROW = (
+    b"R\t270220135115Z\t261122135115Z,keyCompromise\t%s\tunknown\t/C=GB/O=Example/CN=www\n"
+)
 
 
 def write(path, content: bytes) -> None:
@@ -26,7 +29,8 @@ def write(path, content: bytes) -> None:
 
 @pytest.fixture
 def find(tmp_path):
-    """find(content, serial) writes an index and looks the serial number up.  Returns its Row or None, and the warnings."""
+    """find(content, serial) writes an index and looks the serial number up.  Returns its Row or
+    None, and the warnings."""
 
     def find(content: bytes, serial: int, name: str = "index"):
         write(tmp_path / name, content)
@@ -83,13 +87,16 @@ ODD_FILES = {
     "byte order mark": (b"\xef\xbb\xbf" + REVOKED_ROW % b"0A", "revoked", 0),
     "leading blanks": (b" \t " + REVOKED_ROW % b"0A", "revoked", 0),
     "NUL bytes": (
-        b"\x00\x00\n" + REVOKED_ROW.replace(b"www", b"w\x00w") % b"0A" + b"\x00\n", "revoked", 0
+        b"\x00\x00\n" + REVOKED_ROW.replace(b"www", b"w\x00w") % b"0A" + b"\x00\n",
+        "revoked",
+        0,
     ),
     "Latin-1": (REVOKED_ROW.replace(b"www", b"M\xfcller") % b"0A", "revoked", 0),
     "empty subject": (b"R\t270220135115Z\t261122135115Z\t0A\tunknown\t\n", "revoked", 0),
     "a long line": (
         ROW.replace(b"www", b"x" * 5000) % b"0B" + REVOKED_ROW.replace(b"www", b"x" * 5000) % b"0A",
-        "revoked", 0,
+        "revoked",
+        0,
     ),
     "a line of 3 MB before it": (b"x" * 3_000_000 + b"\n" + REVOKED_ROW % b"0A", "revoked", 0),
     "duplicate, revoked first": (REVOKED_ROW % b"0A" + ROW % b"0A", "revoked", 1),
@@ -99,9 +106,10 @@ ODD_FILES = {
     "word as its type": (b"Revoked" + (REVOKED_ROW % b"0A")[1:], "revoked", 0),
     "conflict marks of git": (
         b"<<<<<<< HEAD\n" + REVOKED_ROW % b"0A" + b"=======\n" + ROW % b"0A" + b">>>>>>> x\n",
-        "revoked", 1,
+        "revoked",
+        1,
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("content, expected, warnings", ODD_FILES.values(), ids=ODD_FILES.keys())
@@ -131,7 +139,9 @@ REVOKING_LINES = {
         b"R       270220135115Z   261122135115Z,keyCompromise     CAFE0A12        unknown /CN=x\n"
     ),
     "one blank instead of TABs": b"R 270220135115Z 261122135115Z CAFE0A12 unknown /CN=x\n",
-    "blanks of a web page": b"R\xc2\xa0270220135115Z\xc2\xa0261122135115Z\xc2\xa0CAFE0A12\xc2\xa0x\n",
+    "blanks of a web page": (
+        b"R\xc2\xa0270220135115Z\xc2\xa0261122135115Z\xc2\xa0CAFE0A12\xc2\xa0x\n"
+    ),
     "CSV": b"R,270220135115Z,261122135115Z,CAFE0A12,unknown,/CN=x\n",
     "CSV in quotes": b'"R";"270220135115Z";"261122135115Z";"CAFE0A12";"unknown";"/CN=x"\n',
     "joined by a TAB": (ROW % b"0B").rstrip() + b"\t" + REVOKED_ROW % b"CAFE0A12",
@@ -149,7 +159,8 @@ REVOKING_LINES = {
 @pytest.mark.parametrize("surroundings", ["few rows", "split into lines", "split into rows"])
 @pytest.mark.parametrize("line", REVOKING_LINES.values(), ids=REVOKING_LINES.keys())
 def test_every_line_that_says_r_revokes(tmp_path, line, surroundings, monkeypatch):
-    """Before and behind a row that says V, with one CertID and with many, in a block and in several."""
+    """Before and behind a row that says V, with one CertID and with many, in a block and in
+    several."""
     others = set() if surroundings == "few rows" else set(range(100, 150))
     if surroundings == "split into rows":
         monkeypatch.setattr(index_search, "_BLOCK_BYTES", 400)
@@ -157,7 +168,9 @@ def test_every_line_that_says_r_revokes(tmp_path, line, surroundings, monkeypatc
     for content in (valid + line + valid, ROW % b"0D" + line):
         write(tmp_path / "index", content)
         found = index_search.find(str(tmp_path), {0xCAFE0A12} | others)
-        assert {number: status(row) for number, row in found.rows.items()} == {0xCAFE0A12: "revoked"}
+        assert {number: status(row) for number, row in found.rows.items()} == {
+            0xCAFE0A12: "revoked"
+        }
     assert [row.type for row in found.rows.values()] == [b"R"]
 
 
@@ -170,7 +183,9 @@ NOT_REVOKING_LINES = {
     "digits in the subject of a line that is not a row": (
         b"R\t270220135115Z\t261122135115Z\tBB\t/CN=a CAFE0A12 b\n"
     ),
-    "digits in a subject behind blanks": b"R 270220135115Z 261122135115Z BB unknown CN=a CAFE0A12\n",
+    "digits in a subject behind blanks": (
+        b"R 270220135115Z 261122135115Z BB unknown CN=a CAFE0A12\n"
+    ),
     "a sentence": b"Requests about CAFE0A12 are answered\n",
     "another serial that ends so": REVOKED_ROW % b"01CAFE0A12",
     "another serial that begins so": REVOKED_ROW % b"CAFE0A1200",
@@ -202,20 +217,54 @@ def test_every_way_to_search_finds_the_same(tmp_path, monkeypatch):
     """Lines of every shape, searched for few serial numbers, for many, and line by line."""
     draw = random.Random(7)
     pieces = (
-        b"V", b"R", b"r", b"E", b"X", b"#", b"\t", b"\t", b"\t", b"\t", b" ", b"  ", b",", b'"', b":",
-        b"270220135115Z", b"261122135115Z", b"0A", b"a", b"0x0a", b"00:0A", b"ABCDEF01", b"abCDef01",
-        b"AB:CD:EF:01", b"0xabcdef01", b"000ABCDEF01", b"-0A", b"unknown", b"/CN=x", b"/CN=0A ABCDEF01",
-        b"\r", b"\n", b"\xef\xbb\xbf", b"\0", b"0" * 70,
-    )  # fmt: skip
+        b"V",
+        b"R",
+        b"r",
+        b"E",
+        b"X",
+        b"#",
+        b"\t",
+        b"\t",
+        b"\t",
+        b"\t",
+        b" ",
+        b"  ",
+        b",",
+        b'"',
+        b":",
+        b"270220135115Z",
+        b"261122135115Z",
+        b"0A",
+        b"a",
+        b"0x0a",
+        b"00:0A",
+        b"ABCDEF01",
+        b"abCDef01",
+        b"AB:CD:EF:01",
+        b"0xabcdef01",
+        b"000ABCDEF01",
+        b"-0A",
+        b"unknown",
+        b"/CN=x",
+        b"/CN=0A ABCDEF01",
+        b"\r",
+        b"\n",
+        b"\xef\xbb\xbf",
+        b"\0",
+        b"0" * 70,
+    )
     rows = [ROW % b"0A", REVOKED_ROW % b"0A", ROW % b"ABCDEF01", REVOKED_ROW % b"abcdef01", b"\n"]
     monkeypatch.setattr(index_search, "_BLOCK_BYTES", 200)
     found_something = 0
     for _ in range(3000):
         lines = [
-            draw.choice(rows) if draw.random() < 0.5
-            else b"".join(draw.choice(pieces) for _ in range(draw.randrange(14))) + b"\n"
+            (
+                draw.choice(rows)
+                if draw.random() < 0.5
+                else b"".join(draw.choice(pieces) for _ in range(draw.randrange(14))) + b"\n"
+            )
             for _ in range(draw.randrange(1, 6))
-        ]  # fmt: skip
+        ]
         content = ROW % b"0B" + b"".join(lines) + ROW % b"0C"
         write(tmp_path / "index", content)
         expected = index_search.Found()
@@ -236,34 +285,85 @@ def test_every_way_to_search_finds_the_same(tmp_path, monkeypatch):
     assert found_something > 3000
 
 
-@pytest.mark.parametrize("content, warning", [
-    (ROW % b"0B" + b"V\t270220135115Z\t\t0A\tunknown\n",
-     "line 2: contains A, but not as the serial number of a row"),
-    (ROW % b"0x0A" + ROW % b"0B", "line 1: contains A, but not as the serial number of a row"),
-    (ROW % b"0B" + (ROW % b"0C").rstrip() + b"\t" + ROW % b"0A",
-     "line 2: contains A, but not as the serial number of a row"),
-    (ROW % b"0B" + b"V 270220135115Z 0A unknown /CN=x\n", "line 2: contains A, but not as the serial"),
-    (ROW % b"0B" + b"no serial is like 0A\n", "line 2: contains A, but not as the serial number"),
-    (ROW % b"0B" + ROW % b"0A" + REVOKED_ROW % b"0a",
-     "line 3: several rows for one serial, of which a revoked one is used; another is in"),
-    (ROW % b"0B" * 5000 + REVOKED_ROW.replace(b"261122135115Z,keyCompromise", b"yesterday") % b"0A",
-     "line 5001: revocation date `yesterday` cannot be read: revoked at 1970-01-01, without a reason"),
-    (REVOKED_ROW.replace(b"keyC", b"c") % b"0A",
-     "line 1: revocation reason `compromise` is not one that `openssl ca` writes: revoked without"),
-    (b"X" + (REVOKED_ROW % b"0A")[1:], "line 1: type `X` is not one of V, R, E, S: unknown"),
-    (REVOKED_ROW.replace(b"keyCompromise", b"keyTime,never") % b"0A",
-     "line 1: `never` after `keytime` cannot be read: answered without it"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "content, warning",
+    [
+        (
+            ROW % b"0B" + b"V\t270220135115Z\t\t0A\tunknown\n",
+            "line 2: contains A, but not as the serial number of a row",
+        ),
+        (ROW % b"0x0A" + ROW % b"0B", "line 1: contains A, but not as the serial number of a row"),
+        (
+            ROW % b"0B" + (ROW % b"0C").rstrip() + b"\t" + ROW % b"0A",
+            "line 2: contains A, but not as the serial number of a row",
+        ),
+        (
+            ROW % b"0B" + b"V 270220135115Z 0A unknown /CN=x\n",
+            "line 2: contains A, but not as the serial",
+        ),
+        (
+            ROW % b"0B" + b"no serial is like 0A\n",
+            "line 2: contains A, but not as the serial number",
+        ),
+        (
+            ROW % b"0B" + ROW % b"0A" + REVOKED_ROW % b"0a",
+            "line 3: several rows for one serial, of which a revoked one is used; another is in",
+        ),
+        (
+            ROW % b"0B" * 5000
+            + REVOKED_ROW.replace(b"261122135115Z,keyCompromise", b"yesterday") % b"0A",
+            (
+                "line 5001: revocation date `yesterday` cannot be read: revoked at 1970-01-01,"
+                " without a reason"
+            ),
+        ),
+        (
+            REVOKED_ROW.replace(b"keyC", b"c") % b"0A",
+            (
+                "line 1: revocation reason `compromise` is not one that `openssl ca` writes:"
+                " revoked without"
+            ),
+        ),
+        (b"X" + (REVOKED_ROW % b"0A")[1:], "line 1: type `X` is not one of V, R, E, S: unknown"),
+        (
+            REVOKED_ROW.replace(b"keyCompromise", b"keyTime,never") % b"0A",
+            "line 1: `never` after `keytime` cannot be read: answered without it",
+        ),
+    ],
+)
 def test_section_2_warnings_name_the_line(find, tmp_path, content, warning):
     (said,) = find(content, 10)[1]
     assert said.startswith(f"{tmp_path}/index {warning}")
 
 
-HARMLESS = [b"", b" ", b'"empty"', b"empty", b"none", b"None", b"-", b"n/a", b"270220135115Z",
-            b"20270220135115Z"]  # fmt: skip
-DOUBTFUL = [b"261122135115Z", b"261122135115Z,keyCompromise", b"20261122135115Z", b"2611221351Z",
-            b"261122", b"5Z", b"Z", b"Z,superseded", b",superseded", b"superseded", b"seded",
-            b"0", b"270220135115Z,superseded", b"270220135116Z"]  # fmt: skip
+HARMLESS = [
+    b"",
+    b" ",
+    b'"empty"',
+    b"empty",
+    b"none",
+    b"None",
+    b"-",
+    b"n/a",
+    b"270220135115Z",
+    b"20270220135115Z",
+]
+DOUBTFUL = [
+    b"261122135115Z",
+    b"261122135115Z,keyCompromise",
+    b"20261122135115Z",
+    b"2611221351Z",
+    b"261122",
+    b"5Z",
+    b"Z",
+    b"Z,superseded",
+    b",superseded",
+    b"superseded",
+    b"seded",
+    b"0",
+    b"270220135115Z,superseded",
+    b"270220135116Z",
+]
 
 
 @pytest.mark.parametrize("row_type", [b"V", b"E"])
@@ -276,7 +376,9 @@ def test_a_valid_row_with_a_harmless_third_field_is_good(find, row_type, field):
 
 @pytest.mark.parametrize("row_type", [b"V", b"E"])
 @pytest.mark.parametrize("field", DOUBTFUL)
-def test_a_valid_row_with_a_revocation_or_a_piece_of_one_is_not_trusted(find, tmp_path, row_type, field):
+def test_a_valid_row_with_a_revocation_or_a_piece_of_one_is_not_trusted(
+    find, tmp_path, row_type, field
+):
     """A row that an interrupted copy has put together looks so; nothing else in the file suffers."""
     line = row_type + b"\t270220135115Z\t" + field + b"\t0A\tunknown\t/CN=x\n"
     text = f"index line 2: type {row_type.decode()}, and `{field.decode()}` in the field of the"
@@ -329,16 +431,44 @@ REVOCATIONS = {
     b"261122135115Z, keyCompromise": (b"20261122135115Z", 1, []),
     b"261122135115Z,keyCompromise,extra": (b"20261122135115Z", 1, []),
     b"261122135115Z,1": (b"20261122135115Z", None, []),
-    b"261122135115Z,holdInstruction,holdInstructionNone": (b"20261122135115Z", 6, [("551d17", "06072a864 8ce380201")]),
-    b"261122135115Z,holdInstruction,holdInstructionCallIssuer": (b"20261122135115Z", 6, [("551d17", "06072a8648ce380202")]),
-    b"261122135115Z,holdInstruction,holdInstructionReject": (b"20261122135115Z", 6, [("551d17", "06072a8648ce380203")]),
+    b"261122135115Z,holdInstruction,holdInstructionNone": (
+        b"20261122135115Z",
+        6,
+        [("551d17", "06072a864 8ce380201")],
+    ),
+    b"261122135115Z,holdInstruction,holdInstructionCallIssuer": (
+        b"20261122135115Z",
+        6,
+        [("551d17", "06072a8648ce380202")],
+    ),
+    b"261122135115Z,holdInstruction,holdInstructionReject": (
+        b"20261122135115Z",
+        6,
+        [("551d17", "06072a8648ce380203")],
+    ),
     b"261122135115Z,holdInstruction,1.2.3.4": (b"20261122135115Z", 6, [("551d17", "06032a0304")]),
     b"261122135115Z,holdInstruction,ourOwnName": (b"20261122135115Z", 6, []),
     b"261122135115Z,holdInstruction": (b"20261122135115Z", 6, []),
-    b"261122135115Z,keyTime,20260101000000Z": (b"20261122135115Z", 1, [("551d18", b"\x18\x0f20260101000000Z".hex())]),
-    b"261122135115Z,CAkeyTime,20260101000000Z": (b"20261122135115Z", 2, [("551d18", b"\x18\x0f20260101000000Z".hex())]),
-    b"261122135115Z,keyTime,20260101000000.5Z": (b"20261122135115Z", 1, [("551d18", b"\x18\x0f20260101000000Z".hex())]),
-    b"261122135115Z,keyTime,202601010000Z": (b"20261122135115Z", 1, [("551d18", b"\x18\x0f20260101000000Z".hex())]),
+    b"261122135115Z,keyTime,20260101000000Z": (
+        b"20261122135115Z",
+        1,
+        [("551d18", b"\x18\x0f20260101000000Z".hex())],
+    ),
+    b"261122135115Z,CAkeyTime,20260101000000Z": (
+        b"20261122135115Z",
+        2,
+        [("551d18", b"\x18\x0f20260101000000Z".hex())],
+    ),
+    b"261122135115Z,keyTime,20260101000000.5Z": (
+        b"20261122135115Z",
+        1,
+        [("551d18", b"\x18\x0f20260101000000Z".hex())],
+    ),
+    b"261122135115Z,keyTime,202601010000Z": (
+        b"20261122135115Z",
+        1,
+        [("551d18", b"\x18\x0f20260101000000Z".hex())],
+    ),
     b"261122135115Z,keyTime": (b"20261122135115Z", 1, []),
     b"261122135115Z,keyTime,never": (b"20261122135115Z", 1, []),
     b"": (b"19700101000000Z", None, []),
@@ -347,7 +477,11 @@ REVOCATIONS = {
 }
 
 
-@pytest.mark.parametrize("field, expected", REVOCATIONS.items(), ids=lambda value: value.decode() if isinstance(value, bytes) else "")
+@pytest.mark.parametrize(
+    "field, expected",
+    REVOCATIONS.items(),
+    ids=lambda value: value.decode() if isinstance(value, bytes) else "",
+)
 def test_section_3_revocation_field(find, field, expected):
     row, _ = find(REVOKED_ROW.replace(b"261122135115Z,keyCompromise", field) % b"0A", 10)
     revocation_time, reason, extensions = expected
@@ -359,12 +493,18 @@ def test_section_3_revocation_field(find, field, expected):
     ]
 
 
-@pytest.mark.parametrize("row_type, expected", [(b"V", "good"), (b"E", "good"), (b"R", "revoked"), (b"S", "revoked"), (b"X", "unknown")])
+@pytest.mark.parametrize(
+    "row_type, expected",
+    [(b"V", "good"), (b"E", "good"), (b"R", "revoked"), (b"S", "revoked"), (b"X", "unknown")],
+)
 def test_section_3_types(find, row_type, expected):
     row, _ = find(row_type + (ROW % b"0A")[1:] + ROW % b"0B", 10)
     assert row.cert_status.name == expected
     if row_type == b"S":
-        assert (row.cert_status.revocation_time, row.cert_status.revocation_reason) == (0, messages.CERTIFICATE_HOLD)
+        assert (row.cert_status.revocation_time, row.cert_status.revocation_reason) == (
+            0,
+            messages.CERTIFICATE_HOLD,
+        )
 
 
 def test_rows_at_every_place_between_blocks(find, monkeypatch):
@@ -378,7 +518,10 @@ def test_rows_at_every_place_between_blocks(find, monkeypatch):
 
 def test_memory_does_not_grow_with_the_index(tmp_path):
     """Nor does the time to find out that a serial is nowhere, beyond that of reading."""
-    rows = b"".join(ROW % b"%040X" % (number * 0x9E3779B97F4A7C15F39CC0605CEDC8341082276B) for number in range(1000, 101_000))
+    rows = b"".join(
+        ROW % b"%040X" % (number * 0x9E3779B97F4A7C15F39CC0605CEDC8341082276B)
+        for number in range(1000, 101_000)
+    )
     peaks = {}
     for length in (len(rows) // 20, len(rows)):
         write(tmp_path / "index", rows[:length].rpartition(b"\n")[0])
@@ -390,22 +533,36 @@ def test_memory_does_not_grow_with_the_index(tmp_path):
 
 
 def test_several_serials_in_one_reading(tmp_path):
-    index = b"".join((REVOKED_ROW if number % 3 else ROW) % b"%04X" % number for number in range(5000))
+    index = b"".join(
+        (REVOKED_ROW if number % 3 else ROW) % b"%04X" % number for number in range(5000)
+    )
     write(tmp_path / "index", index)
     wanted = {0, 1, 2, 3, 2500, 4999, 5000}
     found = index_search.find(str(tmp_path), wanted)
     assert {number: status(row) for number, row in found.rows.items()} == {
-        0: "good", 1: "revoked", 2: "revoked", 3: "good", 2500: "revoked", 4999: "revoked",
-    }  # fmt: skip
+        0: "good",
+        1: "revoked",
+        2: "revoked",
+        3: "good",
+        2500: "revoked",
+        4999: "revoked",
+    }
 
 
 def test_many_serials_in_one_reading(tmp_path):
     """So many that every line is taken apart."""
-    write(tmp_path / "index", (b"".join((REVOKED_ROW if number % 3 else ROW) % b"%04x" % number for number in range(1000))).rstrip(b"\n"))
+    write(
+        tmp_path / "index",
+        (
+            b"".join(
+                (REVOKED_ROW if number % 3 else ROW) % b"%04x" % number for number in range(1000)
+            )
+        ).rstrip(b"\n"),
+    )
     found = index_search.find(str(tmp_path), set(range(950, 1050)))
     assert {number: status(row) for number, row in found.rows.items()} == {
         number: "revoked" if number % 3 else "good" for number in range(950, 1000)
-    }  # fmt: skip
+    }
 
 
 def test_warnings_have_an_end(find):
@@ -435,7 +592,10 @@ def test_section_2_index_old_is_never_read(find, tmp_path, monkeypatch):
 def test_two_databases_in_one_directory_are_refused(find, tmp_path, left_over):
     """Either could be the stale one, also in the moment between openssl's two renames."""
     (tmp_path / left_over).write_bytes(ROW % b"0A")
-    with pytest.raises(index_file.DatabaseUnavailable, match="both index and index.txt, or their .old: remove the pair"):
+    with pytest.raises(
+        index_file.DatabaseUnavailable,
+        match="both index and index.txt, or their .old: remove the pair",
+    ):
         find(REVOKED_ROW % b"0A", 10)
 
 
@@ -453,12 +613,16 @@ def test_section_2_a_missing_index_is_waited_for(tmp_path):
     assert status(found.rows[10]) == "revoked"
 
 
-@pytest.mark.parametrize("make, message", [
-    (lambda path: None, "db: No such file or directory."),
-    (lambda path: path.mkdir(), "db/index: No such file or directory."),
-    (lambda path: (path / "index").mkdir(parents=True), "db/index: Is a directory."),
-    (lambda path: path.symlink_to(path), "db: Too many levels of symbolic links."),
-], ids=["missing", "index missing", "index a directory", "loop"])  # fmt: skip
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda path: None, "db: No such file or directory."),
+        (lambda path: path.mkdir(), "db/index: No such file or directory."),
+        (lambda path: (path / "index").mkdir(parents=True), "db/index: Is a directory."),
+        (lambda path: path.symlink_to(path), "db: Too many levels of symbolic links."),
+    ],
+    ids=["missing", "index missing", "index a directory", "loop"],
+)
 def test_errors_name_the_file_and_the_fix(tmp_path, monkeypatch, make, message):
     monkeypatch.setattr(index_search.limits, "DATABASE_RETRY_SECONDS", 0.02)
     make(tmp_path / "db")
@@ -489,13 +653,17 @@ def test_a_copy_cut_off_anywhere(find):
         assert status(find(cut, 12)[0]) == "revoked"
         for beginning in (0xC, 0xCA, 0xCAF, 0xCAFE, 0xCAFE0) if length > first else ():
             if beginning != 0xC and cut[first:].count(b"\t") < 5:
-                with pytest.raises(index_file.DatabaseUnavailable, match="breaks off in the middle"):
+                with pytest.raises(
+                    index_file.DatabaseUnavailable, match="breaks off in the middle"
+                ):
                     find(cut, beginning)
         if length == first:
             assert find(cut, 0xCAFE0A) == (None, [])  # nothing shows that there was more
         elif cut[first:].count(b"\t") < 4:
             for serial in (11, 0xCAFE0A):
-                with pytest.raises(index_file.DatabaseUnavailable, match="breaks off in the middle"):
+                with pytest.raises(
+                    index_file.DatabaseUnavailable, match="breaks off in the middle"
+                ):
                     find(cut, serial)
         else:
             assert status(find(cut, 0xCAFE0A)[0]) == "revoked"
@@ -513,22 +681,31 @@ def test_a_file_that_shrinks_while_it_is_read_is_torn(find, tmp_path, monkeypatc
 
     monkeypatch.setattr(index_search, "_whole_lines", shrinking)
     monkeypatch.setattr(index_search.limits, "DATABASE_WAIT_SECONDS", 0)
-    with pytest.raises(index_file.DatabaseUnavailable, match="index was written to while it was read"):
+    with pytest.raises(
+        index_file.DatabaseUnavailable, match="index was written to while it was read"
+    ):
         find(index, 10)
 
 
-def test_in_a_file_written_in_place_a_moment_ago_only_revocations_are_trusted(tmp_path, monkeypatch):
+def test_in_a_file_written_in_place_a_moment_ago_only_revocations_are_trusted(
+    tmp_path, monkeypatch
+):
     """Its copy may have stopped for a moment, at the end of a line or in the middle of one."""
     (tmp_path / "index").write_bytes(REVOKED_ROW % b"0A" + ROW % b"0B")
     monkeypatch.setattr(index_search.limits, "DATABASE_WAIT_SECONDS", 0)
     found = index_search.find(str(tmp_path), {10})
     assert (status(found.rows[10]), found.is_settled, found.stamp) == ("revoked", False, b"")
     for serial in (11, 12):
-        with pytest.raises(index_file.DatabaseUnavailable, match="index was written to a moment ago. A copy"):
+        with pytest.raises(
+            index_file.DatabaseUnavailable, match="index was written to a moment ago. A copy"
+        ):
             index_search.find(str(tmp_path), {serial})
     settle(tmp_path / "index")
     found = index_search.find(str(tmp_path), {11, 12})
-    assert ({n: status(row) for n, row in found.rows.items()}, found.is_settled) == ({11: "good"}, True)
+    assert ({n: status(row) for n, row in found.rows.items()}, found.is_settled) == (
+        {11: "good"},
+        True,
+    )
 
 
 def test_a_file_written_in_place_is_waited_for_until_it_has_settled(tmp_path):
@@ -579,7 +756,9 @@ def test_a_copy_that_never_ends_is_not_waited_for_for_ever(tmp_path, monkeypatch
 def test_a_torn_file_that_has_settled_is_refused_at_once(tmp_path):
     write(tmp_path / "index", ROW % b"0A" + b"V\t2702")
     started = time.monotonic()
-    with pytest.raises(index_file.DatabaseUnavailable, match="breaks off in the middle of its last line"):
+    with pytest.raises(
+        index_file.DatabaseUnavailable, match="breaks off in the middle of its last line"
+    ):
         index_search.find(str(tmp_path), {10})
     assert time.monotonic() - started < index_search.limits.DATABASE_SETTLING_SECONDS
 
@@ -594,7 +773,9 @@ def _one_tick(directory, make) -> None:
     pytest.fail("never in one tick")
 
 
-def test_what_openssl_ca_renames_in_the_tick_in_which_it_was_written_is_whole(tmp_path, monkeypatch):
+def test_what_openssl_ca_renames_in_the_tick_in_which_it_was_written_is_whole(
+    tmp_path, monkeypatch
+):
     """Then nothing in the stat of the file tells it from one that was written in place."""
     monkeypatch.setattr(index_search.limits, "DATABASE_WAIT_SECONDS", 0)
     path = tmp_path / "index"
@@ -615,23 +796,32 @@ def test_what_openssl_ca_renames_in_the_tick_in_which_it_was_written_is_whole(tm
 
 
 def test_a_bind_mount_of_a_file_is_told_from_a_rename(tmp_path, monkeypatch):
-    """`openssl ca` renames: what a bind mount of the file shows has no name any more, and never changes."""
+    """`openssl ca` renames: what a bind mount of the file shows has no name any more, and never
+    changes."""
     write(tmp_path / "index", ROW % b"0A")
     stat = os.stat(tmp_path / "index")
-    unlinked = os.stat_result((*stat[:3], 0, *stat[4:]), {n: getattr(stat, n) for n in dir(stat) if n.startswith("st_")})
+    unlinked = os.stat_result(
+        (*stat[:3], 0, *stat[4:]), {n: getattr(stat, n) for n in dir(stat) if n.startswith("st_")}
+    )
     real = index_file.posix.fstat
     monkeypatch.setattr(index_file.posix, "fstat", lambda descriptor: unlinked)
-    with pytest.raises(index_file.DatabaseUnavailable, match="index: this file has been replaced, and its old"):
+    with pytest.raises(
+        index_file.DatabaseUnavailable, match="index: this file has been replaced, and its old"
+    ):
         index_search.find(str(tmp_path), {10})
 
     answers = iter([unlinked])
-    monkeypatch.setattr(index_file.posix, "fstat", lambda descriptor: next(answers, None) or real(descriptor))
+    monkeypatch.setattr(
+        index_file.posix, "fstat", lambda descriptor: next(answers, None) or real(descriptor)
+    )
     assert status(index_search.find(str(tmp_path), {10}).rows[10]) == "good"
 
 
 def test_heartbeat(tmp_path):
     now = int(time.time())
-    with pytest.raises(index_file.DatabaseUnavailable, match="heartbeat: No such file or directory. With"):
+    with pytest.raises(
+        index_file.DatabaseUnavailable, match="heartbeat: No such file or directory. With"
+    ):
         index_file.check_heartbeat(str(tmp_path), 60, now)
     (tmp_path / "heartbeat").touch()
     index_file.check_heartbeat(str(tmp_path), 60, now)
@@ -639,14 +829,17 @@ def test_heartbeat(tmp_path):
     index_file.check_heartbeat(str(tmp_path), 60, now - 299)
 
 
-@pytest.mark.parametrize("minutes, age, message", [
-    (60, 3660, "the index was last copied 61 minutes ago, more than stale_after = 60 minutes"),
-    (60, 7 * 86400, "the index was last copied 7 days ago, more than stale_after = 60 minutes"),
-    (1, 100, "the index was last copied 100 seconds ago"),
-    (60, 5 * 3600, "the index was last copied 5 hours ago"),
-    (60, -310, "its time is 5 minutes in the future"),
-    (60, -3600 * 24 * 365, "its time is 365 days in the future"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "minutes, age, message",
+    [
+        (60, 3660, "the index was last copied 61 minutes ago, more than stale_after = 60 minutes"),
+        (60, 7 * 86400, "the index was last copied 7 days ago, more than stale_after = 60 minutes"),
+        (1, 100, "the index was last copied 100 seconds ago"),
+        (60, 5 * 3600, "the index was last copied 5 hours ago"),
+        (60, -310, "its time is 5 minutes in the future"),
+        (60, -3600 * 24 * 365, "its time is 365 days in the future"),
+    ],
+)
 def test_a_heartbeat_that_is_stale_or_ahead(tmp_path, minutes, age, message):
     (tmp_path / "heartbeat").touch()
     now = int(os.stat(tmp_path / "heartbeat").st_mtime)

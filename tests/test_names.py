@@ -43,26 +43,34 @@ def cn(tag: int, value: str | bytes) -> bytes:
     return name(attribute(CN, tag, value))
 
 
-@pytest.mark.parametrize("a, b", [
-    (cn(PRINTABLE, "Root CA"), cn(UTF8, "Root CA")),
-    (cn(PRINTABLE, "Root CA"), cn(BMP, "Root CA")),
-    (cn(T61, "Zoë"), cn(UTF8, "Zoë")),
-    (cn(UNIVERSAL, "Łódź"), cn(BMP, "Łódź")),
-    (cn(NUMERIC, "17"), cn(VISIBLE, "17")),
-    (name(attribute(DC, IA5, "Example")), name(attribute(DC, UTF8, "example"))),
-    (name(attribute(EMAIL, IA5, "ca@example.com")), name(attribute(EMAIL, UTF8, "ca@example.com"))),
-    (cn(PRINTABLE, "Root CA"), cn(UTF8, "ROOT ca")),
-    (cn(UTF8, "Straße"), cn(UTF8, "STRASSE")),
-    (cn(UTF8, "Zoe\u0308"), cn(UTF8, "Zoë")),
-    (cn(UTF8, "\uff32oot"), cn(UTF8, "Root")),
-    (cn(UTF8, "  Root \t  CA "), cn(PRINTABLE, "Root CA")),
-    (cn(UTF8, "Root\u00a0CA"), cn(PRINTABLE, "Root CA")),
-    (cn(UTF8, "Root\u00adCA"), cn(PRINTABLE, "RootCA")),
-    (name((attribute(O, UTF8, "Example"), attribute(CN, PRINTABLE, "CA"))),
-     name((attribute(CN, UTF8, "CA"), attribute(O, UTF8, "Example")))),
-    (cn(0x03, b"\0abc"), cn(0x03, b"\0abc")),
-    (b"broken", b"broken"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "a, b",
+    [
+        (cn(PRINTABLE, "Root CA"), cn(UTF8, "Root CA")),
+        (cn(PRINTABLE, "Root CA"), cn(BMP, "Root CA")),
+        (cn(T61, "Zoë"), cn(UTF8, "Zoë")),
+        (cn(UNIVERSAL, "Łódź"), cn(BMP, "Łódź")),
+        (cn(NUMERIC, "17"), cn(VISIBLE, "17")),
+        (name(attribute(DC, IA5, "Example")), name(attribute(DC, UTF8, "example"))),
+        (
+            name(attribute(EMAIL, IA5, "ca@example.com")),
+            name(attribute(EMAIL, UTF8, "ca@example.com")),
+        ),
+        (cn(PRINTABLE, "Root CA"), cn(UTF8, "ROOT ca")),
+        (cn(UTF8, "Straße"), cn(UTF8, "STRASSE")),
+        (cn(UTF8, "Zoe\u0308"), cn(UTF8, "Zoë")),
+        (cn(UTF8, "\uff32oot"), cn(UTF8, "Root")),
+        (cn(UTF8, "  Root \t  CA "), cn(PRINTABLE, "Root CA")),
+        (cn(UTF8, "Root\u00a0CA"), cn(PRINTABLE, "Root CA")),
+        (cn(UTF8, "Root\u00adCA"), cn(PRINTABLE, "RootCA")),
+        (
+            name((attribute(O, UTF8, "Example"), attribute(CN, PRINTABLE, "CA"))),
+            name((attribute(CN, UTF8, "CA"), attribute(O, UTF8, "Example"))),
+        ),
+        (cn(0x03, b"\0abc"), cn(0x03, b"\0abc")),
+        (b"broken", b"broken"),
+    ],
+)
 def test_one_name(a, b):
     assert certificate.same_name(a, b) and certificate.same_name(b, a)
 
@@ -70,21 +78,24 @@ def test_one_name(a, b):
 O_A, CN_B = attribute(O, UTF8, "a"), attribute(CN, UTF8, "b")
 
 
-@pytest.mark.parametrize("a, b", [
-    (cn(UTF8, "Root CA"), cn(UTF8, "Root CB")),
-    (cn(UTF8, "Root CA"), cn(UTF8, "RootCA")),
-    (cn(UTF8, "Root CA"), name(attribute(O, UTF8, "Root CA"))),
-    (cn(UTF8, "Root CA"), name(attribute(C, PRINTABLE, "GB"), attribute(CN, UTF8, "Root CA"))),
-    (name(O_A, CN_B), name(CN_B, O_A)),
-    (name(O_A, CN_B), name((O_A, CN_B))),
-    (name(), cn(UTF8, "Root CA")),
-    (cn(UTF8, b"\xff"), cn(T61, b"\xff")),
-    (cn(0x03, b"\0abc"), cn(0x04, b"\0abc")),
-    (cn(BMP, b"\0"), cn(UTF8, "")),
-    (cn(PRINTABLE, "Root CA"), b""),
-    (cn(PRINTABLE, "Root CA"), cn(UTF8, "Root CA") + b"\0"),
-    (cn(PRINTABLE, "Root CA"), der.sequence(der.tlv(0x31, der.sequence()))),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "a, b",
+    [
+        (cn(UTF8, "Root CA"), cn(UTF8, "Root CB")),
+        (cn(UTF8, "Root CA"), cn(UTF8, "RootCA")),
+        (cn(UTF8, "Root CA"), name(attribute(O, UTF8, "Root CA"))),
+        (cn(UTF8, "Root CA"), name(attribute(C, PRINTABLE, "GB"), attribute(CN, UTF8, "Root CA"))),
+        (name(O_A, CN_B), name(CN_B, O_A)),
+        (name(O_A, CN_B), name((O_A, CN_B))),
+        (name(), cn(UTF8, "Root CA")),
+        (cn(UTF8, b"\xff"), cn(T61, b"\xff")),
+        (cn(0x03, b"\0abc"), cn(0x04, b"\0abc")),
+        (cn(BMP, b"\0"), cn(UTF8, "")),
+        (cn(PRINTABLE, "Root CA"), b""),
+        (cn(PRINTABLE, "Root CA"), cn(UTF8, "Root CA") + b"\0"),
+        (cn(PRINTABLE, "Root CA"), der.sequence(der.tlv(0x31, der.sequence()))),
+    ],
+)
 def test_two_names(a, b):
     assert not certificate.same_name(a, b) and not certificate.same_name(b, a)
 

@@ -40,16 +40,33 @@ def read(*arguments) -> Reader:
     return reader
 
 
-@pytest.mark.parametrize("status, note", [
-    (200, None),
-    (404, "What came after the address is no OCSP request."),
-    (405, "An OCSP request is a POST or a GET; this was neither."),
-    (415, "A POST to this address must be of the type application/ocsp-request; this one was not."),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "status, note",
+    [
+        (200, None),
+        (404, "What came after the address is no OCSP request."),
+        (405, "An OCSP request is a POST or a GET; this was neither."),
+        (
+            415,
+            (
+                "A POST to this address must be of the type application/ocsp-request; this one was"
+                " not."
+            ),
+        ),
+    ],
+)
 def test_page(status, note):
-    reader = read(status, "http://ocsp.example.com/cgi-bin/ocsp.cgi", "https://pki.example.com/", "cryptography 50 (OpenSSL 3)")
+    reader = read(
+        status,
+        "http://ocsp.example.com/cgi-bin/ocsp.cgi",
+        "https://pki.example.com/",
+        "cryptography 50 (OpenSSL 3)",
+    )
     assert reader.text.count("-url http://ocsp.example.com/cgi-bin/ocsp.cgi") == 2
-    assert ("ocsp.cgi 0.1.0 with cryptography 50 (OpenSSL 3)" in reader.text) and ("href", "https://pki.example.com/") in reader.attributes
+    assert ("ocsp.cgi 0.1.0 with cryptography 50 (OpenSSL 3)" in reader.text) and (
+        "href",
+        "https://pki.example.com/",
+    ) in reader.attributes
     for known in page._WHAT_HAPPENED.values():
         plain = re.sub("<.*?>", "", known)
         assert not plain or (plain in reader.text) == (plain == note)

@@ -23,7 +23,8 @@ README = (CHECKOUT / "README.md").read_text()
 
 
 def without_what_differs(transcript: str) -> str:
-    """A transcript of the demonstration with serials, times, ports and names of directories taken out."""
+    """A transcript of the demonstration with serials, times, ports and names of directories taken
+    out."""
     for pattern, name in (
         (r"\b[0-9A-F]{31,32}\b", "SERIAL"),
         (r"\w{3} [ \d]\d \d\d:\d\d:\d\d \d{4} GMT", "TIME"),
@@ -41,14 +42,24 @@ def test_transcript_of_the_demonstration(place, cgi, pki):
     with started(place / "httpd", cgi, pki.home / "ocsp-cgi.conf"):
         pass  # skips where there is no Apache for the demonstration either
     [transcript] = re.findall(r"```\n(This takes place.*?)```", README, re.DOTALL)
-    run = subprocess.run([sys.executable, "-m", "ocsp_cgi", "demo"], cwd=CHECKOUT, capture_output=True, text=True,
-                         env={"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "TMPDIR": "/tmp"}, timeout=120)  # fmt: skip
+    run = subprocess.run(
+        [sys.executable, "-m", "ocsp_cgi", "demo"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "TMPDIR": "/tmp"},
+        timeout=120,
+    )
     assert without_what_differs(run.stdout) == without_what_differs(transcript)
 
 
 def test_every_key_of_the_config_has_its_row():
     rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", README, re.MULTILINE))
-    assert set(rows) == {*config.CASettings.__slots__, *config.Settings.__slots__} - {"name", "cas", "stamp"}
+    assert set(rows) == {*config.CASettings.__slots__, *config.Settings.__slots__} - {
+        "name",
+        "cas",
+        "stamp",
+    }
     defaults = config.CASettings("")
     for key, default in rows.items():
         if getattr(defaults, key, None) and key not in ("max_age",):
@@ -57,12 +68,16 @@ def test_every_key_of_the_config_has_its_row():
 
 @pytest.mark.parametrize("path", re.findall(r"\]\(([^)h][^)]*)\)", README))
 def test_links_lead_somewhere(path):
-    headings = ["#" + heading.lower().replace(" ", "-").replace(",", "") for heading in re.findall(r"^#+ (.*)", README, re.MULTILINE)]
+    headings = [
+        "#" + heading.lower().replace(" ", "-").replace(",", "")
+        for heading in re.findall(r"^#+ (.*)", README, re.MULTILINE)
+    ]
     assert path in headings or (CHECKOUT / path).exists()
 
 
 def test_middleware(ca, cgi, monkeypatch, caplog):
-    """Run from the README, with a stand-in for django.http, over certificates that name a real responder."""
+    """Run from the README, with a stand-in for django.http, over certificates that name a real
+    responder."""
     [code] = re.findall(r"```python\n(from django.*?)```", README, re.DOTALL)
     stand_in = types.ModuleType("django.http")
     stand_in.HttpResponseForbidden = lambda text: ("forbidden", text)
@@ -110,4 +125,6 @@ def test_every_option_of_the_installer_is_named():
     parser = argparse.ArgumentParser(add_help=False)
     install.add_arguments(parser)
     options = [option for action in parser._actions for option in action.option_strings]
-    assert [option for option in options if f"`{option}" not in README and f" {option} " not in README] == []
+    assert [
+        option for option in options if f"`{option}" not in README and f" {option} " not in README
+    ] == []

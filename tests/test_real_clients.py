@@ -1,6 +1,8 @@
-"""What other people's programs do with the answers: browsers, web servers that staple or that check their clients, and ocsptool.
+"""What other people's programs do with the answers: browsers, web servers that staple or that check
+their clients, and ocsptool.
 
-All ask one responder, ocsp.cgi in a real Apache, whose address is in their certificates.  Its log tells how they asked.
+All ask one responder, ocsp.cgi in a real Apache, whose address is in their certificates.  Its log
+tells how they asked.
 """
 
 from __future__ import annotations
@@ -23,14 +25,21 @@ from test_apache import started
 
 from ocsp_cgi.commands import httpd
 
-SITES = {"site": "good", "revoked-site": "revoked", "forgotten-site": "unknown", "unasked-site": "good"}
+SITES = {
+    "site": "good",
+    "revoked-site": "revoked",
+    "forgotten-site": "unknown",
+    "unasked-site": "good",
+}
 USERS = {"user": "good", "revoked-user": "revoked", "forgotten-user": "unknown"}
 
 
 @pytest.fixture(scope="module")
 def apache(workspace, cgi):
     """The responder, over the CA of these tests."""
-    with started(workspace / "clients-httpd", cgi, workspace / "clients-ca" / "ocsp-cgi.conf") as server:
+    with started(
+        workspace / "clients-httpd", cgi, workspace / "clients-ca" / "ocsp-cgi.conf"
+    ) as server:
         yield server
 
 
@@ -41,14 +50,24 @@ def ca(pki, workspace, apache):
     config = ca.home / "root-ca.cnf"
     text, found = re.subn(r"(?m)^(ocsp_url *= ).*", rf"\1{apache.url}", config.read_text())
     assert found == 1 and text.count("[server_ext]\n") == 1
-    config.write_text(text.replace("[server_ext]\n", "[server_ext]\nsubjectAltName = DNS:localhost, IP:127.0.0.1\n"))
+    config.write_text(
+        text.replace(
+            "[server_ext]\n", "[server_ext]\nsubjectAltName = DNS:localhost, IP:127.0.0.1\n"
+        )
+    )
     for name, status in {**SITES, **USERS}.items():
         ca.issue(name, "server_ext" if name in SITES else "client_ext")
         if status == "revoked":
             ca.revoke(name, "-crl_reason", "keyCompromise")
     index = ca.home / "db" / "index"
-    forgotten = {ca.serial(name) for name, status in {**SITES, **USERS}.items() if status == "unknown"}
-    rows = [row for row in index.read_text().splitlines(keepends=True) if row.split("\t")[3] not in forgotten]
+    forgotten = {
+        ca.serial(name) for name, status in {**SITES, **USERS}.items() if status == "unknown"
+    }
+    rows = [
+        row
+        for row in index.read_text().splitlines(keepends=True)
+        if row.split("\t")[3] not in forgotten
+    ]
     index.write_text("".join(rows))
     settle(index)
     httpd.give_away(ca.home)
@@ -57,11 +76,15 @@ def ca(pki, workspace, apache):
 
 @pytest.fixture
 def asked(apache, ca):
-    """asked(name) are the questions about a certificate since the test began, each as its method, answer, and the nonce's octets."""
+    """asked(name) are the questions about a certificate since the test began, each as its method,
+    answer, and the nonce's octets."""
     before = len(apache.error_log)
 
     def asked(name: str) -> set[str]:
-        pattern = rf"ocsp\.cgi: (\w+) serial={ca.serial(name)} status=(\w+)(?: reason=\w+)? ca=root-ca(?: (nonce=\d+))? client="
+        pattern = (
+            rf"ocsp\.cgi: (\w+) serial={ca.serial(name)} status=(\w+)(?: reason=\w+)? ca=root-ca(?:"
+            r" (nonce=\d+))? client="
+        )
         return {" ".join(found).strip() for found in re.findall(pattern, apache.error_log[before:])}
 
     return asked
@@ -78,18 +101,40 @@ def stopped(apache):
 
 
 def s_client(ca, port: int) -> str:
-    """What `openssl s_client` prints about a TLS server on loopback, and the OCSP answer stapled to its handshake."""
-    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-servername", "localhost", "-status", "-CAfile", "root-ca.crt",
-               "-verify_return_error"]  # fmt: skip
-    run = subprocess.run(command, cwd=ca.home, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+    """What `openssl s_client` prints about a TLS server on loopback, and the OCSP answer stapled to
+    its handshake."""
+    command = [
+        "openssl",
+        "s_client",
+        "-connect",
+        f"127.0.0.1:{port}",
+        "-servername",
+        "localhost",
+        "-status",
+        "-CAfile",
+        "root-ca.crt",
+        "-verify_return_error",
+    ]
+    run = subprocess.run(
+        command, cwd=ca.home, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
+    )
     assert run.returncode == 0, run.stderr
     return run.stdout
 
 
 def curl(ca, port: int, *options: str) -> subprocess.CompletedProcess[str]:
     """Fetch /here from a TLS server on loopback."""
-    command = [need("curl", "curl"), "--silent", "--show-error", "--max-time", "30", "--cacert", "root-ca.crt", *options,
-               f"https://127.0.0.1:{port}/here"]  # fmt: skip
+    command = [
+        need("curl", "curl"),
+        "--silent",
+        "--show-error",
+        "--max-time",
+        "30",
+        "--cacert",
+        "root-ca.crt",
+        *options,
+        f"https://127.0.0.1:{port}/here",
+    ]
     return subprocess.run(command, cwd=ca.home, capture_output=True, text=True, timeout=60)
 
 
@@ -116,7 +161,9 @@ def https_site(ca, name: str):
     context.load_cert_chain(ca.home / f"{name}.crt", ca.home / "private" / f"{name}.key")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Page) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True)
-        server.handle_error = lambda *arguments: None  # a client that breaks off is what is expected
+        server.handle_error = lambda *arguments: (
+            None
+        )  # a client that breaks off is what is expected
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield f"https://localhost:{server.server_port}/"
@@ -133,15 +180,20 @@ def hard_fail(request):
 @pytest.fixture(scope="module")
 def firefox(workspace, ca, hard_fail):
     preferences = {"security.OCSP.enabled": 1, "security.OCSP.require": True} if hard_fail else {}
-    with Firefox(workspace / f"firefox-{hard_fail}", ca.home / "root-ca.crt", preferences) as browser:
+    with Firefox(
+        workspace / f"firefox-{hard_fail}", ca.home / "root-ca.crt", preferences
+    ) as browser:
         yield browser
 
 
-@pytest.mark.parametrize("name, seen", [
-    ("site", "The site"),
-    ("revoked-site", "SEC_ERROR_REVOKED_CERTIFICATE"),
-    ("forgotten-site", "SEC_ERROR_OCSP_UNKNOWN_CERT"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, seen",
+    [
+        ("site", "The site"),
+        ("revoked-site", "SEC_ERROR_REVOKED_CERTIFICATE"),
+        ("forgotten-site", "SEC_ERROR_OCSP_UNKNOWN_CERT"),
+    ],
+)
 def test_firefox(firefox, ca, asked, name, seen):
     with https_site(ca, name) as url:
         assert firefox.visit(url) == seen
@@ -165,7 +217,10 @@ def test_firefox_does_not_ask_again_for_what_it_was_told(firefox, ca, asked, apa
 @pytest.mark.parametrize("enabled", [0, 2])
 def test_firefox_can_be_told_not_to_ask(place, ca, asked, enabled):
     preferences = {"security.OCSP.enabled": enabled}
-    with https_site(ca, "revoked-site") as url, Firefox(place / "firefox", ca.home / "root-ca.crt", preferences) as browser:
+    with (
+        https_site(ca, "revoked-site") as url,
+        Firefox(place / "firefox", ca.home / "root-ca.crt", preferences) as browser,
+    ):
         assert browser.visit(url) == "The site"
     assert asked("revoked-site") == set()
 
@@ -179,7 +234,10 @@ def test_gnutls_ocsptool(ca, apache, asked, name, nonce):
     answer = ocsptool(ca, name, *["--nonce"] * nonce)
     assert answer.returncode == 0, answer.stderr
     lines = [line.strip() for line in answer.stdout.splitlines()]
-    assert f"Certificate Status: {SITES[name]}" in lines and "Verifying OCSP Response: Success." in lines
+    assert (
+        f"Certificate Status: {SITES[name]}" in lines
+        and "Verifying OCSP Response: Success." in lines
+    )
     assert any(line.startswith("Nonce: ") for line in lines) == nonce
     assert asked(name) == {f"POST {SITES[name]}" + " nonce=23" * nonce}
 
@@ -192,8 +250,18 @@ def test_gnutls_ocsptool_while_the_responder_is_stopped(ca, apache):
 
 def ocsptool(ca, name: str, *options: str) -> subprocess.CompletedProcess[str]:
     """Ask at the address in NAME.crt."""
-    command = [need("ocsptool", "gnutls-bin"), "--ask", *options, "--load-issuer", "root-ca.crt", "--load-cert", f"{name}.crt"]
-    return subprocess.run(command, cwd=ca.home, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+    command = [
+        need("ocsptool", "gnutls-bin"),
+        "--ask",
+        *options,
+        "--load-issuer",
+        "root-ca.crt",
+        "--load-cert",
+        f"{name}.crt",
+    ]
+    return subprocess.run(
+        command, cwd=ca.home, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
+    )
 
 
 # nginx
@@ -230,9 +298,24 @@ def nginx(place, ca, name: str):
     port = httpd.free_port()
     (home / "nginx.conf").write_text(NGINX_CONF.format(home=home, ca=ca.home, name=name, port=port))
     httpd.give_away(home)
-    command = [need("nginx", "nginx-light"), "-p", str(home), "-e", str(home / "error.log"), "-c", str(home / "nginx.conf")]
+    command = [
+        need("nginx", "nginx-light"),
+        "-p",
+        str(home),
+        "-e",
+        str(home / "error.log"),
+        "-c",
+        str(home / "nginx.conf"),
+    ]
     with open(home / "output", "wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, cwd="/", start_new_session=True, **httpd.unprivileged())
+        process = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=output,
+            cwd="/",
+            start_new_session=True,
+            **httpd.unprivileged(),
+        )
     try:
         connect(port, process)
         yield port
@@ -256,10 +339,16 @@ def test_nginx_staples_a_good_answer(place, ca, asked):
     with nginx(place, ca, "site") as port:
         first = s_client(ca, port)
         deadline = time.monotonic() + 20
-        while "Cert Status: good" not in (last := s_client(ca, port)) and time.monotonic() < deadline:
+        while (
+            "Cert Status: good" not in (last := s_client(ca, port)) and time.monotonic() < deadline
+        ):
             time.sleep(0.1)
     assert "OCSP response: no response sent" in first
-    assert "OCSP Response Status: successful" in last and "Cert Status: good" in last and "Verify return code: 0 (ok)" in last
+    assert (
+        "OCSP Response Status: successful" in last
+        and "Cert Status: good" in last
+        and "Verify return code: 0 (ok)" in last
+    )
     assert asked("site") == {"GET good"}
 
 
@@ -269,7 +358,10 @@ def test_nginx_staples_no_other_answer(place, ca, asked, name):
     with nginx(place, ca, name) as port:
         deadline = time.monotonic() + 20
         s_client(ca, port)
-        while refusal not in (place / "nginx" / "error.log").read_text() and time.monotonic() < deadline:
+        while (
+            refusal not in (place / "nginx" / "error.log").read_text()
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.1)
         last = s_client(ca, port)
     assert refusal in (place / "nginx" / "error.log").read_text()
@@ -300,8 +392,12 @@ def tls_site(place, cgi, ca, name: str, *directives: str):
     home = place / "tls-site"
     (home / "htdocs").mkdir(parents=True)
     (home / "htdocs" / "here").write_text("The site\n")
-    site_conf = TLS_SITE.format(home=home, ca=ca.home, name=name, directives="\n    ".join(directives))
-    return started(home, cgi, ca.home / "ocsp-cgi.conf", site_conf=site_conf, modules=("ssl", "socache_shmcb"))
+    site_conf = TLS_SITE.format(
+        home=home, ca=ca.home, name=name, directives="\n    ".join(directives)
+    )
+    return started(
+        home, cgi, ca.home / "ocsp-cgi.conf", site_conf=site_conf, modules=("ssl", "socache_shmcb")
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in SITES if name != "unasked-site"])
@@ -309,10 +405,17 @@ def test_apache_staples(place, cgi, ca, asked, name):
     with tls_site(place, cgi, ca, name, "SSLUseStapling on") as site:
         handshake = s_client(ca, site.port)
         fetched = curl(ca, site.port, "--cert-status")
-    assert "OCSP Response Status: successful" in handshake and f"Cert Status: {SITES[name]}" in handshake
+    assert (
+        "OCSP Response Status: successful" in handshake
+        and f"Cert Status: {SITES[name]}" in handshake
+    )
     assert asked(name) == {f"POST {SITES[name]}"}
-    assert (fetched.returncode, fetched.stdout) == ((0, "The site\n") if name == "site" else (91, "")), fetched
-    assert ("SSL certificate revocation reason: keyCompromise" in fetched.stderr) == (name == "revoked-site")
+    assert (fetched.returncode, fetched.stdout) == (
+        (0, "The site\n") if name == "site" else (91, "")
+    ), fetched
+    assert ("SSL certificate revocation reason: keyCompromise" in fetched.stderr) == (
+        name == "revoked-site"
+    )
 
 
 def test_apache_staples_while_the_responder_is_stopped(place, cgi, ca, apache):
@@ -373,7 +476,9 @@ def chromium(workspace, ca):
 
 
 @pytest.mark.parametrize("width", [360, 1280])
-@pytest.mark.parametrize("color_scheme, ground", [("light", LIGHT), ("dark", DARK)], ids=["light", "dark"])
+@pytest.mark.parametrize(
+    "color_scheme, ground", [("light", LIGHT), ("dark", DARK)], ids=["light", "dark"]
+)
 def test_page_in_chromium(chromium, apache, width, color_scheme, ground):
     chromium.visit(apache.url, width, 800, color_scheme)
     assert chromium.evaluate("document.title") == "OCSP responder"
@@ -457,8 +562,14 @@ def test_gnutls_ocsptool_that_trusts_a_ca_that_signs_itself(ca, ca_signs, apache
     response = place / "response.der"
     answer = ocsptool(ca, name, "--outfile", str(response))
     assert answer.returncode == 0, answer.stderr
-    command = [need("ocsptool", "gnutls-bin"), "--verify-response", "--load-trust", "root-ca.crt",
-               "--load-response", str(response)]  # fmt: skip
+    command = [
+        need("ocsptool", "gnutls-bin"),
+        "--verify-response",
+        "--load-trust",
+        "root-ca.crt",
+        "--load-response",
+        str(response),
+    ]
     answer = subprocess.run(command, cwd=ca.home, capture_output=True, text=True, timeout=60)
     assert "Verifying OCSP Response: Success." in answer.stdout, answer
 
@@ -467,7 +578,9 @@ def test_gnutls_ocsptool_that_trusts_a_ca_that_signs_itself(ca, ca_signs, apache
 def test_perl_with_a_ca_that_signs_itself(ca, ca_signs, apache, name):
     perl = need("perl", "perl")
     if subprocess.run([perl, "-MIO::Socket::SSL", "-e", "1"], capture_output=True).returncode:
-        pytest.skip("IO::Socket::SSL is not installed (Debian: apt-get install libio-socket-ssl-perl)")
+        pytest.skip(
+            "IO::Socket::SSL is not installed (Debian: apt-get install libio-socket-ssl-perl)"
+        )
     with https_site(ca, name) as url:
         port = url.rpartition(":")[2].strip("/")
         command = [perl, "-e", PERL, port, str(ca.home / "root-ca.crt")]
@@ -478,11 +591,15 @@ def test_perl_with_a_ca_that_signs_itself(ca, ca_signs, apache, name):
         assert run.stdout.startswith("refused: ") and "revoked" in run.stdout, run
 
 
-@pytest.mark.parametrize("newkey, revoked, good", [
-    (P256, "SEC_ERROR_REVOKED_CERTIFICATE", "The site"),
-    (ED25519, "The site", "The site"),
-    (ED448, "The site", "The site"),
-], ids=["P-256", "Ed25519", "Ed448"])  # fmt: skip
+@pytest.mark.parametrize(
+    "newkey, revoked, good",
+    [
+        (P256, "SEC_ERROR_REVOKED_CERTIFICATE", "The site"),
+        (ED25519, "The site", "The site"),
+        (ED448, "The site", "The site"),
+    ],
+    ids=["P-256", "Ed25519", "Ed448"],
+)
 def test_firefox_loads_a_revoked_site_if_it_cannot_verify_the_signer(
     ca, place, hard_fail, newkey, revoked, good
 ):

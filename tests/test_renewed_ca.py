@@ -631,7 +631,7 @@ def test_authority_key_identifier_of_before(ca, aki):
             warned = [f"rsigner-authorityKeyIdentifier-names-{fault}-ca-certificate"]
             assert ca.warnings == ([] if believed else warned)
             assert (ca.warnings == []) == (
-                new == "root-ca" or new == "same" and "issuer" not in aki
+                new == "root-ca" or (new == "same" and "issuer" not in aki)
             )
 
 
@@ -723,8 +723,10 @@ def test_two_keys_in_one_request(rekeyed):
     old, new = rekeyed.cert_id("good"), rekeyed.cert_id("bad", "rekeyed")
     assert (rekeyed.respond(old), rekeyed.respond(new)) == (["good"], ["revoked"])
     assert rekeyed.respond(old, new) == ["good", "unknown"]
-    assert rekeyed.log == (
-        "one request asks about certificates of several CAs, and the signer of [old] cannot speak"
+    assert (
+        rekeyed.log
+        == "one request asks about certificates of several CAs, and the signer of [old] cannot"
+        " speak"
         f" for [new]: unknown for serial {rekeyed.ca.serial('bad')}. Clients must ask about each CA"
         " in a request of its own"
     )
@@ -830,8 +832,9 @@ def test_two_cas_and_one_database(spelled, other, spelling):
     spelled.configure(first={}, second=section(other.home, db=spelling), third=section(third.home))
     for issuer in ("root-ca", "other"):
         assert spelled.ask("good", issuer) == "internalError"
-        assert spelled.log == (
-            "[first] and [second] of the config have the same `db`, HOME/db, but are different CAs"
+        assert (
+            spelled.log == "[first] and [second] of the config have the same `db`, HOME/db, but are"
+            " different CAs"
             " by the certificates in `ca`, and an index does not say which of them issued a"
             " certificate: set `db` of each to the database of its own CA"
         )
@@ -1069,8 +1072,10 @@ def test_a_locally_trusted_signer_does_not_say_which_ca_of_a_chain_is_meant(loca
     local.bundle("chain", "issuing", "root-ca")
     local.configure(root={**LOCAL, "ca": "chain.crt"})
     assert local.ask() == "internalError"
-    assert local.log == (
-        "HOME/chain.crt: has certificates of 2 CAs, and with `signer_trust = local` the signer does"
+    assert (
+        local.log
+        == "HOME/chain.crt: has certificates of 2 CAs, and with `signer_trust = local` the signer"
+        " does"
         " not show which of them is meant: leave only those of [root] in it"
     )
     local.renew("new")

@@ -1,4 +1,5 @@
-"""The responder's policy over several CAs, and over faults.  What single rows of the protocol ask for is in test_conformance.py."""
+"""The responder's policy over several CAs, and over faults.  What single rows of the protocol ask
+for is in test_conformance.py."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import pytest
 from clients import cert_id, cert_id_of, certificate, openssl_ocsp, request, verified
 from cryptography.x509 import ocsp
 
-from ocsp_cgi import config, index_search, errors, messages, responder
+from ocsp_cgi import config, errors, index_search, messages, responder
 from ocsp_cgi.commands.private_ca import PrivateCA
 
 GOOD, REVOKED = ocsp.OCSPCertStatus.GOOD, ocsp.OCSPCertStatus.REVOKED
@@ -28,7 +29,10 @@ def cas(workspace) -> dict[str, PrivateCA]:
         ca.issue("server")
         both[name] = ca
     both["first"].revoke("server", "-crl_reason", "keyCompromise")
-    section = "[{0}]\ndb = {0}/db\nca = {0}/root-ca.crt\nrsigner = {0}/{0}-ocsp.crt\nrkey = {0}/private/{0}-ocsp.key\n"
+    section = (
+        "[{0}]\ndb = {0}/db\nca = {0}/root-ca.crt\nrsigner = {0}/{0}-ocsp.crt\nrkey ="
+        " {0}/private/{0}-ocsp.key\n"
+    )
     (home / "ocsp-cgi.conf").write_text(section.format("first") + section.format("second"))
     return both
 
@@ -108,13 +112,25 @@ def test_both_in_one_request_with_a_signer_that_clients_trust_for_both(cas, root
         encoded, lambda: config.load(str(tmp_path / "conf")), int(time.time())
     )
     assert statuses(answer) == [("good", "second"), ("unknown", "-")]  # signers of their own
-    said = openssl_ocsp(home, "-no_nonce", "-respin", str(tmp_path / "answer.der"), "-cert", "server.crt",
-                        "-issuer", str(cas["first"].home / "root-ca.crt"), "-cert", str(cas["first"].home / "server.crt"),
-                        "-VAfile", "second-ocsp.crt")  # fmt: skip
+    said = openssl_ocsp(
+        home,
+        "-no_nonce",
+        "-respin",
+        str(tmp_path / "answer.der"),
+        "-cert",
+        "server.crt",
+        "-issuer",
+        str(cas["first"].home / "root-ca.crt"),
+        "-cert",
+        str(cas["first"].home / "server.crt"),
+        "-VAfile",
+        "second-ocsp.crt",
+    )
     assert said.stderr == "Response verify OK\n"
     assert [line for line in said.stdout.splitlines() if line[0] != "\t"] == [
-        "server.crt: good", f"{cas['first'].home}/server.crt: revoked",
-    ]  # fmt: skip
+        "server.crt: good",
+        f"{cas['first'].home}/server.crt: revoked",
+    ]
 
 
 def test_an_expired_ca_among_those_asked(ask, cas, roots):
@@ -123,7 +139,17 @@ def test_an_expired_ca_among_those_asked(ask, cas, roots):
     (home / "root-ca.crt").rename(home / "away.crt")
     home.joinpath("root-ca.crt").write_text(home.joinpath("away.crt").read_text())
     try:
-        cas["second"].openssl("x509", "-in", "away.crt", "-signkey", "private/root-ca.key", "-days", "1", "-out", "root-ca.crt")
+        cas["second"].openssl(
+            "x509",
+            "-in",
+            "away.crt",
+            "-signkey",
+            "private/root-ca.key",
+            "-days",
+            "1",
+            "-out",
+            "root-ca.crt",
+        )
         ids = [cert_id(roots["first"], 0x77AA), cert_id(roots["second"], 0x77AA)]
         path = str(home.parent / "ocsp-cgi.conf")
 
@@ -144,19 +170,37 @@ def test_an_expired_ca_among_those_asked(ask, cas, roots):
 
 
 def test_issuer_name_of_one_and_key_of_the_other_is_neither(ask, roots):
-    first, second = (messages.OCSPRequest.from_der(request(cert_id(root, 0x77AA))).request_list[0].req_cert for root in roots.values())
+    first, second = (
+        messages.OCSPRequest.from_der(request(cert_id(root, 0x77AA))).request_list[0].req_cert
+        for root in roots.values()
+    )
     mixed = cert_id_of("sha1", first.issuer_name_hash, second.issuer_key_hash, 0x77AA)
     assert ask(request(mixed)).response_status == errors.UNAUTHORIZED
 
 
 def test_one_ca_with_two_databases_is_refused(cas, roots, tmp_path):
-    section = "[{0}]\ndb = {1}\nca = {2}/root-ca.crt\nrsigner = {2}/first-ocsp.crt\nrkey = {2}/private/first-ocsp.key\n"
+    section = (
+        "[{0}]\ndb = {1}\nca = {2}/root-ca.crt\nrsigner = {2}/first-ocsp.crt\nrkey ="
+        " {2}/private/first-ocsp.key\n"
+    )
     home = cas["first"].home
-    for db, expected in ((home / "db", errors.SUCCESSFUL), (cas["second"].home / "db", errors.INTERNAL_ERROR)):
-        (tmp_path / "conf").write_text(section.format("old", home / "db", home) + section.format("new", db, home))
-        answer = responder.respond(request(cert_id(roots["first"], 0x77AA)), lambda: config.load(str(tmp_path / "conf")), int(time.time()))
+    for db, expected in (
+        (home / "db", errors.SUCCESSFUL),
+        (cas["second"].home / "db", errors.INTERNAL_ERROR),
+    ):
+        (tmp_path / "conf").write_text(
+            section.format("old", home / "db", home) + section.format("new", db, home)
+        )
+        answer = responder.respond(
+            request(cert_id(roots["first"], 0x77AA)),
+            lambda: config.load(str(tmp_path / "conf")),
+            int(time.time()),
+        )
         assert answer.response_status == expected
-    assert answer.remarks == ["[old] and [new] of the config are one CA by the certificates in `ca`, and have different `db`"]
+    assert answer.remarks == [
+        "[old] and [new] of the config are one CA by the certificates in `ca`, and have different"
+        " `db`"
+    ]
 
 
 def test_a_broken_ca_hurts_only_its_own(ask, cas, roots, monkeypatch):
@@ -167,7 +211,10 @@ def test_a_broken_ca_hurts_only_its_own(ask, cas, roots, monkeypatch):
         assert answer.response_status == errors.INTERNAL_ERROR
         assert "first/root-ca.crt: No such file or directory; `ca` names it" in answer.remarks[0]
         both = ask(request(cert_id(roots["first"], 0x77AA), cert_id(roots["second"], 0x77AA)))
-        assert [fact for fact in both.facts if fact[0] == "status"] == [("status", "unknown"), ("status", "good")]
+        assert [fact for fact in both.facts if fact[0] == "status"] == [
+            ("status", "unknown"),
+            ("status", "good"),
+        ]
         assert both.remarks == answer.remarks
     finally:
         (cas["first"].home / "away.crt").rename(cas["first"].home / "root-ca.crt")
@@ -188,10 +235,14 @@ def test_an_error_of_our_own_is_an_answer_and_says_where(ask, roots, monkeypatch
     monkeypatch.setattr(index_search, "find", lambda *arguments: 1 / 0)
     answer = ask(request(cert_id(roots["first"], 0x77AA)))
     assert answer.der == b"\x30\x03\x0a\x01\x02"
-    assert answer.remarks[0].startswith("please report this: ZeroDivisionError('division by zero') at ")
+    assert answer.remarks[0].startswith(
+        "please report this: ZeroDivisionError('division by zero') at "
+    )
     assert "test_responder.py:" in answer.remarks[0]
 
 
 def test_a_broken_config_is_an_answer(tmp_path, roots):
-    answer = responder.respond(request(cert_id(roots["first"], 1)), lambda: config.load(str(tmp_path / "none")), 0)
+    answer = responder.respond(
+        request(cert_id(roots["first"], 1)), lambda: config.load(str(tmp_path / "none")), 0
+    )
     assert answer.der == b"\x30\x03\x0a\x01\x02" and "this is the config" in answer.remarks[0]

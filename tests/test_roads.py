@@ -1,4 +1,5 @@
-"""What each road through the responder loads and opens: that is its cost, and no clock is needed to see it grow."""
+"""What each road through the responder loads and opens: that is its cost, and no clock is needed to
+see it grow."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ bare = set(sys.modules)
 import posix
 leave = posix._exit
 def _exit(status):
-    modules = sorted(set(sys.modules) - bare - set(sys.builtin_module_names) - {"__main__", "binascii"})  # not built-in everywhere
+    # not built-in everywhere
+    modules = sorted(set(sys.modules) - bare - set(sys.builtin_module_names) - {"__main__", "binascii"})
     seen = repr((modules, [path for path in opened if isinstance(path, str)])).encode()
     with open(report, "wb") as file:
         file.write(seen)
@@ -37,8 +39,34 @@ source = open(__file__, "rb").read()
 opened.clear()
 exec(compile(source, __file__, "exec"))
 """
-KEPT = {"ocsp_cgi", *(f"ocsp_cgi.{name}" for name in ("cgi", "config", "errors", "http", "index", "limits", "responder", "store", "times"))}
-MORE = ("admission", "certificate", "index_row", "index_search", "der", "keys", "messages", "producer", "signer")
+KEPT = {
+    "ocsp_cgi",
+    *(
+        f"ocsp_cgi.{name}"
+        for name in (
+            "cgi",
+            "config",
+            "errors",
+            "http",
+            "index",
+            "limits",
+            "responder",
+            "store",
+            "times",
+        )
+    ),
+}
+MORE = (
+    "admission",
+    "certificate",
+    "index_row",
+    "index_search",
+    "der",
+    "keys",
+    "messages",
+    "producer",
+    "signer",
+)
 PRODUCED = KEPT | {"__future__", *(f"ocsp_cgi.{name}" for name in MORE)}
 PUT = PRODUCED | {"ocsp_cgi.buckets"}
 
@@ -49,7 +77,11 @@ class Road:
     def __init__(self, home: Path, modules: list[str], opened: list[str], log: str):
         self.modules = set(modules)
         below = [Path(path).resolve() for path in opened]
-        self.files = dict(collections.Counter(str(path.relative_to(home)) for path in below if home in path.parents))
+        self.files = dict(
+            collections.Counter(
+                str(path.relative_to(home)) for path in below if home in path.parents
+            )
+        )
         self.log = log
 
 
@@ -58,12 +90,21 @@ def travel(ca, cgi):
     """travel(encoded) asks for this answer.  Returns its Road."""
     (ca.home / "cache").mkdir(mode=0o750)
     with open(ca.home / "ocsp-cgi.conf", "w") as config:
-        config.write("[root-ca]\ndb = db\nca = root-ca.crt\nrsigner = root-ocsp.crt\nrkey = private/root-ocsp.key\ncache = cache\n")
+        config.write(
+            "[root-ca]\ndb = db\nca = root-ca.crt\nrsigner = root-ocsp.crt\nrkey ="
+            " private/root-ocsp.key\ncache = cache\n"
+        )
     time.sleep(limits.DATABASE_SETTLING_SECONDS)
 
     def travel(encoded: bytes) -> Road:
-        environment = {"REQUEST_METHOD": "POST", "CONTENT_TYPE": "application/ocsp-request", "CONTENT_LENGTH": str(len(encoded)),
-                       "SCRIPT_NAME": "/x", "REQUEST_URI": "/x", "OCSP_CGI_CONFIG": str(ca.home / "ocsp-cgi.conf")}  # fmt: skip
+        environment = {
+            "REQUEST_METHOD": "POST",
+            "CONTENT_TYPE": "application/ocsp-request",
+            "CONTENT_LENGTH": str(len(encoded)),
+            "SCRIPT_NAME": "/x",
+            "REQUEST_URI": "/x",
+            "OCSP_CGI_CONFIG": str(ca.home / "ocsp-cgi.conf"),
+        }
         report = ca.home / "report"
         command = [sys.executable, "-IS", "-c", SPY, str(report), str(cgi)]
         run = subprocess.run(command, input=encoded, env=environment, capture_output=True, cwd="/")
@@ -105,26 +146,44 @@ def test_a_kept_answer_after_another_change_of_the_index(travel, question, ca):
     road = travel(question)
     assert "cache=hit" in road.log
     assert road.modules == PUT
-    assert {name: count for name, count in road.files.items() if not name.startswith("cache/")} == {"ocsp-cgi.conf": 1, "db/index": 2}
+    assert {name: count for name, count in road.files.items() if not name.startswith("cache/")} == {
+        "ocsp-cgi.conf": 1,
+        "db/index": 2,
+    }
     assert travel(question).modules == KEPT
 
 
 @pytest.mark.parametrize("kind", ["new", "with a nonce"])
 def test_a_new_answer(travel, question, ca, kind):
-    """Each file once.  Of `cryptography` as little as there is; nothing that only looks for packages, and no second crypto library."""
+    """Each file once.  Of `cryptography` as little as there is; nothing that only looks for
+    packages, and no second crypto library."""
     encoded = question if kind == "new" else request(question[8:], extensions=nonce(bytes(16)))
     road = travel(encoded)
     assert "status=good" in road.log and "cache=hit" not in road.log
-    assert {name for name in road.modules if name.startswith("ocsp_cgi")} | {"__future__"} == (PUT if kind == "new" else PRODUCED)
+    assert {name for name in road.modules if name.startswith("ocsp_cgi")} | {"__future__"} == (
+        PUT if kind == "new" else PRODUCED
+    )
     assert {name: count for name, count in road.files.items() if not name.startswith("cache")} == {
-        "ocsp-cgi.conf": 1, "root-ca.crt": 1, "root-ocsp.crt": 1, "private/root-ocsp.key": 1, "db/index": 1,
-    }  # fmt: skip
+        "ocsp-cgi.conf": 1,
+        "root-ca.crt": 1,
+        "root-ocsp.crt": 1,
+        "private/root-ocsp.key": 1,
+        "db/index": 1,
+    }
     assert not road.modules & {"site", "ssl", "argparse", "json", "logging"}
     if int(cryptography.__version__.partition(".")[0]) > 38:  # which loads all of itself
-        assert not road.modules & {"hashlib", "socket", "cryptography.x509", "cryptography.hazmat.primitives.serialization"}
+        assert not road.modules & {
+            "hashlib",
+            "socket",
+            "cryptography.x509",
+            "cryptography.hazmat.primitives.serialization",
+        }
 
 
-@pytest.mark.parametrize("encoded, log", [(b"", "no OCSPRequest"), (b"hello", "no OCSPRequest"), (b"0" * 70_000, "more than 65536")])
+@pytest.mark.parametrize(
+    "encoded, log",
+    [(b"", "no OCSPRequest"), (b"hello", "no OCSPRequest"), (b"0" * 70_000, "more than 65536")],
+)
 def test_what_needs_no_signature_loads_no_library(travel, encoded, log):
     road = travel(encoded)
     assert log in road.log
@@ -133,10 +192,13 @@ def test_what_needs_no_signature_loads_no_library(travel, encoded, log):
 
 
 def test_object_identifiers_are_what_stands_beside_them():
-    """They are written as octets, since to encode 40 of them at each start takes longer than to read the config."""
+    """They are written as octets, since to encode 40 of them at each start takes longer than to
+    read the config."""
     checked = 0
     for path in (CHECKOUT / "ocsp_cgi").glob("*.py"):
-        for octets, dotted in re.findall(r'bytes\.fromhex\("([0-9a-f]+)"\).*  # ([\d.]+)', path.read_text()):
+        for octets, dotted in re.findall(
+            r'bytes\.fromhex\("([0-9a-f]+)"\).*  # ([\d.]+)', path.read_text()
+        ):
             assert der.oid(dotted).hex() == octets, (path, dotted)
             checked += 1
     assert checked > 25

@@ -1,4 +1,5 @@
-"""The store of signed answers: when it is used, that it never hides anything, and that nothing in it can make an answer wrong."""
+"""The store of signed answers: when it is used, that it never hides anything, and that nothing in
+it can make an answer wrong."""
 
 from __future__ import annotations
 
@@ -15,10 +16,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from clients import as_nobody, cert_id, certificate, extension, nonce, oid, request, run_cgi, settle, verified
+from clients import (
+    as_nobody,
+    cert_id,
+    certificate,
+    extension,
+    nonce,
+    oid,
+    request,
+    run_cgi,
+    settle,
+    verified,
+)
 from cryptography.x509 import ocsp
 
-from ocsp_cgi import config, index_search, der, errors, limits, responder, store
+from ocsp_cgi import config, der, errors, index_search, limits, responder, store
 from ocsp_cgi.commands.private_ca import PrivateCA
 
 TESTS = Path(__file__).resolve().parent
@@ -41,7 +53,12 @@ class Kept:
 
     def set(self, more: str) -> None:
         """Write the config, with these lines in it."""
-        text = (self.home / "ocsp-cgi.conf").read_text().partition("cache")[0].partition("[responder]")[0]
+        text = (
+            (self.home / "ocsp-cgi.conf")
+            .read_text()
+            .partition("cache")[0]
+            .partition("[responder]")[0]
+        )
         self.config.write_text(f"{text}cache = cache\n{more}")
 
     def serial(self, name: str = "good") -> int:
@@ -51,7 +68,9 @@ class Kept:
         return request(cert_id(self.root, self.serial(name)), **more)
 
     def ask(self, encoded: bytes | None = None) -> responder.Answer:
-        return responder.respond(encoded or self.request(), lambda: config.load(str(self.config)), self.now)
+        return responder.respond(
+            encoded or self.request(), lambda: config.load(str(self.config)), self.now
+        )
 
     def says(self, encoded: bytes | None = None) -> tuple[ocsp.OCSPCertStatus, bool]:
         """What a verified answer says, and whether it was a kept one."""
@@ -80,7 +99,11 @@ def test_the_same_question_gets_the_same_answer(kept):
     kept.now += 100
     later = kept.ask()
     assert HIT not in first.facts and HIT in later.facts
-    assert later.der == first.der and later.entity_tag == first.entity_tag and later.this_update == first.this_update
+    assert (
+        later.der == first.der
+        and later.entity_tag == first.entity_tag
+        and later.this_update == first.this_update
+    )
     assert (first.max_age, later.max_age) == (1800, 1750)
     assert later.remarks == []
     assert [fact for fact in later.facts if fact != HIT] == first.facts
@@ -117,7 +140,9 @@ def test_any_change_of_the_row_counts(kept):
 def test_a_row_taken_away_counts(kept):
     kept.fill()
     index = kept.home / "db" / "index"
-    index.write_bytes(b"".join(line for line in index.read_bytes().splitlines(True) if b"CN=good" not in line))
+    index.write_bytes(
+        b"".join(line for line in index.read_bytes().splitlines(True) if b"CN=good" not in line)
+    )
     settle(index)
     assert kept.says() == (ocsp.OCSPCertStatus.UNKNOWN, False)
 
@@ -132,7 +157,10 @@ def test_a_revoked_signer_counts_at_once(kept):
     kept.fill()
     kept.ca.revoke("root-ocsp")
     answered = kept.ask()
-    assert answered.response_status == errors.INTERNAL_ERROR and "revoked in the database of" in answered.remarks[0]
+    assert (
+        answered.response_status == errors.INTERNAL_ERROR
+        and "revoked in the database of" in answered.remarks[0]
+    )
 
 
 def test_a_long_index_is_not_searched_while_it_is_the_same(kept, monkeypatch):
@@ -172,12 +200,14 @@ def test_the_heartbeat_counts(kept):
     assert kept.ask().response_status == errors.TRY_LATER
 
 
-@pytest.mark.parametrize("more", ["nmin = 120\n", "responder_id = name\n", "archive_cutoff = 7\n", "# nothing\n"])
+@pytest.mark.parametrize(
+    "more", ["nmin = 120\n", "responder_id = name\n", "archive_cutoff = 7\n", "# nothing\n"]
+)
 def test_any_change_of_the_config_counts(kept, more):
     before = kept.fill()
     kept.set(more)
     answered = kept.ask()
-    assert HIT not in answered.facts and answered.der != before or more == "# nothing\n"
+    assert (HIT not in answered.facts and answered.der != before) or more == "# nothing\n"
     assert kept.says() == (GOOD, True)
 
 
@@ -189,7 +219,9 @@ def test_a_renewed_signer_counts(kept):
     kept.now = int(time.time())
     answered = kept.ask()
     assert HIT not in answered.facts
-    assert verified(answered.der, kept.root).certificates == [certificate(kept.home / "root-ocsp.crt")]
+    assert verified(answered.der, kept.root).certificates == [
+        certificate(kept.home / "root-ocsp.crt")
+    ]
 
 
 def test_a_changed_ca_certificate_counts(kept):
@@ -213,7 +245,11 @@ def test_a_nonce_that_is_ignored(kept):
     kept.set("nonce = ignore\n")
     kept.fill()
     answered = kept.ask(kept.request(extensions=nonce(b"0123456789abcdef")))
-    assert HIT in answered.facts and ("nonce", "16-ignored") in answered.facts and not answered.has_nonce
+    assert (
+        HIT in answered.facts
+        and ("nonce", "16-ignored") in answered.facts
+        and not answered.has_nonce
+    )
     assert b"0123456789abcdef" not in answered.der
 
 
@@ -227,7 +263,9 @@ def test_a_wish_for_an_algorithm_is_for_one_client(kept):
 
 def test_an_extension_that_changes_nothing(kept):
     kept.fill()
-    assert kept.says(kept.request(extensions=extension("1.3.6.1.5.5.7.48.1.4", der.sequence()))) == (GOOD, True)
+    assert kept.says(
+        kept.request(extensions=extension("1.3.6.1.5.5.7.48.1.4", der.sequence()))
+    ) == (GOOD, True)
 
 
 def test_what_is_not_kept(kept):
@@ -239,7 +277,10 @@ def test_what_is_not_kept(kept):
     ):
         kept.ask(encoded)
     index = kept.home / "db" / "index"
-    rows = b"Q\t270220135115Z\t\t77\tunknown\t/CN=odd\n" + b"V\t270220135115Z\t\t%s\tunknown\t/CN=long\n" % (b"AB" * 200)
+    rows = (
+        b"Q\t270220135115Z\t\t77\tunknown\t/CN=odd\n"
+        + b"V\t270220135115Z\t\t%s\tunknown\t/CN=long\n" % (b"AB" * 200)
+    )
     index.write_bytes(index.read_bytes() + rows)
     settle(index)
     assert kept.says(request(cert_id(kept.root, 0x77))) == (ocsp.OCSPCertStatus.UNKNOWN, False)
@@ -249,7 +290,11 @@ def test_what_is_not_kept(kept):
 
 def test_each_way_to_write_a_cert_id_has_its_own_file(kept):
     """Since the answer repeats it octet for octet."""
-    encodings = [request(cert_id(kept.root, kept.serial(), name, null)) for name in ("sha1", "sha512") for null in (b"\x05\x00", b"")]
+    encodings = [
+        request(cert_id(kept.root, kept.serial(), name, null))
+        for name in ("sha1", "sha512")
+        for null in (b"\x05\x00", b"")
+    ]
     answers = [kept.ask(encoded).der for encoded in encodings]
     assert len(set(answers)) == len(kept.files) == 4
     for encoded, first in zip(encodings, answers):
@@ -265,12 +310,20 @@ def test_what_only_looks_like_a_request_is_malformed(kept):
         assert HIT in kept.ask(asked).facts
     encoded = kept.request()
     for position in range(8):
-        for octet in {*range(0, 256, 5), 0x2F, 0x31, encoded[position] ^ 0x80, encoded[position] + 1} - {encoded[position]}:
+        for octet in {
+            *range(0, 256, 5),
+            0x2F,
+            0x31,
+            encoded[position] ^ 0x80,
+            encoded[position] + 1,
+        } - {encoded[position]}:
             odd = encoded[:position] + bytes([octet]) + encoded[position + 1 :]
             assert kept.ask(odd).response_status == errors.MALFORMED_REQUEST, odd.hex()
     for odd in (encoded[8:], encoded[2:], encoded + b"\0", encoded[:-1], encoded[:8]):
         assert kept.ask(odd).response_status == errors.MALFORMED_REQUEST, odd.hex()
-    short_lengths = bytes(octet for left in (6, 4, 2, 0) for octet in (0x30, len(long_id) + left)) + long_id
+    short_lengths = (
+        bytes(octet for left in (6, 4, 2, 0) for octet in (0x30, len(long_id) + left)) + long_id
+    )
     assert kept.ask(short_lengths).response_status == errors.MALFORMED_REQUEST
 
 
@@ -282,14 +335,25 @@ def test_two_cas_in_one_directory(kept, place):
     other.issue("good")
     other.revoke("good")
     settle(other.home / "db" / "index")
-    keys = {"db": "db", "ca": "root-ca.crt", "rsigner": "root-ocsp.crt", "rkey": "private/root-ocsp.key"}
-    kept.set("[other]\ncache = cache\n" + "".join(f"{key} = {other.home}/{path}\n" for key, path in keys.items()))
+    keys = {
+        "db": "db",
+        "ca": "root-ca.crt",
+        "rsigner": "root-ocsp.crt",
+        "rkey": "private/root-ocsp.key",
+    }
+    kept.set(
+        "[other]\ncache = cache\n"
+        + "".join(f"{key} = {other.home}/{path}\n" for key, path in keys.items())
+    )
     kept.now = int(time.time())
     root = certificate(other.home / "root-ca.crt")
     for hit in (False, True):
         assert kept.says() == (GOOD, hit)
         answered = kept.ask(request(cert_id(root, kept.serial())))
-        assert (verified(answered.der, root).certificate_status, HIT in answered.facts) == (REVOKED, hit)
+        assert (verified(answered.der, root).certificate_status, HIT in answered.facts) == (
+            REVOKED,
+            hit,
+        )
 
 
 @pytest.mark.parametrize("damage", ["cut off", "another octet", "zeros"])
@@ -306,7 +370,11 @@ def test_a_damaged_file_counts_as_none(kept, damage):
             content = whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :]
         path.write_bytes(content)
         answered = kept.ask()
-        assert HIT not in answered.facts and answered.remarks == [] and answered.response_status == errors.SUCCESSFUL, position
+        assert (
+            HIT not in answered.facts
+            and answered.remarks == []
+            and answered.response_status == errors.SUCCESSFUL
+        ), position
     assert kept.says() == (GOOD, True)
 
 
@@ -340,7 +408,8 @@ def test_a_directory_in_which_everybody_may_write_is_not_used(kept):
     answered = kept.ask()
     assert HIT not in answered.facts
     assert answered.remarks == [
-        f"{kept.cache}: not used as `cache`: everybody on this machine may write in it: chmod o-w {kept.cache}, and remove everything in it"
+        f"{kept.cache}: not used as `cache`: everybody on this machine may write in it: chmod o-w"
+        f" {kept.cache}, and remove everything in it"
     ]
     kept.cache.chmod(0o750)
     assert kept.says() == (GOOD, True)
@@ -351,7 +420,8 @@ def test_no_directory(kept):
     answered = kept.ask()
     assert verified(answered.der, kept.root)
     assert answered.remarks == [
-        f"{kept.cache}: No such file or directory: [root-ca] answers without its `cache`; the web server's user must be able to write there"
+        f"{kept.cache}: No such file or directory: [root-ca] answers without its `cache`; the web"
+        " server's user must be able to write there"
     ]
 
 
@@ -364,27 +434,46 @@ def test_a_directory_that_cannot_be_written(kept):
         answered = kept.ask()
     assert verified(answered.der, kept.root)
     assert answered.remarks == [
-        f"{kept.cache}: Permission denied: [root-ca] answers without its `cache`; the web server's user must be able to write there"
+        f"{kept.cache}: Permission denied: [root-ca] answers without its `cache`; the web server's"
+        " user must be able to write there"
     ]
 
 
 def test_a_full_disk(kept, cgi):
-    """A real one, of 16 KiB: every answer is right, what fits is kept, and the log says what is wrong."""
-    fill = f"mount -t tmpfs -o size=16k,mode=750 none {kept.cache} && head -c 14000 /dev/zero > {kept.cache}/ballast"
+    """A real one, of 16 KiB: every answer is right, what fits is kept, and the log says what is
+    wrong."""
+    fill = (
+        f"mount -t tmpfs -o size=16k,mode=750 none {kept.cache} && head -c 14000 /dev/zero >"
+        f" {kept.cache}/ballast"
+    )
     script = f'{fill} && exec {sys.executable} -c "$0" "$@"'
     ask = (
-        f"import sys; sys.path[:0] = {[str(TESTS), str(TESTS.parent)]!r}\n"
-        "from pathlib import Path; import os; from clients import run_cgi\n"
-        "for number in range(3):\n"
-        "    answer = run_cgi(Path(sys.argv[1]), Path(sys.argv[2]), body=open(sys.argv[3], 'rb').read())\n"
-        "    print(answer.log, len(answer.body), [file for _, _, files in os.walk(sys.argv[4]) for file in files])\n"
+        f"import sys; sys.path[:0] = {[str(TESTS), str(TESTS.parent)]!r}\nfrom pathlib import Path;"
+        " import os; from clients import run_cgi\nfor number in range(3):\n    answer ="
+        " run_cgi(Path(sys.argv[1]), Path(sys.argv[2]), body=open(sys.argv[3], 'rb').read())\n   "
+        " print(answer.log, len(answer.body), [file for _, _, files in os.walk(sys.argv[4]) for"
+        " file in files])\n"
     )
     (kept.home / "request").write_bytes(kept.request())
     arguments = [str(cgi), str(kept.config), str(kept.home / "request"), str(kept.cache)]
-    run = subprocess.run(["unshare", "-rm", "sh", "-c", script, ask, *arguments], capture_output=True, text=True, timeout=60)
+    run = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", script, ask, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert run.returncode == 0, run.stderr
-    assert run.stdout.count(f"{kept.cache}: No space left on device: [root-ca] answers without its `cache`") == 3, run.stdout
-    assert run.stdout.count("status=good") == 3 and run.stdout.count("['ballast', '.slots']") + run.stdout.count("['.slots', 'ballast']") == 3, run.stdout
+    assert (
+        run.stdout.count(
+            f"{kept.cache}: No space left on device: [root-ca] answers without its `cache`"
+        )
+        == 3
+    ), run.stdout
+    assert (
+        run.stdout.count("status=good") == 3
+        and run.stdout.count("['ballast', '.slots']") + run.stdout.count("['.slots', 'ballast']")
+        == 3
+    ), run.stdout
 
 
 class Filler:
@@ -399,10 +488,22 @@ class Filler:
         self.one = store.find(kept.request()[8:], self.settings.cas[0], self.settings, kept.now)
 
     def put(self, number: int) -> float:
-        """Put a response, and find it again.  Returns the seconds of processor time that the put took."""
+        """Put a response, and find it again.  Returns the seconds of processor time that the put
+        took."""
         cert_id = b"%076d" % number
-        kept = store.Kept(self.one.ca, self.one.stamps, self.one.line, self.one.offset, self.one.index_stamp, self.one.signer,
-                          self.one.der + cert_id, self.one.this_update, self.one.next_update, self.one.entity_tag, self.one.facts)  # fmt: skip
+        kept = store.Kept(
+            self.one.ca,
+            self.one.stamps,
+            self.one.line,
+            self.one.offset,
+            self.one.index_stamp,
+            self.one.signer,
+            self.one.der + cert_id,
+            self.one.this_update,
+            self.one.next_update,
+            self.one.entity_tag,
+            self.one.facts,
+        )
         began = time.process_time()
         assert store.keep(kept, cert_id) == []
         taken = time.process_time() - began
@@ -420,7 +521,8 @@ def disk_usage(directory: Path) -> int:
 
 
 def test_the_cache_is_bounded(kept):
-    """Four processes put twenty thousand responses, forty times as many as fit; what was put last is always found."""
+    """Four processes put twenty thousand responses, forty times as many as fit; what was put last
+    is always found."""
     filler, processes, most = Filler(kept, 2), 4, 0
     children = []
     for first in range(processes):
@@ -444,15 +546,19 @@ def test_the_cache_is_bounded(kept):
         if done:
             assert status == 0
             children.pop(0)
-    assert most <= filler.size + processes * 4096 + 4096  # what they are writing, and the directory of the buckets
+    assert (
+        most <= filler.size + processes * 4096 + 4096
+    )  # what they are writing, and the directory of the buckets
     assert most > filler.size * 0.8
     assert kept.says() == (GOOD, False) and kept.says() == (GOOD, True)
 
 
 def test_a_put_costs_the_same_however_many_there_are(kept):
     filler = Filler(kept, 4)
-    few, _, full, _, later = (statistics.median([filler.put(number) for number in range(first, first + count)])
-                              for first, count in ((0, 100), (100, 1500), (2000, 400), (3000, 3000), (9000, 400)))  # fmt: skip
+    few, _, full, _, later = (
+        statistics.median([filler.put(number) for number in range(first, first + count)])
+        for first, count in ((0, 100), (100, 1500), (2000, 400), (3000, 3000), (9000, 400))
+    )
     assert full / few < 5, (few, full)
     assert later / full < 1.5, (full, later)
 
@@ -462,7 +568,11 @@ def test_the_oldest_make_room(kept):
     filler = Filler(kept, 1)
     for number in range(2000):
         filler.put(number)
-    left = {int(base64.urlsafe_b64decode(path.stem)) for path in filler.files() if path.stem.startswith("MDAw")}
+    left = {
+        int(base64.urlsafe_b64decode(path.stem))
+        for path in filler.files()
+        if path.stem.startswith("MDAw")
+    }
     assert 100 < len(left) < 256 and min(left) > 1000, (len(left), min(left))
 
 
@@ -490,12 +600,20 @@ def test_a_cache_of_another_size_or_version(kept):
         new.put(number)
         assert disk_usage(kept.cache) < before
     assert {path.name for path in kept.cache.iterdir()} == {"buckets-8", "foreign", "presigned"}
-    assert disk_usage(kept.cache) <= new.size and (kept.cache / "presigned" / "MEUw.response").exists()
+    assert (
+        disk_usage(kept.cache) <= new.size and (kept.cache / "presigned" / "MEUw.response").exists()
+    )
 
 
 def test_two_sections_with_one_cache_share_its_size(kept):
     text = kept.config.read_text()
-    kept.config.write_text(text + "cache_size = 2\n" + text.replace("root-ca]", "other]") + text.replace("root-ca]", "third]") + "cache_size = 3\n")
+    kept.config.write_text(
+        text
+        + "cache_size = 2\n"
+        + text.replace("root-ca]", "other]")
+        + text.replace("root-ca]", "third]")
+        + "cache_size = 3\n"
+    )
     assert [ca.cache_size for ca in config.load(str(kept.config)).cas] == [2, 2, 2]
 
 
@@ -508,7 +626,11 @@ def test_what_has_ended_is_removed(kept, monkeypatch):
         os.utime(bucket / name, (now - age,) * 2)
     kept.files[0].unlink()
     kept.fill()
-    assert {path.name for path in bucket.iterdir()} == {"live.ocsp", ".1-1.ocsp", kept.files[0].name}
+    assert {path.name for path in bucket.iterdir()} == {
+        "live.ocsp",
+        ".1-1.ocsp",
+        kept.files[0].name,
+    }
     monkeypatch.setattr(limits, "UNFINISHED_SECONDS", 0)
     kept.files[0].unlink()
     kept.fill()
@@ -532,7 +654,11 @@ def test_root_puts_nothing_into_the_cache_of_another_user(kept):
         pytest.skip("only root can be in that position")
     os.chown(kept.cache, pwd.getpwnam("nobody").pw_uid, -1)
     answered = kept.ask()
-    assert verified(answered.der, kept.root) and answered.remarks == [] and list(kept.cache.iterdir()) == []
+    assert (
+        verified(answered.der, kept.root)
+        and answered.remarks == []
+        and list(kept.cache.iterdir()) == []
+    )
 
 
 def test_the_time_of_a_file_is_its_next_update(kept):
@@ -541,13 +667,16 @@ def test_the_time_of_a_file_is_its_next_update(kept):
 
 
 def test_many_processes_at_once(kept, cgi):
-    """All over the same names, while the index changes: none sees a part of a file, and none an old status."""
+    """All over the same names, while the index changes: none sees a part of a file, and none an old
+    status."""
     revoked = False
 
     def ask(number: int) -> None:
         before = revoked
         answered = run_cgi(cgi, kept.config, body=kept.request())
-        assert verified(answered.body, kept.root).certificate_status == REVOKED or not before, number
+        assert verified(answered.body, kept.root).certificate_status == REVOKED or not before, (
+            number
+        )
         assert "cache" not in answered.log.replace("cache=hit", "")
 
     with ThreadPoolExecutor(8) as clients:
@@ -565,7 +694,9 @@ def test_a_file_can_be_read_by_a_person(kept):
     checksum, form, stamps, line, numbers, facts = kept.files[0].read_bytes().split(b"\n")[:6]
     assert form == b"ocsp-cgi answer 2 root-ca"
     assert line in (kept.home / "db" / "index").read_bytes() and b"CN=good" in line
-    assert numbers.startswith(f"{kept.now} {kept.now + 3600} {kept.serial('root-ocsp'):x} ".encode())
+    assert numbers.startswith(
+        f"{kept.now} {kept.now + 3600} {kept.serial('root-ocsp'):x} ".encode()
+    )
     assert facts.decode() == f"serial={kept.ca.serial('good')} status=good"
 
 

@@ -1,4 +1,5 @@
-"""The commands that copy db from the CA's host, as they stand in the unit and in the cron line, run with the real rsync."""
+"""The commands that copy db from the CA's host, as they stand in the unit and in the cron line, run
+with the real rsync."""
 
 from __future__ import annotations
 
@@ -28,31 +29,43 @@ from ocsp_cgi.commands.private_ca import PrivateCA
 
 APACHE = Path(__file__).resolve().parent.parent / "apache"
 TRY_LATER = errors.error_response(errors.TRY_LATER)
-CONFIG = "[root-ca]\ndb = db\nca = root-ca.crt\nrsigner = root-ocsp.crt\nrkey = root-ocsp.key\nstale_after = 5\n"
+CONFIG = (
+    "[root-ca]\ndb = db\nca = root-ca.crt\nrsigner = root-ocsp.crt\nrkey ="
+    " root-ocsp.key\nstale_after = 5\n"
+)
 
 
 def unit_commands() -> list[str]:
-    """What the service executes, in its order; with Type=oneshot a later one only after the success of an earlier."""
+    """What the service executes, in its order; with Type=oneshot a later one only after the success
+    of an earlier."""
     lines = (APACHE / "ocsp-cgi-sync.service").read_text().splitlines()
     assert "Type=oneshot" in lines
     return [line.partition("=")[2] for line in lines if line.startswith("ExecStart=")]
 
 
 def cron_command() -> str:
-    [line] = [line for line in (APACHE / "ocsp-cgi-sync.cron").read_text().splitlines() if line.startswith("*")]
+    [line] = [
+        line
+        for line in (APACHE / "ocsp-cgi-sync.cron").read_text().splitlines()
+        if line.startswith("*")
+    ]
     *schedule, user, command = line.split(" ", 6)
     assert (schedule, user) == (["*"] * 5, "root") and "%" not in command
     return command
 
 
 class Sync:
-    """The unit's or the cron line's commands, edited as an operator would, between a CA's directory and a responder's."""
+    """The unit's or the cron line's commands, edited as an operator would, between a CA's directory
+    and a responder's."""
 
     def __init__(self, kind: str, source: Path, home: Path):
         self.kind = kind
         self.heartbeat = home / "db" / "heartbeat"
-        user, group = ("root", pwd.getpwnam(httpd.unprivileged()["user"]).pw_name) if os.geteuid() == 0 else (
-            pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name)  # fmt: skip
+        user, group = (
+            ("root", pwd.getpwnam(httpd.unprivileged()["user"]).pw_name)
+            if os.geteuid() == 0
+            else (pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name)
+        )
         self._edits = {
             "ca.example.com:/root/root-ca/db/index": str(source / "db" / "index"),
             "/etc/ssl/ocsp/db": str(home / "db"),
@@ -67,7 +80,9 @@ class Sync:
             for old, new in self._edits.items():
                 line = line.replace(old, new)
             command = shlex.split(line) if self.kind == "unit" else ["sh", "-c", line]
-            status = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, cwd="/").returncode
+            status = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, cwd="/"
+            ).returncode
             if status:
                 break
         return status
@@ -75,7 +90,8 @@ class Sync:
 
 @pytest.fixture(params=["unit", "cron"])
 def hosts(request, place, pki, cgi):
-    """(the CA, the responder's directory, its Sync, a running Apache); everything under umask 077, and the CA's directory closed."""
+    """(the CA, the responder's directory, its Sync, a running Apache); everything under umask 077,
+    and the CA's directory closed."""
     if shutil.which("rsync") is None:
         pytest.skip("rsync is not installed")
     source, home = place / "ca-host", place / "ocsp"
@@ -97,17 +113,21 @@ def hosts(request, place, pki, cgi):
 
 def ask(apache, encoded: bytes) -> bytes:
     connection = http.client.HTTPConnection("127.0.0.1", apache.port, timeout=30)
-    connection.request("POST", "/cgi-bin/ocsp.cgi", encoded, {"Content-Type": "application/ocsp-request"})
+    connection.request(
+        "POST", "/cgi-bin/ocsp.cgi", encoded, {"Content-Type": "application/ocsp-request"}
+    )
     answer = connection.getresponse().read()
     connection.close()
     return answer
 
 
 class Traffic:
-    """The three that go on at once: `openssl ca`, the sync, and clients.  Their threads end when `stop` is set.
+    """The three that go on at once: `openssl ca`, the sync, and clients.  Their threads end when
+    `stop` is set.
 
-    `begun`, `finished` and `synced` are the statuses by name that the CA was told, that its index has for certain, and that
-    the responder's has for certain.  An answer must be one of those between what was synced before it and what was begun after it.
+    `begun`, `finished` and `synced` are the statuses by name that the CA was told, that its index
+    has for certain, and that the responder's has for certain.  An answer must be one of those
+    between what was synced before it and what was begun after it.
     """
 
     def __init__(self, ca: PrivateCA, sync: Sync, apache):
@@ -148,19 +168,32 @@ class Traffic:
         while not self.stop.is_set():
             synced = self.synced
             name = draw.choice([*synced, list(synced)[-1]])
-            answer = ask(self.apache, request(cert_id(self.root, certificate(self.ca.home / f"{name}.crt").serial_number)))
+            answer = ask(
+                self.apache,
+                request(
+                    cert_id(self.root, certificate(self.ca.home / f"{name}.crt").serial_number)
+                ),
+            )
             if answer == TRY_LATER:
                 refused_since = refused_since or time.monotonic()
-                self.longest_try_later = max(self.longest_try_later, time.monotonic() - refused_since)
+                self.longest_try_later = max(
+                    self.longest_try_later, time.monotonic() - refused_since
+                )
                 self.counts["tryLater"] += 1
                 continue
             refused_since = None
             status = verified(answer, self.root).certificate_status.name.lower()
-            assert status in (synced[name], self.begun[name]), f"{name}: {status}, and {synced[name]} had been synced"
+            assert status in (
+                synced[name],
+                self.begun[name],
+            ), f"{name}: {status}, and {synced[name]} had been synced"
             self.counts[status] += 1
 
     def run(self, seconds: float) -> None:
-        threads = [threading.Thread(target=self._watched, args=(work,)) for work in (self.issue_and_revoke, self.copy, self.ask)]
+        threads = [
+            threading.Thread(target=self._watched, args=(work,))
+            for work in (self.issue_and_revoke, self.copy, self.ask)
+        ]
         for thread in threads:
             thread.start()
         self.stop.wait(seconds)
@@ -191,7 +224,9 @@ def test_answers_stay_right_while_openssl_ca_issues_and_revokes_and_the_index_is
 def test_index_is_readable_for_the_web_server_and_for_nobody_else(hosts):
     ca, home, sync, _ = hosts
     group = httpd.unprivileged().get("group", os.getegid())
-    for number in range(2):  # the second time there is an index already, with a mode that does not fit
+    for number in range(
+        2
+    ):  # the second time there is an index already, with a mode that does not fit
         ca.issue(f"another{number}")
         assert sync() == 0
         of = (home / "db" / "index").stat()
@@ -264,17 +299,25 @@ def test_heartbeat_is_touched_only_after_success(hosts, fault, monkeypatch, plac
     assert time.time() - sync.heartbeat.stat().st_mtime < 10
     os.utime(sync.heartbeat, (time.time() - 1000,) * 2)
     if fault == "no index":
-        (ca.home / "db" / "index").rename(ca.home / "db" / "index.old")  # as between the renames of `openssl ca`
+        (ca.home / "db" / "index").rename(
+            ca.home / "db" / "index.old"
+        )  # as between the renames of `openssl ca`
     else:
         ssh = place / "ssh"
-        ssh.write_text('#!/bin/sh\ncase "$*" in *BatchMode=yes*ca.invalid*) exit 255;; esac\nexit 0\n')
+        ssh.write_text(
+            '#!/bin/sh\ncase "$*" in *BatchMode=yes*ca.invalid*) exit 255;; esac\nexit 0\n'
+        )
         ssh.chmod(0o755)
         monkeypatch.setenv("PATH", f"{place}:{os.environ['PATH']}")
         sync._edits["ca.example.com:/root/root-ca/db/index"] = "ca.invalid:/root/root-ca/db/index"
     assert sync() != 0
     assert time.time() - sync.heartbeat.stat().st_mtime > 900
     assert (home / "db" / "index").read_bytes() == synced
-    encoded = request(cert_id(certificate(ca.home / "root-ca.crt"), certificate(ca.home / "good.crt").serial_number))
+    encoded = request(
+        cert_id(
+            certificate(ca.home / "root-ca.crt"), certificate(ca.home / "good.crt").serial_number
+        )
+    )
     assert ask(apache, encoded) == TRY_LATER
     assert "more than stale_after = 5: does the job still run that copies db?" in apache.error_log
     if fault == "no index":
@@ -287,7 +330,9 @@ def test_unit_and_cron_line_copy_in_the_same_way():
     cron = shlex.split(cron_command())
     at = cron.index("rsync")
     unit = [shlex.split(line) for line in unit_commands()]
-    assert [cron[at : cron.index("&&")], cron[cron.index("&&") + 1 :]] == [[Path(words[0]).name, *words[1:]] for words in unit]
+    assert [cron[at : cron.index("&&")], cron[cron.index("&&") + 1 :]] == [
+        [Path(words[0]).name, *words[1:]] for words in unit
+    ]
 
 
 def test_systemd_takes_the_units(place):
@@ -295,6 +340,17 @@ def test_systemd_takes_the_units(place):
         pytest.skip("systemd-analyze is not installed")
     for name in ("ocsp-cgi-sync.service", "ocsp-cgi-sync.timer"):
         shutil.copy(APACHE / name, place)
-    run = subprocess.run(["systemd-analyze", "verify", place / "ocsp-cgi-sync.timer", place / "ocsp-cgi-sync.service"],
-                         capture_output=True, text=True)  # fmt: skip
-    assert (run.returncode, [line for line in run.stderr.splitlines() if "ocsp-cgi" in line]) == (0, [])
+    run = subprocess.run(
+        [
+            "systemd-analyze",
+            "verify",
+            place / "ocsp-cgi-sync.timer",
+            place / "ocsp-cgi-sync.service",
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert (run.returncode, [line for line in run.stderr.splitlines() if "ocsp-cgi" in line]) == (
+        0,
+        [],
+    )

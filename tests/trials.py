@@ -1,9 +1,11 @@
-"""Trials of endurance: what is done to the responder again and again, to see that no answer is wrong, broken or missing.
+"""Trials of endurance: what is done to the responder again and again, to see that no answer is
+wrong, broken or missing.
 
     python3 tests/trials.py            the long ones, ten minutes; prints the table of the README
     python3 tests/trials.py --quick    what test_trials.py runs too, in a minute
 
-Each trial raises AssertionError at the first wrong answer; else it returns how often it tried, and what it saw.
+Each trial raises AssertionError at the first wrong answer; else it returns how often it tried, and
+what it saw.
 """
 
 from __future__ import annotations
@@ -18,7 +20,6 @@ import posix
 import random
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -30,23 +31,39 @@ from unittest import mock
 CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "tests"), str(CHECKOUT / "tests" / "bench")]
 
-from ocsp_cgi.commands import environment  # noqa: E402
+from ocsp_cgi.commands import environment
 
 if __name__ == "__main__":
     environment.ensure("cryptography", "pytest")
 
-from clients import NULL, cert_id, certificate, extension, integer, nonce, octets, oid, request, run_cgi, settle  # noqa: E402
-from copier import Copier  # noqa: E402
-from cryptography.x509 import ocsp  # noqa: E402
-from setting import SIGNERS, Setting  # noqa: E402
-from sshd import Sshd, sshd_is_installed  # noqa: E402
+from clients import (
+    NULL,
+    cert_id,
+    certificate,
+    extension,
+    integer,
+    nonce,
+    octets,
+    oid,
+    request,
+    run_cgi,
+    settle,
+)
+from copier import Copier
+from cryptography.x509 import ocsp
+from setting import SIGNERS, Setting
+from sshd import Sshd, sshd_is_installed
 
-from ocsp_cgi import config, der, errors, index_search, limits, responder  # noqa: E402
-from ocsp_cgi.commands import demo, httpd  # noqa: E402
-from ocsp_cgi.commands.private_ca import PrivateCA  # noqa: E402
-from ocsp_cgi.index import DatabaseUnavailable  # noqa: E402
+from ocsp_cgi import config, der, errors, index_search, limits, responder
+from ocsp_cgi.commands import demo, httpd
+from ocsp_cgi.commands.private_ca import PrivateCA
+from ocsp_cgi.index import DatabaseUnavailable
 
-ERRORS = {errors.error_response(status): name for status, name in errors.RESPONSE_STATUS_NAMES.items() if status}
+ERRORS = {
+    errors.error_response(status): name
+    for status, name in errors.RESPONSE_STATUS_NAMES.items()
+    if status
+}
 
 
 class Result(NamedTuple):
@@ -78,7 +95,8 @@ def read(answer: bytes) -> str:
 
 
 class Asker:
-    """Asks the core, in this process, over a CA's directory: by turns with kept answers and without."""
+    """Asks the core, in this process, over a CA's directory: by turns with kept answers and
+    without."""
 
     def __init__(self, home: Path):
         self.configs = itertools.cycle([str(home / "ocsp-cgi.conf"), str(home / "fresh.conf")])
@@ -96,7 +114,8 @@ class Asker:
 
 
 class Life:
-    """When each certificate was issued and revoked: the times at which the command began and had returned."""
+    """When each certificate was issued and revoked: the times at which the command began and had
+    returned."""
 
     def __init__(self) -> None:
         self.issued: dict[int, float] = {}
@@ -117,8 +136,8 @@ class Life:
 
 @contextlib.contextmanager
 def meanwhile(work):
-    """Inside the `with`, run work(stop) in a thread, until it sees that `stop` is set.  What it raises is raised at the end:
-    a trial beside which nothing happened has shown nothing."""
+    """Inside the `with`, run work(stop) in a thread, until it sees that `stop` is set.  What it
+    raises is raised at the end: a trial beside which nothing happened has shown nothing."""
     stop, failures = threading.Event(), []
 
     def run() -> None:
@@ -142,8 +161,20 @@ def issue_and_revoke(ca: PrivateCA, life: Life, stop: threading.Event) -> None:
     """Run the real `openssl ca` in a loop until `stop`: issue, revoke, mark as expired."""
 
     def issue(name: str, *options: str) -> int:
-        ca.openssl("ca", "-config", "root-ca.cnf", "-batch", "-notext", "-extensions", "server_ext",
-                   "-in", "good.csr", "-out", f"{name}.crt", *options)  # fmt: skip
+        ca.openssl(
+            "ca",
+            "-config",
+            "root-ca.cnf",
+            "-batch",
+            "-notext",
+            "-extensions",
+            "server_ext",
+            "-in",
+            "good.csr",
+            "-out",
+            f"{name}.crt",
+            *options,
+        )
         serial = int(ca.serial(name), 16)
         life.issued[serial], life.revoking[serial] = time.monotonic(), float("inf")
         return serial
@@ -194,8 +225,11 @@ def rename_gap(place: Path, seconds: float) -> Result:
     exact = contextlib.nullcontext
     revoked, counts = 0, collections.Counter()
     try:
-        for home, clock in ((place / "disk", exact), (memory / "exact", exact),
-                            (memory / "coarse", coarse_clock)):  # fmt: skip
+        for home, clock in (
+            (place / "disk", exact),
+            (memory / "exact", exact),
+            (memory / "coarse", coarse_clock),
+        ):
             with clock():
                 certificates, statuses = _rename_gap(home, seconds / 3)
             revoked, counts = revoked + certificates, counts + statuses
@@ -227,7 +261,8 @@ def _rename_gap(place: Path, seconds: float) -> tuple[int, collections.Counter[s
 
 
 def renames(place: Path, seconds: float) -> Result:
-    """The two renames of `openssl ca`, imitated some hundreds of times a second, with a revocation in each other state."""
+    """The two renames of `openssl ca`, imitated some hundreds of times a second, with a revocation
+    in each other state."""
     ca = make_ca(place / "ca")
     ask, index = Asker(ca.home), ca.home / "db" / "index"
     serial = int(ca.serial("good"), 16)
@@ -248,8 +283,12 @@ def renames(place: Path, seconds: float) -> Result:
     with meanwhile(rename):
         while time.monotonic() < end:
             counts[ask.about(serial)] += 1
-    assert set(counts) <= {"good", "revoked", "tryLater"} and counts["good"] and counts["revoked"], counts
-    return Result(sum(counts.values()), f"{done['renames']} renames meanwhile; {counts['tryLater']} tryLater")
+    assert (
+        set(counts) <= {"good", "revoked", "tryLater"} and counts["good"] and counts["revoked"]
+    ), counts
+    return Result(
+        sum(counts.values()), f"{done['renames']} renames meanwhile; {counts['tryLater']} tryLater"
+    )
 
 
 def copies(place: Path, seconds: float, databases: int) -> Result:
@@ -320,7 +359,29 @@ def mutated(draw: random.Random, encoded: bytes) -> bytes:
         if how == 0 and at < len(changed):
             changed[at] ^= 1 << draw.randrange(8)
         elif how == 1 and at < len(changed):
-            changed[at] = draw.choice((0, 1, 2, 3, 4, 5, 6, 0x0A, 0x1F, 0x30, 0x7F, 0x80, 0x81, 0x82, 0x84, 0xA0, 0xA1, 0xA2, 0xFF))
+            changed[at] = draw.choice(
+                (
+                    0,
+                    1,
+                    2,
+                    3,
+                    4,
+                    5,
+                    6,
+                    0x0A,
+                    0x1F,
+                    0x30,
+                    0x7F,
+                    0x80,
+                    0x81,
+                    0x82,
+                    0x84,
+                    0xA0,
+                    0xA1,
+                    0xA2,
+                    0xFF,
+                )
+            )
         elif how == 2:
             del changed[at : at + draw.choice((1, 2, 10))]
         elif how == 3:
@@ -332,14 +393,26 @@ def mutated(draw: random.Random, encoded: bytes) -> bytes:
 
 def any_der(draw: random.Random, depth: int = 0) -> bytes:
     """DER of any shape; sometimes not quite."""
-    tag = draw.choice((0x30, 0x30, 0x30, 2, 4, 5, 6, 0x0A, 1, 3, 0x18, 0xA0, 0xA1, 0xA2, 0x82, 0x1F, 0x3F, 0xFF))
+    tag = draw.choice(
+        (0x30, 0x30, 0x30, 2, 4, 5, 6, 0x0A, 1, 3, 0x18, 0xA0, 0xA1, 0xA2, 0x82, 0x1F, 0x3F, 0xFF)
+    )
     if tag & 0x20 and depth < 60 and draw.random() < 0.9:
-        contents = b"".join(any_der(draw, depth + 1) for _ in range(draw.choice((0, 1, 1, 2, 3)) if depth < 12 else draw.randrange(2)))
+        contents = b"".join(
+            any_der(draw, depth + 1)
+            for _ in range(draw.choice((0, 1, 1, 2, 3)) if depth < 12 else draw.randrange(2))
+        )
     else:
         contents = draw.randbytes(draw.choice((0, 1, 1, 2, 9, 20, 300)))
     encoded = der.tlv(tag, contents)
     if draw.random() < 0.03:  # another way to write its length, or a lie
-        length = draw.choice((b"\x80", b"\x81" + bytes((len(contents) & 0xFF,)), b"\x84\xff\xff\xff\xff", b"\x89" + bytes(9)))
+        length = draw.choice(
+            (
+                b"\x80",
+                b"\x81" + bytes((len(contents) & 0xFF,)),
+                b"\x84\xff\xff\xff\xff",
+                b"\x89" + bytes(9),
+            )
+        )
         encoded = bytes((tag,)) + length + contents
     return encoded
 
@@ -349,10 +422,19 @@ def hostile_requests(draw: random.Random, root, serials: list[int]):
     hashes = ("sha1", "sha256", "sha512")
     while True:
         ids = [
-            cert_id(root, draw.choice((*serials, draw.getrandbits(159), -draw.getrandbits(64), 0)), draw.choice(hashes), draw.choice((NULL, b"")))
+            cert_id(
+                root,
+                draw.choice((*serials, draw.getrandbits(159), -draw.getrandbits(64), 0)),
+                draw.choice(hashes),
+                draw.choice((NULL, b"")),
+            )
             for _ in range(draw.choice((1, 1, 1, 2, 5)))
-        ]  # fmt: skip
-        options = {"extensions": nonce(draw.randbytes(draw.choice((0, 1, 16, 32, 128, 129))))} if draw.random() < 0.5 else {}
+        ]
+        options = (
+            {"extensions": nonce(draw.randbytes(draw.choice((0, 1, 16, 32, 128, 129))))}
+            if draw.random() < 0.5
+            else {}
+        )
         part = draw.randrange(9)
         if part == 0:
             options["extensions"] = extension("1.3.6.1.5.5.7.48.1.8", any_der(draw))
@@ -364,7 +446,9 @@ def hostile_requests(draw: random.Random, root, serials: list[int]):
             hashed = octets(draw.randbytes(20))
             ids.append(der.sequence(any_der(draw), hashed, hashed, integer(draw.getrandbits(4000))))
         elif part == 4:
-            options["single_extensions"] = der.sequence(oid("1.2.3." + "9" * draw.randrange(1, 400)), octets(any_der(draw)))
+            options["single_extensions"] = der.sequence(
+                oid("1.2.3." + "9" * draw.randrange(1, 400)), octets(any_der(draw))
+            )
         elif part == 5:
             yield any_der(draw)
             continue
@@ -378,17 +462,26 @@ def fuzz_requests(place: Path, count: int) -> Result:
     ask = Asker(ca.home)
     serials = [int(ca.serial(name), 16) for name in ("good", "bad", "root-ocsp")]
     outcomes: collections.Counter[str] = collections.Counter()
-    for number, encoded in zip(range(count), hostile_requests(random.Random(count), ask.root, serials)):
+    for number, encoded in zip(
+        range(count), hostile_requests(random.Random(count), ask.root, serials)
+    ):
         answer = ask(encoded)
         try:
-            assert answer in ERRORS or ocsp.load_der_ocsp_response(answer).response_status.value == 0
+            assert (
+                answer in ERRORS or ocsp.load_der_ocsp_response(answer).response_status.value == 0
+            )
         except ValueError as error:
             raise AssertionError(encoded.hex()) from error
-        assert not any("report this" in remark for remark in ask.remarks), (encoded.hex(), ask.remarks)
+        assert not any("report this" in remark for remark in ask.remarks), (
+            encoded.hex(),
+            ask.remarks,
+        )
         outcomes["answered" if answer not in ERRORS else ERRORS[answer]] += 1
         if number % 100 == 0:
             through = run_cgi(script, ca.home / "ocsp-cgi.conf", "POST", encoded)
-            assert through.status == 200 and (through.body in ERRORS) == (answer in ERRORS), encoded.hex()
+            assert through.status == 200 and (through.body in ERRORS) == (answer in ERRORS), (
+                encoded.hex()
+            )
             assert through.body == answer or answer not in ERRORS, encoded.hex()
     assert outcomes["answered"] > count / 10 and outcomes["malformedRequest"] > count / 10, outcomes
     assert not outcomes["internalError"] and not outcomes["tryLater"], outcomes
@@ -396,17 +489,42 @@ def fuzz_requests(place: Path, count: int) -> Result:
 
 
 def fuzz_indexes(place: Path, count: int) -> Result:
-    """Indexes with rows of every shape: the row that is whole is found, and nothing but tryLater keeps it from being."""
+    """Indexes with rows of every shape: the row that is whole is found, and nothing but tryLater
+    keeps it from being."""
     place.mkdir(exist_ok=True)
     index = place / "index"
     draw = random.Random(count)
     row = b"R\t270220135115Z\t261122135115Z,keyCompromise\t0ACE\tunknown\t/CN=x\n"
-    pieces = (b"\t", b"\n", b"\r\n", b"V", b"R", b"E", b"#", b" ", b"\0", b"\xff", b"0ACE", b"0ace\t", b"ACE \t", b"270220135115Z",
-              b"261122135115Z,keyTime,", b"99999999999999Z", b",holdInstruction,1.2", b"\xef\xbb\xbf", b"unknown", b"/CN=",
-              b"x" * 300, b"-", b"0x")  # fmt: skip
+    pieces = (
+        b"\t",
+        b"\n",
+        b"\r\n",
+        b"V",
+        b"R",
+        b"E",
+        b"#",
+        b" ",
+        b"\0",
+        b"\xff",
+        b"0ACE",
+        b"0ace\t",
+        b"ACE \t",
+        b"270220135115Z",
+        b"261122135115Z,keyTime,",
+        b"99999999999999Z",
+        b",holdInstruction,1.2",
+        b"\xef\xbb\xbf",
+        b"unknown",
+        b"/CN=",
+        b"x" * 300,
+        b"-",
+        b"0x",
+    )
     counts: collections.Counter[str] = collections.Counter()
     for _ in range(count):
-        before, after = (b"".join(draw.choice(pieces) for _ in range(draw.randrange(30))) for _ in range(2))
+        before, after = (
+            b"".join(draw.choice(pieces) for _ in range(draw.randrange(30))) for _ in range(2)
+        )
         before += b"\n" if before else b""
         index.write_bytes(before + row + after)
         settle(index)
@@ -419,7 +537,11 @@ def fuzz_indexes(place: Path, count: int) -> Result:
             continue
         assert found.rows[0xACE].cert_status.name == "revoked"
         counts["found"] += 1
-    return Result(count, f"{counts['found']} found, {counts['tryLater']} tryLater for another, in a file that breaks off")
+    return Result(
+        count,
+        f"{counts['found']} found, {counts['tryLater']} tryLater for another, in a file that"
+        " breaks off",
+    )
 
 
 def fuzz_configs(place: Path, count: int) -> Result:
@@ -427,13 +549,42 @@ def fuzz_configs(place: Path, count: int) -> Result:
     place.mkdir(exist_ok=True)
     path = place / "ocsp-cgi.conf"
     draw = random.Random(count)
-    pieces = ("[root-ca]\n", "[", "]", "=", "\n", "db = db\n", "ca = c\n", "rsigner = s\n", "rkey = k\n", "nmin = ", "0", "12", "9" * 30,
-              "\u0665", "#", ";", "cache", "[responder]\n", "hyperlink = ", "https://x\n", "\0", "\r", "\ufeff", "nonce = echo\n",
-              "archive_cutoff = ca\n", " ", "\t", "x" * 200)  # fmt: skip
+    pieces = (
+        "[root-ca]\n",
+        "[",
+        "]",
+        "=",
+        "\n",
+        "db = db\n",
+        "ca = c\n",
+        "rsigner = s\n",
+        "rkey = k\n",
+        "nmin = ",
+        "0",
+        "12",
+        "9" * 30,
+        "\u0665",
+        "#",
+        ";",
+        "cache",
+        "[responder]\n",
+        "hyperlink = ",
+        "https://x\n",
+        "\0",
+        "\r",
+        "\ufeff",
+        "nonce = echo\n",
+        "archive_cutoff = ca\n",
+        " ",
+        "\t",
+        "x" * 200,
+    )
     counts: collections.Counter[str] = collections.Counter()
     whole = "[root-ca]\ndb = db\nca = c\nrsigner = s\nrkey = k\n"
     for _ in range(count):
-        text = (whole if draw.random() < 0.3 else "") + "".join(draw.choice(pieces) for _ in range(draw.randrange(12)))
+        text = (whole if draw.random() < 0.3 else "") + "".join(
+            draw.choice(pieces) for _ in range(draw.randrange(12))
+        )
         path.write_bytes(text.encode() if draw.random() < 0.9 else draw.randbytes(200))
         try:
             config.load(str(path))
@@ -445,7 +596,8 @@ def fuzz_configs(place: Path, count: int) -> Result:
 
 
 def load(place: Path, seconds: float, clients: int) -> Result:
-    """Many clients at once ask a real Apache while certificates are revoked; every answer is looked at."""
+    """Many clients at once ask a real Apache while certificates are revoked; every answer is looked
+    at."""
     httpd.give_away(place)
     httpd.check_python(sys.executable)
     ca = make_ca(place / "ca")
@@ -466,10 +618,18 @@ def load(place: Path, seconds: float, clients: int) -> Result:
         try:
             while not stop.is_set():
                 serial = draw.choice(serials)
-                encoded = request(cert_id(root, serial), extensions=nonce(draw.randbytes(16)) if draw.random() < 0.5 else b"")
+                encoded = request(
+                    cert_id(root, serial),
+                    extensions=nonce(draw.randbytes(16)) if draw.random() < 0.5 else b"",
+                )
                 asked = time.monotonic()
                 connection = http.client.HTTPConnection("127.0.0.1", apache.port, timeout=60)
-                connection.request("POST", "/cgi-bin/ocsp.cgi", encoded, {"Content-Type": "application/ocsp-request"})
+                connection.request(
+                    "POST",
+                    "/cgi-bin/ocsp.cgi",
+                    encoded,
+                    {"Content-Type": "application/ocsp-request"},
+                )
                 answer = connection.getresponse()
                 body = answer.read()
                 assert answer.status == 200 and answer.headers["Content-Length"] == str(len(body))
@@ -489,7 +649,9 @@ def load(place: Path, seconds: float, clients: int) -> Result:
             ca.revoke(f"s{number}", "-crl_reason", "superseded")
             life.revoked[serial] = time.monotonic()
 
-    with httpd.Apache(place / "httpd", httpd.install_cgi(place / "cgi-bin"), ca.home / "ocsp-cgi.conf") as apache:
+    with httpd.Apache(
+        place / "httpd", httpd.install_cgi(place / "cgi-bin"), ca.home / "ocsp-cgi.conf"
+    ) as apache:
         threads = [threading.Thread(target=client, args=(number,)) for number in range(clients)]
         with meanwhile(revoke):
             for thread in threads:
@@ -500,13 +662,19 @@ def load(place: Path, seconds: float, clients: int) -> Result:
                 thread.join()
     if failures:
         raise failures[0]
-    assert counts["good"] and counts["revoked"] and set(counts) <= {"good", "revoked", "tryLater"}, counts
-    seen = f"{clients} clients at once; {counts['good']} good, {counts['revoked']} revoked, {counts['tryLater']} tryLater"
+    assert (
+        counts["good"] and counts["revoked"] and set(counts) <= {"good", "revoked", "tryLater"}
+    ), counts
+    seen = (
+        f"{clients} clients at once; {counts['good']} good, {counts['revoked']} revoked,"
+        f" {counts['tryLater']} tryLater"
+    )
     return Result(sum(counts.values()), seen)
 
 
 class Crowd(NamedTuple):
-    """What became of the requests of a crowd: the seconds each response took, and how many requests got tryLater."""
+    """What became of the requests of a crowd: the seconds each response took, and how many requests
+    got tryLater."""
 
     seconds: list[float]
     refused: int
@@ -515,16 +683,29 @@ class Crowd(NamedTuple):
         if not self.seconds:
             return f"none of {self.refused} answered"
         answered = f"{len(self.seconds)} of {len(self.seconds) + self.refused} answered"
-        return f"{answered}, median {statistics.median(self.seconds):.1f} s, last {max(self.seconds):.1f} s"
+        return (
+            f"{answered}, median {statistics.median(self.seconds):.1f} s, last"
+            f" {max(self.seconds):.1f} s"
+        )
 
 
 def crowd(setting: Setting, script: Path, config: Path, clients: int, seconds: float) -> Crowd:
-    """Clients that all ask a real Apache at once, each with a nonce, and again when answered until `seconds` are over."""
+    """Clients that all ask a real Apache at once, each with a nonce, and again when answered until
+    `seconds` are over."""
     httpd.give_away(setting.home)
-    # All of Apache's threads from the start: it adds them one process a second, and the crowd would come in small groups.
-    site = httpd.SITE_CONF.read_text() + f"StartServers {clients // 25 + 1}\nMinSpareThreads {clients}\nMaxSpareThreads 400\n"
-    site = site.replace('"${OCSP_CGI_BIN}/ocsp.cgi"', f'"{script}"').replace('<Directory "${OCSP_CGI_BIN}">', f'<Directory "{setting.home}">')
-    root, serial = certificate(setting.ca.home / "root-ca.crt"), int(setting.ca.serial("server"), 16)
+    # All of Apache's threads from the start: it adds them one process a second, and the crowd would
+    # come in small groups.
+    site = (
+        httpd.SITE_CONF.read_text()
+        + f"StartServers {clients // 25 + 1}\nMinSpareThreads {clients}\nMaxSpareThreads 400\n"
+    )
+    site = site.replace('"${OCSP_CGI_BIN}/ocsp.cgi"', f'"{script}"').replace(
+        '<Directory "${OCSP_CGI_BIN}">', f'<Directory "{setting.home}">'
+    )
+    root, serial = (
+        certificate(setting.ca.home / "root-ca.crt"),
+        int(setting.ca.serial("server"), 16),
+    )
     start = threading.Barrier(clients)
     taken: list[float] = []
     refused: list[int] = []
@@ -540,11 +721,19 @@ def crowd(setting: Setting, script: Path, config: Path, clients: int, seconds: f
                 began = time.monotonic()
                 connection = http.client.HTTPConnection("127.0.0.1", apache.port, timeout=120)
                 encoded = request(cert_id(root, serial), extensions=nonce(unique))
-                connection.request("POST", "/cgi-bin/ocsp.cgi", encoded, {"Content-Type": "application/ocsp-request"})
+                connection.request(
+                    "POST",
+                    "/cgi-bin/ocsp.cgi",
+                    encoded,
+                    {"Content-Type": "application/ocsp-request"},
+                )
                 body = connection.getresponse().read()
                 connection.close()
                 status = read(body)
-                assert status == "tryLater" or status == "good" and unique in body, (status, body.hex())
+                assert status == "tryLater" or (status == "good" and unique in body), (
+                    status,
+                    body.hex(),
+                )
                 if status == "good":
                     taken.append(time.monotonic() - began)
                 else:
@@ -571,7 +760,8 @@ def crowd(setting: Setting, script: Path, config: Path, clients: int, seconds: f
 
 
 def at_once(place: Path, clients: int, seconds: float) -> Result:
-    """Many clients ask at the same moment, each with a nonce: ocsp.cgi with each kind of signer, and the shell script."""
+    """Many clients ask at the same moment, each with a nonce: ocsp.cgi with each kind of signer,
+    and the shell script."""
     httpd.check_python(sys.executable)
     httpd.give_away(place)
     setting = Setting(place, [sys.executable])
@@ -584,11 +774,18 @@ def at_once(place: Path, clients: int, seconds: float) -> Result:
         slots = 2 * len(os.sched_getaffinity(0))
         alone = crowd(setting, script, config, slots, 3)
         result = crowd(setting, script, config, clients, seconds)
-        possible = min(clients, int(slots / statistics.mean(alone.seconds) * limits.DEADLINE_SECONDS)) if not seconds else 0
-        # Half of it, because what else this machine does is not the same in both; 0.9 where it does nothing else.
+        possible = (
+            min(clients, int(slots / statistics.mean(alone.seconds) * limits.DEADLINE_SECONDS))
+            if not seconds
+            else 0
+        )
+        # Half of it, because what else this machine does is not the same in both; 0.9 where it does
+        # nothing else.
         assert len(result.seconds) >= possible / 2, (result, alone)
         tried += len(result.seconds) + result.refused
-        reports.append(f"{signer}: {result}" + (f" (possible in the deadline: {possible})" if possible else ""))
+        reports.append(
+            f"{signer}: {result}" + (f" (possible in the deadline: {possible})" if possible else "")
+        )
     result = crowd(setting, reference, config, clients, seconds)
     return Result(tried, f"{'; '.join(reports)}; the shell script, RSA: {result}")
 
@@ -611,7 +808,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="the short forms")
     arguments = parser.parse_args()
-    print("| what was tried | how often | wrong or broken answers | |\n|---|---|---|---|", flush=True)
+    print(
+        "| what was tried | how often | wrong or broken answers | |\n|---|---|---|---|", flush=True
+    )
     for name, (trial, long, quick) in TRIALS.items():
         directory = Path(tempfile.mkdtemp(prefix="ocsp-cgi-trial-"))
         try:

@@ -1,1 +1,2 @@
-"""What an operator types: python3 -m ocsp_cgi COMMAND.  Each module has `add_arguments(parser)` and `run(arguments)`."""
+"""What an operator types: python3 -m ocsp_cgi COMMAND.  Each module has `add_arguments(parser)` and
+`run(arguments)`."""

@@ -1,4 +1,5 @@
-"""An HTTP server on loopback that runs ocsp.cgi as Apache would, where there is no Apache.  For trying out only."""
+"""An HTTP server on loopback that runs ocsp.cgi as Apache would, where there is no Apache.  For
+trying out only."""
 
 from __future__ import annotations
 
@@ -11,14 +12,19 @@ SCRIPT_NAME = "/cgi-bin/ocsp.cgi"
 
 
 class CGIServer:
-    """Runs one CGI script at /cgi-bin/ocsp.cgi.  `url` is its address, `error_log` what it has logged.
+    """Runs one CGI script at /cgi-bin/ocsp.cgi.  `url` is its address, `error_log` what it has
+    logged.
 
     Used as a context manager, as Apache in httpd.py is.
     """
 
     def __init__(self, script: Path, config: Path):
         self._log: list[str] = []
-        handler = type("Handler", (_CGIHandler,), {"cgi_script": script, "cgi_config": config, "cgi_log": self._log})
+        handler = type(
+            "Handler",
+            (_CGIHandler,),
+            {"cgi_script": script, "cgi_config": config, "cgi_log": self._log},
+        )
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self.url = f"http://127.0.0.1:{self._server.server_port}{SCRIPT_NAME}"
@@ -60,7 +66,9 @@ class _CGIHandler(http.server.BaseHTTPRequestHandler):
             "REMOTE_ADDR": self.client_address[0],
             "OCSP_CGI_CONFIG": str(self.cgi_config),
         }
-        run = subprocess.run([str(self.cgi_script)], input=body, env=environment, capture_output=True)
+        run = subprocess.run(
+            [str(self.cgi_script)], input=body, env=environment, capture_output=True
+        )
         self.cgi_log.append(run.stderr.decode(errors="replace"))
         head, _, body = run.stdout.partition(b"\r\n\r\n")
         headers = dict(line.split(": ", 1) for line in head.decode("latin-1").split("\r\n"))

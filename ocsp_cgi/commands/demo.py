@@ -1,4 +1,5 @@
-"""Show what the responder does: a throw-away CA, the responder over it, and `openssl ocsp` asking it."""
+"""Show what the responder does: a throw-away CA, the responder over it, and `openssl ocsp` asking
+it."""
 
 from __future__ import annotations
 
@@ -28,8 +29,14 @@ rkey    = private/root-ocsp.key
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--stay", action="store_true", help="stay up afterwards, to ask it yourself, until Ctrl-C")
-    parser.add_argument("--no-apache", action="store_true", help="run ocsp.cgi in the embedded server even if there is an Apache")
+    parser.add_argument(
+        "--stay", action="store_true", help="stay up afterwards, to ask it yourself, until Ctrl-C"
+    )
+    parser.add_argument(
+        "--no-apache",
+        action="store_true",
+        help="run ocsp.cgi in the embedded server even if there is an Apache",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -40,7 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
         sys.exit("The demonstration needs the command `openssl`: install the package openssl.")
     environment.ensure("cryptography")
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit(1))  # so that Apache is ended then too, and the directory removed
+        signal.signal(
+            number, lambda *_: sys.exit(1)
+        )  # so that Apache is ended then too, and the directory removed
     directory = Path(tempfile.mkdtemp(prefix="ocsp-cgi-demo-"))
     try:
         return _demonstrate(directory, arguments)
@@ -53,7 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def make_ca(home: Path) -> PrivateCA:
-    """A CA with the signer root-ocsp.crt, a good and a revoked server certificate, good.crt and bad.crt, and ocsp-cgi.conf."""
+    """A CA with the signer root-ocsp.crt, a good and a revoked server certificate, good.crt and
+    bad.crt, and ocsp-cgi.conf."""
     ca = PrivateCA(home)
     ca.issue("root-ocsp", "ocsp_ext")
     ca.issue("good")
@@ -83,22 +93,36 @@ def _demonstrate(directory: Path, arguments: argparse.Namespace) -> int:
             _ask(ca, server.url, "good", "good", "3. Is the first server's certificate good?"),
             _ask(ca, server.url, "bad", "revoked", "4. And the other's?"),
         ]
-        _say("5. Now the first one is revoked.  Nothing is restarted: every answer comes from the database as it is then.")
+        _say(
+            "5. Now the first one is revoked.  Nothing is restarted: every answer comes from the"
+            " database as it is then."
+        )
         _say("   $ openssl ca -config root-ca.cnf -revoke good.crt -crl_reason superseded")
         ca.revoke("good", "-crl_reason", "superseded")
         httpd.give_away(ca.home)
         right.append(_ask(ca, server.url, "good", "revoked", ""))
         _say("   What the responder has written to the error log:")
-        _say(textwrap.indent("\n".join(line for line in server.error_log.splitlines() if "ocsp.cgi: " in line), "   ") + "\n")
+        _say(
+            textwrap.indent(
+                "\n".join(line for line in server.error_log.splitlines() if "ocsp.cgi: " in line),
+                "   ",
+            )
+            + "\n"
+        )
         _say("Every answer was right." if all(right) else "NOT EVERY ANSWER WAS RIGHT: see above.")
         if arguments.stay:
-            _say(f"\nThe responder stays up at {server.url} until Ctrl-C; the certificates are in {ca.home}.")
+            _say(
+                f"\nThe responder stays up at {server.url} until Ctrl-C; the certificates are in"
+                f" {ca.home}."
+            )
             while True:
                 time.sleep(3600)
     return 0 if all(right) else 1
 
 
-def _serve(running: contextlib.ExitStack, directory: Path, script: Path, config: Path, no_apache: bool):
+def _serve(
+    running: contextlib.ExitStack, directory: Path, script: Path, config: Path, no_apache: bool
+):
     """Start the server to run the script in, to be stopped with `running`, and tell which it is."""
     try:
         if no_apache:
@@ -108,18 +132,35 @@ def _serve(running: contextlib.ExitStack, directory: Path, script: Path, config:
         _say(f"2. The responder: ocsp.cgi, run by {server.version}, at")
     except httpd.Unavailable as error:
         server = running.enter_context(CGIServer(script, config))
-        _say(f"2. The responder: ocsp.cgi, run by a small server of this demonstration's own\n   ({error}), at")
+        _say(
+            "2. The responder: ocsp.cgi, run by a small server of this demonstration's own\n  "
+            f" ({error}), at"
+        )
     _say(f"   {server.url}\n")
     return server
 
 
 def _ask(ca: PrivateCA, url: str, name: str, expected: str, question: str) -> bool:
-    """Ask about NAME.crt as anybody would, and show it.  Returns whether the answer is as expected, and verifies."""
-    command = ["openssl", "ocsp", "-issuer", "root-ca.crt", "-CAfile", "root-ca.crt", "-cert", f"{name}.crt", "-url", url]
+    """Ask about NAME.crt as anybody would, and show it.  Returns whether the answer is as expected,
+    and verifies."""
+    command = [
+        "openssl",
+        "ocsp",
+        "-issuer",
+        "root-ca.crt",
+        "-CAfile",
+        "root-ca.crt",
+        "-cert",
+        f"{name}.crt",
+        "-url",
+        url,
+    ]
     if question:
         _say(question)
     _say(f"   $ {shlex.join(command)}")
-    answer = subprocess.run(command, cwd=ca.home, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    answer = subprocess.run(
+        command, cwd=ca.home, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     _say(textwrap.indent(answer.stdout.replace("\t", "    "), "   "))
     lines = answer.stdout.splitlines()
     return "Response verify OK" in lines and f"{name}.crt: {expected}" in lines

@@ -1,4 +1,5 @@
-"""The packages that a command needs: installed into .venv in the checkout if the Python at hand does not have them."""
+"""The packages that a command needs: installed into .venv in the checkout if the Python at hand
+does not have them."""
 
 from __future__ import annotations
 
@@ -28,16 +29,23 @@ def ensure(*packages: str) -> None:
             if not python.exists():
                 print(f"Making {_VENV} for {' and '.join(packages)}", file=sys.stderr, flush=True)
                 _make_venv()
-            _run(str(python), "-m", "pip", "install", "--quiet", *[f"{package}>={OLDEST[package]}" for package in packages])
+            _run(
+                str(python),
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                *[f"{package}>={OLDEST[package]}" for package in packages],
+            )
             os.execv(python, [str(python), *_command()])
         reason = f"{python} does not have it"
     except (OSError, _Failed) as error:
         reason = str(error)
     debian = " ".join(f"python3-{package}" for package in missing)
     sys.exit(
-        f"This needs Python's {' and '.join(missing)}, and could not install it into {_VENV}:\n  {reason}\n"
-        f"Install it, on Debian or Ubuntu with\n  apt-get install {debian}\n"
-        f"elsewhere with\n  python3 -m pip install {' '.join(missing)}"
+        f"This needs Python's {' and '.join(missing)}, and could not install it into {_VENV}:\n "
+        f" {reason}\nInstall it, on Debian or Ubuntu with\n  apt-get install {debian}\nelsewhere"
+        f" with\n  python3 -m pip install {' '.join(missing)}"
     )
 
 
@@ -54,7 +62,13 @@ def _make_venv() -> None:
 
 
 def _run(*command: str) -> None:
-    run = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    run = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     if run.returncode != 0:
         lines = [line.strip() for line in run.stdout.splitlines() if line.strip()]
         raise _Failed("\n  ".join([" ".join(command), *lines[-3:]]))

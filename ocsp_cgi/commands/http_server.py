@@ -1,9 +1,11 @@
-"""A small HTTP/1.1 server (RFC 9112) for whatever comes: http.Request in, http.Response out, a thread for each connection.
+"""A small HTTP/1.1 server (RFC 9112) for whatever comes: http.Request in, http.Response out, a
+thread for each connection.
 
-Nothing that a client does keeps it from answering the others.  Whoever has not sent a whole request within READ_SECONDS, or does
-not take its answer within WRITE_SECONDS, is let go, however busily it sends.  There are CONNECTIONS at once; when all are taken,
-those who come wait in the listen queue, and whoever has been silent longest is let go for them.  Of a request no more is kept than
-a request may have.
+Nothing that a client does keeps it from answering the others.  Whoever has not sent a whole request
+within READ_SECONDS, or does not take its answer within WRITE_SECONDS, is let go, however busily it
+sends.  There are CONNECTIONS at once; when all are taken, those who come wait in the listen queue,
+and whoever has been silent longest is let go for them.  Of a request no more is kept than a request
+may have.
 """
 
 from __future__ import annotations
@@ -23,21 +25,33 @@ CONNECTIONS = 64
 READ_SECONDS = 10
 WRITE_SECONDS = 10
 SILENT_SECONDS = 1  # after which a silent connection may be let go for another
-LINGER_SECONDS = 1  # for the client to read the answer before the connection ends with what it still sends
+LINGER_SECONDS = (
+    1  # for the client to read the answer before the connection ends with what it still sends
+)
 STOP_SECONDS = 5  # for those that are being answered when the server is stopped
-HEAD_BYTES = 128 * 1024  # request line and header; a request line may have the base64 of REQUEST_BYTES
+HEAD_BYTES = (
+    128 * 1024
+)  # request line and header; a request line may have the base64 of REQUEST_BYTES
 _METHOD_OCTETS = 30
 _BLANK_LINES = 4
 _EMPTY_LINE = re.compile(rb"\r?\n\r?\n")
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _REASON_PHRASES = {
-    200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 408: "Request Timeout", 415: "Unsupported Media Type",
-    431: "Request Header Fields Too Large", 501: "Not Implemented", 505: "HTTP Version Not Supported",
-}  # fmt: skip
+    200: "OK",
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    415: "Unsupported Media Type",
+    431: "Request Header Fields Too Large",
+    501: "Not Implemented",
+    505: "HTTP Version Not Supported",
+}
 
 
 class Head:
-    """The request line and header of a request.  `fields` are the values of each field by its name in lower case."""
+    """The request line and header of a request.  `fields` are the values of each field by its name
+    in lower case."""
 
     __slots__ = ("method", "target", "version", "fields")
 
@@ -45,7 +59,13 @@ class Head:
         """Read a head without the empty line at its end.  HTTPError if it is none."""
         request_line, *lines = text.decode("latin-1").split("\n")
         words = request_line.rstrip("\r").split(" ")
-        if len(words) != 3 or not words[0] or set(words[0]) - _TOKEN or not words[1] or words[2][:5] != "HTTP/":
+        if (
+            len(words) != 3
+            or not words[0]
+            or set(words[0]) - _TOKEN
+            or not words[1]
+            or words[2][:5] != "HTTP/"
+        ):
             if text[:1] == b"\x16":
                 raise HTTPError(400, "a TLS handshake, and this server speaks http:// only")
             raise HTTPError(400, f"no request line of HTTP: '{printable(request_line, 60)}'")
@@ -64,7 +84,8 @@ class Head:
             raise HTTPError(400, "HTTP/1.1 without one Host field")
 
     def field(self, name: str) -> str:
-        """The value of a field, several joined by commas, "" if there is none (RFC 9110 section 5.3)."""
+        """The value of a field, several joined by commas, "" if there is none (RFC 9110 section
+        5.3)."""
         return ", ".join(self.fields.get(name, []))
 
     @property
@@ -75,7 +96,8 @@ class Head:
 
     @property
     def content_length(self) -> int | None:
-        """The octets of the body, None if it is chunked (RFC 9112 section 6.3).  HTTPError if that cannot be told."""
+        """The octets of the body, None if it is chunked (RFC 9112 section 6.3).  HTTPError if that
+        cannot be told."""
         lengths = {length.strip() for length in self.field("content-length").split(",")}
         if "transfer-encoding" in self.fields:
             if self.version == "HTTP/1.0" or "content-length" in self.fields:
@@ -94,7 +116,8 @@ class Head:
 
 
 class HTTPError(Exception):
-    """A request that is none of HTTP's; `status` is what the client is told, and the text is for it and for the log."""
+    """A request that is none of HTTP's; `status` is what the client is told, and the text is for it
+    and for the log."""
 
     def __init__(self, status: int, reason: str):
         super().__init__(reason)
@@ -106,7 +129,8 @@ class _Gone(Exception):
 
 
 class Connection:
-    """One client.  `silent_since` is a time.monotonic() while nothing of a request has come, else None."""
+    """One client.  `silent_since` is a time.monotonic() while nothing of a request has come, else
+    None."""
 
     def __init__(self, client: socket.socket, address: str, server: Server):
         self.socket = client
@@ -138,7 +162,12 @@ class Connection:
             head = Head(text)
             body, whole = self._read_body(head)
         except HTTPError as error:
-            self._server.log([str(error), f"http={error.status}"], head.method if head else "-", self.address, started)
+            self._server.log(
+                [str(error), f"http={error.status}"],
+                head.method if head else "-",
+                self.address,
+                started,
+            )
             self._send(_plain(error), False, head is not None and head.method == "HEAD")
             self._linger()
             return False
@@ -152,7 +181,8 @@ class Connection:
         return keep_alive
 
     def _read_head(self) -> bytes:
-        """The next request's head, without the empty line that ends it; blank lines before it do no harm (RFC 9112 section 2.2)."""
+        """The next request's head, without the empty line that ends it; blank lines before it do no
+        harm (RFC 9112 section 2.2)."""
         searched = 0
         for _ in range(_BLANK_LINES):
             while not self._received:
@@ -184,7 +214,12 @@ class Connection:
     def _read_body(self, head: Head) -> tuple[bytes | None, bool]:
         """The body, None if it is longer than a request may be; and whether all of it was read."""
         length = head.content_length
-        if head.field("expect").lower() == "100-continue" and head.version == "HTTP/1.1" and length != 0 and not self._received:
+        if (
+            head.field("expect").lower() == "100-continue"
+            and head.version == "HTTP/1.1"
+            and length != 0
+            and not self._received
+        ):
             if length is not None and length > limits.REQUEST_BYTES:
                 return None, False
             self._deadline_for_writing()
@@ -235,7 +270,11 @@ class Connection:
         """Wait for more from the client, but not past the deadline."""
         left = self._deadline - time.monotonic()
         if left <= 0:
-            raise HTTPError(408, f"no whole request within {READ_SECONDS} seconds") if self._has_begun else _Gone
+            raise (
+                HTTPError(408, f"no whole request within {READ_SECONDS} seconds")
+                if self._has_begun
+                else _Gone
+            )
         self.socket.settimeout(left)
         try:
             part = self.socket.recv(65536)
@@ -250,14 +289,21 @@ class Connection:
         self.socket.settimeout(WRITE_SECONDS)  # of the whole of a sendall
 
     def _send(self, response: http.Response, keep_alive: bool, head_only: bool = False) -> None:
-        lines = [f"HTTP/1.1 {response.status} {_REASON_PHRASES[response.status]}", f"Date: {times.http_date(int(time.time()))}"]
+        lines = [
+            f"HTTP/1.1 {response.status} {_REASON_PHRASES[response.status]}",
+            f"Date: {times.http_date(int(time.time()))}",
+        ]
         lines += [f"{name}: {value}" for name, value in response.headers]
         lines.append("Connection: keep-alive" if keep_alive else "Connection: close")
         self._deadline_for_writing()
-        self.socket.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + (b"" if head_only else response.body))
+        self.socket.sendall(
+            ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+            + (b"" if head_only else response.body)
+        )
 
     def _linger(self) -> None:
-        """Read on for a moment: closing while the client sends would take the answer away from it (RFC 9112 section 9.6)."""
+        """Read on for a moment: closing while the client sends would take the answer away from it
+        (RFC 9112 section 9.6)."""
         self.socket.shutdown(socket.SHUT_WR)
         end = time.monotonic() + LINGER_SECONDS
         while (left := end - time.monotonic()) > 0:
@@ -267,7 +313,8 @@ class Connection:
 
 
 class _Body:
-    """A body as it comes: `octets` are None once there are more than a request may have, `whole` False once that is no use to read on."""
+    """A body as it comes: `octets` are None once there are more than a request may have, `whole`
+    False once that is no use to read on."""
 
     def __init__(self) -> None:
         self._parts = bytearray()
@@ -294,8 +341,8 @@ def _plain(error: HTTPError) -> http.Response:
 class Server:
     """Listens at `listeners` and answers until `stop`.
 
-    `answer(head, body, connection)` returns an http.Response and lines for the log; `log(lines, method, client, started)` writes these.
-    Both are called in many threads.
+    `answer(head, body, connection)` returns an http.Response and lines for the log; `log(lines,
+    method, client, started)` writes these. Both are called in many threads.
     """
 
     def __init__(self, listeners: list[socket.socket], answer, log):
@@ -303,7 +350,9 @@ class Server:
         self.log = log
         self.stopping = False
         self._listeners = listeners
-        self._connections: collections.OrderedDict[Connection, threading.Thread] = collections.OrderedDict()
+        self._connections: collections.OrderedDict[Connection, threading.Thread] = (
+            collections.OrderedDict()
+        )
         self._changed = threading.Condition()
         self._stopped, self._stop = socket.socketpair()
 
@@ -378,7 +427,8 @@ class Server:
 
 
 def _may_go(connection: Connection) -> bool:
-    """Whether a connection has been silent for long, and not because nobody has had the time to read what it sent."""
+    """Whether a connection has been silent for long, and not because nobody has had the time to
+    read what it sent."""
     since = connection.silent_since
     if since is None or time.monotonic() - since < SILENT_SECONDS:
         return False

@@ -1,4 +1,5 @@
-"""A real Apache of one's own, unprivileged and on loopback, with apache/ocsp-cgi.conf: for the demonstration, and for the tests."""
+"""A real Apache of one's own, unprivileged and on loopback, with apache/ocsp-cgi.conf: for the
+demonstration, and for the tests."""
 
 from __future__ import annotations
 
@@ -15,7 +16,11 @@ from pathlib import Path
 from .private_ca import CHECKOUT
 
 SITE_CONF = CHECKOUT / "apache" / "ocsp-cgi.conf"
-MODULE_DIRECTORIES = ("/usr/lib/apache2/modules", "/usr/lib64/httpd/modules", "/usr/lib/httpd/modules")
+MODULE_DIRECTORIES = (
+    "/usr/lib/apache2/modules",
+    "/usr/lib64/httpd/modules",
+    "/usr/lib/httpd/modules",
+)
 CGI_MODULES = {"event": "cgid", "prefork": "cgi"}
 
 _HTTPD_CONF = """\
@@ -40,7 +45,8 @@ class Unavailable(Exception):
 
 
 def unprivileged() -> dict:
-    """What subprocess needs so that a child of root runs as the web server's user; nothing for anybody else."""
+    """What subprocess needs so that a child of root runs as the web server's user; nothing for
+    anybody else."""
     if os.geteuid() != 0:
         return {}
     for user in ("www-data", "apache", "nobody"):
@@ -52,16 +58,20 @@ def unprivileged() -> dict:
 
 
 def give_away(directory: Path) -> None:
-    """Make everything below a directory that of the web server's user, if this is root; else leave it ours."""
+    """Make everything below a directory that of the web server's user, if this is root; else leave
+    it ours."""
     owner = unprivileged()
     if owner:
         directory.chmod(0o755)
         for path in (directory, *directory.rglob("*")):
-            os.chown(path, pwd.getpwnam(owner["user"]).pw_uid, owner["group"], follow_symlinks=False)
+            os.chown(
+                path, pwd.getpwnam(owner["user"]).pw_uid, owner["group"], follow_symlinks=False
+            )
 
 
 def install_cgi(directory: Path, python: str = sys.executable) -> Path:
-    """Copy ocsp.cgi and its package into a directory, byte-compiled, to be run by this Python.  Returns the script's path."""
+    """Copy ocsp.cgi and its package into a directory, byte-compiled, to be run by this Python.
+    Returns the script's path."""
     directory.mkdir(parents=True, exist_ok=True)
     package = directory / "ocsp_cgi"
     shutil.copytree(CHECKOUT / "ocsp_cgi", package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -93,21 +103,31 @@ def check_python(python: str) -> None:
     except OSError as error:
         run, reason = None, str(error)
     if run is None or run.returncode != 0:
-        raise Unavailable(f"Apache's user {unprivileged().get('user', '')} cannot run {python}: {reason}")
+        raise Unavailable(
+            f"Apache's user {unprivileged().get('user', '')} cannot run {python}: {reason}"
+        )
 
 
 class Apache:
-    """One Apache.  `url` is that of the responder, `home` has its files, `error_log` what it and the CGI have logged.
+    """One Apache.  `url` is that of the responder, `home` has its files, `error_log` what it and
+    the CGI have logged.
 
     Used as a context manager: it runs inside the `with`.
     """
 
-    def __init__(self, home: Path, script: Path, config: Path, mpm: str = "event", site_conf: str | None = None,
-                 modules: tuple[str, ...] = ()):  # fmt: skip
+    def __init__(
+        self,
+        home: Path,
+        script: Path,
+        config: Path,
+        mpm: str = "event",
+        site_conf: str | None = None,
+        modules: tuple[str, ...] = (),
+    ):
         """An Apache in the empty directory `home` that runs this script with this OCSP_CGI_CONFIG.
 
-        `site_conf` is the text to use in place of apache/ocsp-cgi.conf, `modules` what it needs beyond that, such as "ssl".
-        Unavailable if there is no Apache.
+        `site_conf` is the text to use in place of apache/ocsp-cgi.conf, `modules` what it needs
+        beyond that, such as "ssl". Unavailable if there is no Apache.
         """
         self.home = home
         self.port = free_port()
@@ -123,7 +143,9 @@ class Apache:
             site_conf = site_conf.replace(old, new)
         (home / "site.conf").write_text(site_conf)
         load = "\n".join(f'LoadModule {name}_module "{path}"' for name, path in files.items())
-        (home / "httpd.conf").write_text(_HTTPD_CONF.format(home=home, modules=load, port=self.port))
+        (home / "httpd.conf").write_text(
+            _HTTPD_CONF.format(home=home, modules=load, port=self.port)
+        )
         give_away(home)
 
     @property
@@ -141,10 +163,14 @@ class Apache:
         command = [self._binary, "-f", str(self.home / "httpd.conf"), "-DFOREGROUND"]
         self._output = open(self.home / "output", "wb")
         self._process = subprocess.Popen(
-            command, stdout=self._output, stderr=self._output, cwd="/",
-            start_new_session=True,  # at its end Apache signals its whole process group: without this we were in it
+            command,
+            stdout=self._output,
+            stderr=self._output,
+            cwd="/",
+            # at its end Apache signals its whole process group: without this we were in it
+            start_new_session=True,
             **unprivileged(),
-        )  # fmt: skip
+        )
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
@@ -153,7 +179,10 @@ class Apache:
             except OSError:
                 time.sleep(0.02)
         self.__exit__()
-        raise Unavailable(f"Apache does not start:\n{(self.home / 'output').read_text(errors='replace')}{self.error_log}")
+        raise Unavailable(
+            "Apache does not"
+            f" start:\n{(self.home / 'output').read_text(errors='replace')}{self.error_log}"
+        )
 
     def __exit__(self, *exception) -> None:
         self._process.send_signal(signal.SIGTERM)
@@ -170,8 +199,12 @@ def _find(mpm: str, more: tuple[str, ...]) -> tuple[str, dict[str, str]]:
     path = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
     binary = shutil.which("apache2", path=path) or shutil.which("httpd", path=path)
     if binary is None:
-        raise Unavailable("Apache is not installed (Debian: apt-get install apache2; RHEL: dnf install httpd)")
-    directory = next((directory for directory in MODULE_DIRECTORIES if Path(directory).is_dir()), "")
+        raise Unavailable(
+            "Apache is not installed (Debian: apt-get install apache2; RHEL: dnf install httpd)"
+        )
+    directory = next(
+        (directory for directory in MODULE_DIRECTORIES if Path(directory).is_dir()), ""
+    )
     modules = {}
     for name in (f"mpm_{mpm}", "unixd", "authz_core", "alias", "env", CGI_MODULES[mpm], *more):
         file = Path(directory, f"mod_{name}.so")

@@ -1,7 +1,9 @@
-"""Install the responder into Apache, as root, on Debian, Ubuntu, RHEL or Fedora; and take it off again.
+"""Install the responder into Apache, as root, on Debian, Ubuntu, RHEL or Fedora; and take it off
+again.
 
-What is to be done is found out first, from what is there: `--dry-run` prints it, and a second run has nothing to do.  What was
-made is recorded in installed.json below --prefix, which is what `--uninstall` goes by.
+What is to be done is found out first, from what is there: `--dry-run` prints it, and a second run
+has nothing to do.  What was made is recorded in installed.json below --prefix, which is what
+`--uninstall` goes by.
 """
 
 from __future__ import annotations
@@ -36,7 +38,10 @@ SYNC_SOURCE = "ca.example.com:/root/root-ca/db/index"
 SYNC_UNITS = ("ocsp-cgi-sync.service", "ocsp-cgi-sync.timer")
 _ENVIRONMENT = ("bin", "include", "lib", "lib64", "share", "pyvenv.cfg")  # what venv makes
 _OLDEST_CRYPTOGRAPHY = 38
-_VERSION_OF_CRYPTOGRAPHY = "import cryptography, sys; from cryptography.hazmat.primitives import hashes; print(cryptography.__version__)"
+_VERSION_OF_CRYPTOGRAPHY = (
+    "import cryptography, sys; from cryptography.hazmat.primitives import hashes;"
+    " print(cryptography.__version__)"
+)
 
 _CONFIG = f"""\
 [root-ca]
@@ -49,7 +54,8 @@ cache   = {CACHE}
 
 
 class Layout(NamedTuple):
-    """Where a distribution's Apache has what: its user, whose group has the same name, the service, and the packages' installer."""
+    """Where a distribution's Apache has what: its user, whose group has the same name, the service,
+    and the packages' installer."""
 
     name: str
     user: str
@@ -61,21 +67,58 @@ class Layout(NamedTuple):
 
 
 LAYOUTS = (
-    Layout("Debian", "www-data", Path("/usr/lib/cgi-bin"), Path("/etc/apache2/sites-available/ocsp-cgi.conf"), "apache2",
-           "/var/log/apache2/error.log", "apt-get install"),
-    Layout("RHEL", "apache", Path("/var/www/cgi-bin"), Path("/etc/httpd/conf.d/ocsp-cgi.conf"), "httpd",
-           "/var/log/httpd/error_log", "dnf install"),
-)  # fmt: skip
+    Layout(
+        "Debian",
+        "www-data",
+        Path("/usr/lib/cgi-bin"),
+        Path("/etc/apache2/sites-available/ocsp-cgi.conf"),
+        "apache2",
+        "/var/log/apache2/error.log",
+        "apt-get install",
+    ),
+    Layout(
+        "RHEL",
+        "apache",
+        Path("/var/www/cgi-bin"),
+        Path("/etc/httpd/conf.d/ocsp-cgi.conf"),
+        "httpd",
+        "/var/log/httpd/error_log",
+        "dnf install",
+    ),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--server-name", metavar="NAME", help="the name in ocsp_url, under which clients ask (default: this host's)")
-    parser.add_argument("--prefix", metavar="DIR", default=PREFIX, help=f"where the program goes (default: {PREFIX})")
-    parser.add_argument("--sync-from", metavar="HOST:PATH", help=f"copy the index from there every minute, such as {SYNC_SOURCE}")
-    parser.add_argument("--upgrade", action="store_true", help="fetch the newest cryptography even if there is one")
-    parser.add_argument("--dry-run", action="store_true", help="print what would be done, and change nothing")
-    parser.add_argument("--uninstall", action="store_true", help="take off what was installed; keys, certificates and db stay")
-    parser.add_argument("--no-reload", action="store_true", help="neither reload Apache nor ask the responder")
+    parser.add_argument(
+        "--server-name",
+        metavar="NAME",
+        help="the name in ocsp_url, under which clients ask (default: this host's)",
+    )
+    parser.add_argument(
+        "--prefix",
+        metavar="DIR",
+        default=PREFIX,
+        help=f"where the program goes (default: {PREFIX})",
+    )
+    parser.add_argument(
+        "--sync-from",
+        metavar="HOST:PATH",
+        help=f"copy the index from there every minute, such as {SYNC_SOURCE}",
+    )
+    parser.add_argument(
+        "--upgrade", action="store_true", help="fetch the newest cryptography even if there is one"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print what would be done, and change nothing"
+    )
+    parser.add_argument(
+        "--uninstall",
+        action="store_true",
+        help="take off what was installed; keys, certificates and db stay",
+    )
+    parser.add_argument(
+        "--no-reload", action="store_true", help="neither reload Apache nor ask the responder"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -95,7 +138,10 @@ class Installation:
         self.arguments = arguments
         self.prefix = Path(os.path.abspath(arguments.prefix))
         if re.search(r"\s", str(self.prefix)) or len(str(self.prefix)) > 100:
-            raise Refused(f"--prefix {self.prefix}: no blank may be in it, nor more than 100 characters: a script's first line has it")
+            raise Refused(
+                f"--prefix {self.prefix}: no blank may be in it, nor more than 100 characters: a"
+                " script's first line has it"
+            )
         self.layout = _layout()
         self.record = Record(self.prefix / "installed.json")
         self.plan = Plan(self.record)
@@ -105,10 +151,18 @@ class Installation:
     # Installing
 
     def install(self) -> int:
-        if not (CHECKOUT / "ocsp.cgi").exists() or not (CHECKOUT / "apache" / "ocsp-cgi.conf").exists():
-            raise Refused(f"{CHECKOUT}: this is not the whole checkout, with ocsp.cgi and apache/: run it in there")
+        if (
+            not (CHECKOUT / "ocsp.cgi").exists()
+            or not (CHECKOUT / "apache" / "ocsp-cgi.conf").exists()
+        ):
+            raise Refused(
+                f"{CHECKOUT}: this is not the whole checkout, with ocsp.cgi and apache/: run it in"
+                " there"
+            )
         if not self.record.exists and self.prefix.is_dir() and any(self.prefix.iterdir()):
-            raise Refused(f"{self.prefix}: something else is there; give another directory with --prefix")
+            raise Refused(
+                f"{self.prefix}: something else is there; give another directory with --prefix"
+            )
         self._plan_program()
         self._plan_files()
         self._plan_apache()
@@ -122,7 +176,11 @@ class Installation:
         for remark in self.plan.remarks:
             print(remark)
         if self.arguments.dry_run:
-            print("This would be done:" if self.plan.steps else "Nothing would be changed: all is as it should be.")
+            print(
+                "This would be done:"
+                if self.plan.steps
+                else "Nothing would be changed: all is as it should be."
+            )
             for step in self.plan.steps:
                 print(f"  {step.text}")
             return False
@@ -130,8 +188,12 @@ class Installation:
             print("Nothing to change: all is as it should be.")
             return True
         print("Changed:")
-        has_other_modules = any(step.text.startswith(("a2enmod", "a2dismod")) for step in self.plan.steps)
-        self.record.other["reload"] = "restart" if has_other_modules else self.record.other.get("reload") or "reload"
+        has_other_modules = any(
+            step.text.startswith(("a2enmod", "a2dismod")) for step in self.plan.steps
+        )
+        self.record.other["reload"] = (
+            "restart" if has_other_modules else self.record.other.get("reload") or "reload"
+        )
         self.plan.carry_out(is_recorded)
         return True
 
@@ -139,21 +201,47 @@ class Installation:
         plan, other = self.plan, self.record.other
         plan.directory(self.prefix, 0o755)
         python = other.get("python", "")
-        if not python or not _version_of_cryptography(python, self.layout.user) or self.arguments.upgrade:
-            plan.add(f"make the virtual environment {self.prefix} with the newest cryptography, by pip; where that fails, take the"
-                     " distribution's python3-cryptography", self._make_environment)  # fmt: skip
+        if (
+            not python
+            or not _version_of_cryptography(python, self.layout.user)
+            or self.arguments.upgrade
+        ):
+            plan.add(
+                f"make the virtual environment {self.prefix} with the newest cryptography, by pip;"
+                " where that fails, take the distribution's python3-cryptography",
+                self._make_environment,
+            )
         if not _same_package(CHECKOUT / "ocsp_cgi", self.prefix / "ocsp_cgi"):
-            plan.add(f"copy the package to {self.prefix}/ocsp_cgi, byte-compiled", self._copy_package)
-        if not python or self.arguments.upgrade or self._script_content(python) != _content(self.script):
+            plan.add(
+                f"copy the package to {self.prefix}/ocsp_cgi, byte-compiled", self._copy_package
+            )
+        if (
+            not python
+            or self.arguments.upgrade
+            or self._script_content(python) != _content(self.script)
+        ):
             plan.add(f"write {self.script}, with that Python in its first line", self._write_script)
         plan.directory(self.layout.cgi_bin, 0o755)
         plan.link(self.layout.cgi_bin / "ocsp.cgi", self.script)
 
     def _make_environment(self) -> None:
-        base = "/usr/bin/python3" if _runs("/usr/bin/python3", "import sys; sys.exit(sys.version_info < (3, 9))") else sys.executable
+        base = (
+            "/usr/bin/python3"
+            if _runs("/usr/bin/python3", "import sys; sys.exit(sys.version_info < (3, 9))")
+            else sys.executable
+        )
         python = str(self.prefix / "bin" / "python3")
-        pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries=2", "--only-binary=:all:",
-               "--upgrade")  # fmt: skip
+        pip = (
+            python,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--retries=2",
+            "--only-binary=:all:",
+            "--upgrade",
+        )
         try:
             if not _runs(python, "import pip"):
                 self._remove_environment()
@@ -161,23 +249,35 @@ class Installation:
             run_command(*pip, "cryptography")
         except Refused as refusal:
             if _version_of_cryptography(python, self.layout.user):
-                raise Refused(f"{refusal}\nThe cryptography that was there before is still in use.") from None
+                raise Refused(
+                    f"{refusal}\nThe cryptography that was there before is still in use."
+                ) from None
             self._remove_environment()
             python = "/usr/bin/python3"
             version = _version_of_cryptography(python, self.layout.user)
             packages = f"{self.layout.packages} python3-cryptography"
             if not version:
                 raise Refused(
-                    f"{refusal}\nSo there is no virtual environment; nor has the distribution a python3-cryptography of version"
-                    f" {_OLDEST_CRYPTOGRAPHY} or newer here. Mend the one or the other, and start again: {packages}"
+                    f"{refusal}\nSo there is no virtual environment; nor has the distribution a"
+                    f" python3-cryptography of version {_OLDEST_CRYPTOGRAPHY} or newer here. Mend"
+                    f" the one or the other, and start again: {packages}"
                 ) from None
             print(f"    {refusal}")
-            print(f"    So the distribution's python3-cryptography {version} is taken: an answer takes some milliseconds longer.")
-            print("    To try the virtual environment again, with python3-venv and the network: python3 -m ocsp_cgi install --upgrade")
+            print(
+                f"    So the distribution's python3-cryptography {version} is taken: an answer"
+                " takes some milliseconds longer."
+            )
+            print(
+                "    To try the virtual environment again, with python3-venv and the network:"
+                " python3 -m ocsp_cgi install --upgrade"
+            )
         else:
             version = _version_of_cryptography(python, self.layout.user)
             if not version:
-                raise Refused(f"{python}: {self.layout.user} cannot run it: can it enter every directory above {self.prefix}?")
+                raise Refused(
+                    f"{python}: {self.layout.user} cannot run it: can it enter every directory"
+                    f" above {self.prefix}?"
+                )
             print(f"    cryptography {version}")
         self.record.other["python"] = python
         site_packages = next(self.prefix.glob("lib/python3*/site-packages"), None)
@@ -189,13 +289,26 @@ class Installation:
             _remove(self.prefix / name)
 
     def _copy_package(self) -> None:
-        new, old, package = (self.prefix / name for name in (".ocsp_cgi.new", ".ocsp_cgi.old", "ocsp_cgi"))
+        new, old, package = (
+            self.prefix / name for name in (".ocsp_cgi.new", ".ocsp_cgi.old", "ocsp_cgi")
+        )
         for path in (new, old):
             _remove(path)
         shutil.copytree(CHECKOUT / "ocsp_cgi", new, ignore=shutil.ignore_patterns("__pycache__"))
         for path in (new, *new.rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)
-        run_command(self.record.other["python"], "-I", "-m", "compileall", "-q", "-s", str(new), "-p", str(package), str(new))
+        run_command(
+            self.record.other["python"],
+            "-I",
+            "-m",
+            "compileall",
+            "-q",
+            "-s",
+            str(new),
+            "-p",
+            str(package),
+            str(new),
+        )
         if package.exists():
             package.rename(old)
         new.rename(package)
@@ -209,7 +322,8 @@ class Installation:
         return f"#!{python} {first_line.split()[1]}\n{rest}".encode()
 
     def _plan_files(self) -> None:
-        """The config, and what it names, so that the web server's user can read it, and others cannot."""
+        """The config, and what it names, so that the web server's user can read it, and others
+        cannot."""
         plan, user = self.plan, self.layout.user
         for directory in (FILES, FILES / "db"):
             plan.directory(directory, 0o750, "root", user)
@@ -228,7 +342,10 @@ class Installation:
         plan, site = self.plan, self.layout.site
         name = self.arguments.server_name or self._server_name() or socket.getfqdn()
         if "." not in name and not self.arguments.server_name:
-            raise Refused("--server-name is missing: the name of this host in ocsp_url, such as --server-name ocsp.example.com")
+            raise Refused(
+                "--server-name is missing: the name of this host in ocsp_url, such as --server-name"
+                " ocsp.example.com"
+            )
         if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", name):
             raise Refused(f"--server-name {name}: no host name")
         text = (CHECKOUT / "apache" / "ocsp-cgi.conf").read_text()
@@ -238,7 +355,9 @@ class Installation:
             prefork = (enabled / "mpm_prefork.load").exists()
             has_cgi = any((enabled / f"{module}.load").exists() for module in ("cgi", "cgid"))
             modules = [] if has_cgi else ["cgi" if prefork else "cgid"]
-            modules += [module for module in ("alias", "env") if not (enabled / f"{module}.load").exists()]
+            modules += [
+                module for module in ("alias", "env") if not (enabled / f"{module}.load").exists()
+            ]
             for module in modules:
                 plan.command("a2enmod", "--quiet", module, remember="modules")
             if not Path("/etc/apache2/sites-enabled/ocsp-cgi.conf").exists():
@@ -246,14 +365,23 @@ class Installation:
 
     def _plan_sync(self, source: str) -> None:
         if not re.fullmatch(r"(?!-)([\w.@:/~+-]*/|[\w.@+-]+:)index(\.txt)?", source):
-            raise Refused(f"--sync-from {source}: it names the index itself on the CA's host, such as {SYNC_SOURCE}")
+            raise Refused(
+                f"--sync-from {source}: it names the index itself on the CA's host, such as"
+                f" {SYNC_SOURCE}"
+            )
         if shutil.which("rsync") is None:
-            raise Refused(f"--sync-from: the command rsync is not installed: {self.layout.packages} rsync")
+            raise Refused(
+                f"--sync-from: the command rsync is not installed: {self.layout.packages} rsync"
+            )
         self.record.other["sync"] = source
 
         def edited(name: str) -> bytes:
             text = (CHECKOUT / "apache" / name).read_text()
-            return text.replace(f" {SYNC_SOURCE} ", f" {source} ").replace("root:www-data", f"root:{self.layout.user}").encode()
+            return (
+                text.replace(f" {SYNC_SOURCE} ", f" {source} ")
+                .replace("root:www-data", f"root:{self.layout.user}")
+                .encode()
+            )
 
         if _systemd_runs():
             before = len(self.plan.steps)
@@ -266,13 +394,19 @@ class Installation:
             self.plan.directory(Path("/etc/cron.d"), 0o755)
             self.plan.file(Path("/etc/cron.d/ocsp-cgi-sync"), edited("ocsp-cgi-sync.cron"))
         self.plan.remarks.append(
-            "The index is fetched by root, over ssh: root's key must open the CA's host, and that be in root's known_hosts."
-            " Then add `stale_after = 10` to the config, so that answers end when the copies do."
+            "The index is fetched by root, over ssh: root's key must open the CA's host, and that"
+            " be in root's known_hosts. Then add `stale_after = 10` to the config, so that answers"
+            " end when the copies do."
         )
 
     def _plan_labels(self) -> None:
-        """What SELinux has to be told, where it is on: that the script is a CGI, and that it may write to its cache."""
-        if self.plan.steps and shutil.which("selinuxenabled", path=_path()) and subprocess.run(["selinuxenabled"]).returncode == 0:
+        """What SELinux has to be told, where it is on: that the script is a CGI, and that it may
+        write to its cache."""
+        if (
+            self.plan.steps
+            and shutil.which("selinuxenabled", path=_path())
+            and subprocess.run(["selinuxenabled"]).returncode == 0
+        ):
             self.plan.command("chcon", "-t", "httpd_sys_script_exec_t", str(self.script))
             self.plan.command("chcon", "-R", "-t", "httpd_sys_rw_content_t", str(CACHE))
 
@@ -283,20 +417,38 @@ class Installation:
         if not self.record.other.get("reload"):
             return False
         if self.arguments.no_reload:
-            print(f"Apache has not been reloaded, as you asked for: systemctl restart {self.layout.service}")
+            print(
+                "Apache has not been reloaded, as you asked for: systemctl restart"
+                f" {self.layout.service}"
+            )
             return False
-        control = next((name for name in ("apache2ctl", "apachectl", "httpd") if shutil.which(name, path=_path())), "")
+        control = next(
+            (
+                name
+                for name in ("apache2ctl", "apachectl", "httpd")
+                if shutil.which(name, path=_path())
+            ),
+            "",
+        )
         if not control:
-            raise Refused(f"no apachectl here, so Apache could not be reloaded: is {self.layout.service} installed?")
+            raise Refused(
+                f"no apachectl here, so Apache could not be reloaded: is {self.layout.service}"
+                " installed?"
+            )
         restart = self.record.other["reload"] == "restart"
         try:
             run_command(control, "-t")
             if _systemd_runs():
-                run_command("systemctl", "restart" if restart else "reload-or-restart", self.layout.service)
+                run_command(
+                    "systemctl", "restart" if restart else "reload-or-restart", self.layout.service
+                )
             else:
                 run_command(control, "-k", "restart" if restart else "graceful")
         except Refused as refusal:
-            raise Refused(f"all is done, but Apache does not read it: {refusal}\n(Apache's error log: {self.layout.error_log})") from None
+            raise Refused(
+                f"all is done, but Apache does not read it: {refusal}\n(Apache's error log:"
+                f" {self.layout.error_log})"
+            ) from None
         print("Apache has read its new configuration.")
         return True
 
@@ -332,28 +484,57 @@ class Installation:
             raise Refused(str(error)) from None
         request = Path(ca.rsigner).stem + ".csr"
         for path, what in (
-            (Path(ca.rkey), "the key. Make it, and a request:\n    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
-                            f' -subj "/C=GB/O=Example/CN=OCSP Root Responder" -keyout {shlex.quote(ca.rkey)} -out {request}'),
-            (Path(ca.rsigner), f"the signer's certificate. On the CA's host:\n    openssl ca -config root-ca.cnf -in {request} -out"
-                               f" {Path(ca.rsigner).name} -extensions ocsp_ext -days 90\n    and copy it here:"
-                               f" scp {host}/{Path(ca.rsigner).name} {shlex.quote(ca.rsigner)}"),
-            (Path(ca.ca), f"the CA's certificate. Copy it here:\n    scp {host}/{Path(ca.ca).name} {shlex.quote(ca.ca)}"),
-            (database, f"the database. Copy it here:\n    rsync --copy-links --times {host}/db/{database.name} {shlex.quote(str(database))}\n"
-                    "    and let --sync-from do so from then on"),
-        ):  # fmt: skip
+            (
+                Path(ca.rkey),
+                "the key. Make it, and a request:\n    openssl req -new -newkey ec -pkeyopt"
+                " ec_paramgen_curve:P-256 -nodes"
+                f' -subj "/C=GB/O=Example/CN=OCSP Root Responder" -keyout {shlex.quote(ca.rkey)}'
+                f" -out {request}",
+            ),
+            (
+                Path(ca.rsigner),
+                (
+                    "the signer's certificate. On the CA's host:\n    openssl ca -config"
+                    f" root-ca.cnf -in {request} -out {Path(ca.rsigner).name} -extensions ocsp_ext"
+                    f" -days 90\n    and copy it here: scp {host}/{Path(ca.rsigner).name}"
+                    f" {shlex.quote(ca.rsigner)}"
+                ),
+            ),
+            (
+                Path(ca.ca),
+                (
+                    f"the CA's certificate. Copy it here:\n    scp {host}/{Path(ca.ca).name}"
+                    f" {shlex.quote(ca.ca)}"
+                ),
+            ),
+            (
+                database,
+                (
+                    "the database. Copy it here:\n    rsync --copy-links --times"
+                    f" {host}/db/{database.name} {shlex.quote(str(database))}\n    and let"
+                    " --sync-from do so from then on"
+                ),
+            ),
+        ):
             if not path.exists():
                 texts.append(f"{path}: {what}")
             elif not _can_read(path, self.layout.user):
-                texts.append(f"{path}: there, but {self.layout.user} cannot read it: look at its mode, and at the directories above it")
+                texts.append(
+                    f"{path}: there, but {self.layout.user} cannot read it: look at its mode, and"
+                    " at the directories above it"
+                )
         return texts
 
     def _ask(self, ca: config.CASettings, patience: float) -> None:
-        """Ask the running responder.  Right after a restart, an answer may still come from before it, or none."""
+        """Ask the running responder.  Right after a restart, an answer may still come from before
+        it, or none."""
         try:
             serial_number = certificate.load(ca.rsigner).serial_number
             issuer_pem = _issuer_pem(ca)
         except (OSError, certificate.CertificateError, SignerError) as error:
-            raise Refused(f"[{ca.name}] cannot be asked about: {error}; it is in {ca.rsigner} or {ca.ca}") from None
+            raise Refused(
+                f"[{ca.name}] cannot be asked about: {error}; it is in {ca.rsigner} or {ca.ca}"
+            ) from None
         address, port = self._address()
         name = self._server_name() or socket.getfqdn()
         url = f"http://{name}{'' if port == 80 else f':{port}'}{live.PATH}"
@@ -372,18 +553,28 @@ class Installation:
                 return
             except live.Wrong as wrong:
                 if time.monotonic() > deadline:
-                    raise Refused(f"installed, but it does not answer as it should.\n{wrong}\n(Apache's error log: {self.layout.error_log};"
-                                  f" the virtual host: {self.layout.site})") from None  # fmt: skip
+                    raise Refused(
+                        f"installed, but it does not answer as it should.\n{wrong}\n(Apache's error"
+                        f" log: {self.layout.error_log}; the virtual host: {self.layout.site})"
+                    ) from None
             time.sleep(0.5)
 
     def _server_name(self) -> str:
         """As the virtual host has it, "" if there is none yet."""
-        found = re.search(r"^\s*ServerName\s+([^\s:]+)", _content(self.layout.site).decode(errors="replace"), re.MULTILINE)
+        found = re.search(
+            r"^\s*ServerName\s+([^\s:]+)",
+            _content(self.layout.site).decode(errors="replace"),
+            re.MULTILINE,
+        )
         return found[1] if found else ""
 
     def _address(self) -> tuple[str, int]:
         """Where to connect to, from this machine, for the virtual host."""
-        found = re.search(r"^\s*<VirtualHost\s+([^\s>]+):(\d+)", _content(self.layout.site).decode(errors="replace"), re.MULTILINE)
+        found = re.search(
+            r"^\s*<VirtualHost\s+([^\s>]+):(\d+)",
+            _content(self.layout.site).decode(errors="replace"),
+            re.MULTILINE,
+        )
         host, port = (found[1], int(found[2])) if found else ("*", 80)
         return ("127.0.0.1" if host in ("*", "_default_") else host.strip("[]")), port
 
@@ -391,7 +582,10 @@ class Installation:
 
     def uninstall(self) -> int:
         if not self.record.exists:
-            print(f"{self.record.path} is not there, so nothing is installed below {self.prefix}. Nothing to undo.")
+            print(
+                f"{self.record.path} is not there, so nothing is installed below {self.prefix}."
+                " Nothing to undo."
+            )
             return 0
         plan, record = self.plan, self.record
         has_units = f"/etc/systemd/system/{SYNC_UNITS[1]}" in record.files and _systemd_runs()
@@ -416,10 +610,17 @@ class Installation:
         plan.add(f"empty the cache {CACHE}", _empty_cache)
         plan.add(f"remove the program from {self.prefix}", self._remove_program)
         for name in ("root-ocsp.key", "root-ocsp.crt", "root-ca.crt", "db"):
-            if (FILES / name).is_file() or (FILES / name).is_dir() and any((FILES / name).iterdir()):
+            if (
+                (FILES / name).is_file()
+                or ((FILES / name).is_dir()
+                and any((FILES / name).iterdir()))
+            ):
                 plan.remarks.append(f"{FILES / name}: left, with its group and mode")
         for directory in reversed(record.directories):
-            plan.add(f"remove the directory {directory}, if it is empty then", lambda directory=directory: _remove_if_empty(directory))
+            plan.add(
+                f"remove the directory {directory}, if it is empty then",
+                lambda directory=directory: _remove_if_empty(directory),
+            )
         if self._carry_out(is_recorded=False):
             self._reload()
         return 0
@@ -446,11 +647,13 @@ def _issuer_pem(ca: config.CASettings) -> str:
 def _layout() -> Layout:
     """How this machine's Apache is laid out."""
     for layout in LAYOUTS:
-        if layout.site.parent.is_dir() and shutil.which({"Debian": "a2ensite", "RHEL": "httpd"}[layout.name], path=_path()):
+        if layout.site.parent.is_dir() and shutil.which(
+            {"Debian": "a2ensite", "RHEL": "httpd"}[layout.name], path=_path()
+        ):
             return layout
     raise Refused(
-        "no Apache here, neither /etc/apache2/sites-available with a2ensite nor /etc/httpd/conf.d with httpd:"
-        " apt-get install apache2 python3-venv, or dnf install httpd python3-pip"
+        "no Apache here, neither /etc/apache2/sites-available with a2ensite nor /etc/httpd/conf.d"
+        " with httpd: apt-get install apache2 python3-venv, or dnf install httpd python3-pip"
     )
 
 
@@ -464,24 +667,50 @@ def _systemd_runs() -> bool:
 
 def _runs(python: str, program: str) -> bool:
     try:
-        return subprocess.run([python, "-I", "-c", program], capture_output=True, stdin=subprocess.DEVNULL, cwd="/").returncode == 0
+        return (
+            subprocess.run(
+                [python, "-I", "-c", program],
+                capture_output=True,
+                stdin=subprocess.DEVNULL,
+                cwd="/",
+            ).returncode
+            == 0
+        )
     except OSError:
         return False
 
 
 def _version_of_cryptography(python: str, user: str) -> str:
-    """The version that this Python has, run as the web server's user; "" if it has none, or one too old."""
+    """The version that this Python has, run as the web server's user; "" if it has none, or one too
+    old."""
     try:
-        done = subprocess.run([python, "-I", "-c", _VERSION_OF_CRYPTOGRAPHY], capture_output=True, text=True, stdin=subprocess.DEVNULL,
-                              cwd="/", user=user, group=user, extra_groups=[])  # fmt: skip
+        done = subprocess.run(
+            [python, "-I", "-c", _VERSION_OF_CRYPTOGRAPHY],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            cwd="/",
+            user=user,
+            group=user,
+            extra_groups=[],
+        )
     except OSError:
         return ""
     version = done.stdout.strip()
-    return version if done.returncode == 0 and int(version.partition(".")[0]) >= _OLDEST_CRYPTOGRAPHY else ""
+    return (
+        version
+        if done.returncode == 0 and int(version.partition(".")[0]) >= _OLDEST_CRYPTOGRAPHY
+        else ""
+    )
 
 
 def _can_read(path: Path, user: str) -> bool:
-    return subprocess.run(["test", "-r", str(path)], user=user, group=user, extra_groups=[], cwd="/").returncode == 0
+    return (
+        subprocess.run(
+            ["test", "-r", str(path)], user=user, group=user, extra_groups=[], cwd="/"
+        ).returncode
+        == 0
+    )
 
 
 def _same_package(one: Path, other: Path) -> bool:

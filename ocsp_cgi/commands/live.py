@@ -1,4 +1,5 @@
-"""Asking the responder over HTTP as clients do, and telling from a wrong answer which directive of Apache's is missing."""
+"""Asking the responder over HTTP as clients do, and telling from a wrong answer which directive of
+Apache's is missing."""
 
 from __future__ import annotations
 
@@ -23,9 +24,16 @@ class Wrong(Exception):
     """The responder does not answer as it should; the text says what came instead, and what to do."""
 
 
-def ask(issuer: Path, serial_number: int, server_name: str, port: int = 80, host: str = "127.0.0.1",
-        trusted: tuple[str, ...] = ()) -> list[str]:  # fmt: skip
-    """Ask by POST, by GET with `%2F` and by GET with `//` about a certificate of this issuer.  Returns a line on each.
+def ask(
+    issuer: Path,
+    serial_number: int,
+    server_name: str,
+    port: int = 80,
+    host: str = "127.0.0.1",
+    trusted: tuple[str, ...] = (),
+) -> list[str]:
+    """Ask by POST, by GET with `%2F` and by GET with `//` about a certificate of this issuer.
+    Returns a line on each.
 
     The connection goes to `host`, whatever `server_name` resolves to; `trusted` are options of
     `openssl ocsp` that say whom to trust, by default the issuer.  Wrong at the first answer that is
@@ -46,9 +54,13 @@ def ask(issuer: Path, serial_number: int, server_name: str, port: int = 80, host
 
 
 def _request(issuer: certificate.Certificate, serial_number: int) -> bytes:
-    """An OCSPRequest (RFC 6960 section 4.1) that has `//` in its base64, by a fitting nonce (RFC 9654)."""
+    """An OCSPRequest (RFC 6960 section 4.1) that has `//` in its base64, by a fitting nonce (RFC
+    9654)."""
     hash_algorithm = der.sequence(der.tlv(der.OBJECT_IDENTIFIER, der.oid(_SHA1)), der.ENCODED_NULL)
-    digests = (hashlib.new("sha1", of, usedforsecurity=False).digest() for of in (issuer.subject, issuer.public_key))
+    digests = (
+        hashlib.new("sha1", of, usedforsecurity=False).digest()
+        for of in (issuer.subject, issuer.public_key)
+    )
     hashes = [der.tlv(der.OCTET_STRING, digest) for digest in digests]
     octets = (serial_number if serial_number >= 0 else ~serial_number).bit_length() // 8 + 1
     serial = der.tlv(der.INTEGER, serial_number.to_bytes(octets, "big", signed=True))
@@ -59,60 +71,108 @@ def _request(issuer: certificate.Certificate, serial_number: int) -> bytes:
     return der.sequence(der.sequence(der.sequence(der.sequence(cert_id)), extensions))
 
 
-def _exchange(way: str, method: str, path: str, body: bytes, server_name: str, host: str, port: int) -> bytes:
+def _exchange(
+    way: str, method: str, path: str, body: bytes, server_name: str, host: str, port: int
+) -> bytes:
     """The OCSPResponse that comes back for this HTTP request."""
     connection = http.client.HTTPConnection(host, port, timeout=_SECONDS)
-    headers = {"Host": server_name, "Content-Type": "application/ocsp-request"} if body else {"Host": server_name}
+    headers = (
+        {"Host": server_name, "Content-Type": "application/ocsp-request"}
+        if body
+        else {"Host": server_name}
+    )
     try:
         connection.request(method, path, body or None, headers)
         response = connection.getresponse()
         content = response.read()
     except ConnectionRefusedError:
-        raise Wrong(f"{way}: connection refused at {host} port {port}. Is Apache running, and does it `Listen {port}`?") from None
+        raise Wrong(
+            f"{way}: connection refused at {host} port {port}. Is Apache running, and does it"
+            f" `Listen {port}`?"
+        ) from None
     except http.client.IncompleteRead as error:
         raise Wrong(
-            f"{way}: the answer was cut off after {len(error.partial)} octets. Apache's error log has the reason; a proxy before"
-            " Apache, or a limit such as RLimitCPU, ends it"
+            f"{way}: the answer was cut off after {len(error.partial)} octets. Apache's error log"
+            " has the reason; a proxy before Apache, or a limit such as RLimitCPU, ends it"
         ) from None
     except (OSError, http.client.HTTPException) as error:
         reason = errors.printable(str(error)) or type(error).__name__
-        raise Wrong(f"{way}: no answer from {host} port {port}: {reason}. Apache's error log says why") from None
+        raise Wrong(
+            f"{way}: no answer from {host} port {port}: {reason}. Apache's error log says why"
+        ) from None
     finally:
         connection.close()
     _check_http(way, response, content, server_name)
     return content
 
 
-def _check_http(way: str, response: http.client.HTTPResponse, content: bytes, server_name: str) -> None:
-    """Wrong if this is not an OCSPResponse, or not as clients need it; with the directive that is missing."""
+def _check_http(
+    way: str, response: http.client.HTTPResponse, content: bytes, server_name: str
+) -> None:
+    """Wrong if this is not an OCSPResponse, or not as clients need it; with the directive that is
+    missing."""
     status, content_type = response.status, response.getheader("Content-Type", "")
     directive = {
-        301: "something redirects: OCSP needs plain HTTP; take Redirect and RewriteRule to HTTPS off this virtual host",
-        302: "something redirects: OCSP needs plain HTTP; take Redirect and RewriteRule to HTTPS off this virtual host",
-        308: "something redirects: OCSP needs plain HTTP; take Redirect and RewriteRule to HTTPS off this virtual host",
+        301: (
+            "something redirects: OCSP needs plain HTTP; take Redirect and RewriteRule to HTTPS off"
+            " this virtual host"
+        ),
+        302: (
+            "something redirects: OCSP needs plain HTTP; take Redirect and RewriteRule to HTTPS off"
+            " this virtual host"
+        ),
+        308: (
+            "something redirects: OCSP needs plain HTTP; take Redirect and RewriteRule to HTTPS off"
+            " this virtual host"
+        ),
         401: "clients cannot log in: `Require all granted` in the <Directory> of cgi-bin",
-        403: "`Require all granted` in the <Directory> of cgi-bin is missing, or `Options +SymLinksIfOwnerMatch`, or the link in"
-             " cgi-bin and its target do not have the same owner",
-        404: f'`ScriptAlias "{PATH}"` is missing in the virtual host that answers for {server_name}, or that is another one',
-        405: "another handler takes the request: is the module cgid (or cgi) on, and `ScriptAlias` in this virtual host?",
+        403: (
+            "`Require all granted` in the <Directory> of cgi-bin is missing, or `Options"
+            " +SymLinksIfOwnerMatch`, or the link in cgi-bin and its target do not have the same"
+            " owner"
+        ),
+        404: (
+            f'`ScriptAlias "{PATH}"` is missing in the virtual host that answers for {server_name},'
+            " or that is another one"
+        ),
+        405: (
+            "another handler takes the request: is the module cgid (or cgi) on, and `ScriptAlias`"
+            " in this virtual host?"
+        ),
         413: "`LimitRequestBody` is too small: 65536 is what the responder reads",
         500: "Apache could not run the script; its error log has the reason",
-        503: "mod_cgid's daemon does not answer; Apache's error log has the reason, and a restart may mend it",
-    }  # fmt: skip
+        503: (
+            "mod_cgid's daemon does not answer; Apache's error log has the reason, and a restart"
+            " may mend it"
+        ),
+    }
     if status == 404 and "%2F" in way:
-        raise Wrong(f"{way}: 404. `AllowEncodedSlashes NoDecode` is missing; it has to stand inside the <VirtualHost> of {server_name}")
+        raise Wrong(
+            f"{way}: 404. `AllowEncodedSlashes NoDecode` is missing; it has to stand inside the"
+            f" <VirtualHost> of {server_name}"
+        )
     if status != 200:
-        raise Wrong(f"{way}: HTTP status {status}. {directive.get(status, 'Apache has the reason in its error log')}")
+        raise Wrong(
+            f"{way}: HTTP status {status}."
+            f" {directive.get(status, 'Apache has the reason in its error log')}"
+        )
     if content[:2] == b"#!":
-        raise Wrong(f"{way}: the script's own text came, so Apache does not run it: a2enmod cgid (cgi with mpm_prefork), `ScriptAlias`")
+        raise Wrong(
+            f"{way}: the script's own text came, so Apache does not run it: a2enmod cgid (cgi with"
+            " mpm_prefork), `ScriptAlias`"
+        )
     if content_type != "application/ocsp-response":
         content_type = errors.printable(content_type, 100)
         raise Wrong(
-            f"{way}: the answer is {content_type or 'of no Content-Type'} and not application/ocsp-response: another virtual host answers"
-            f" for {server_name}, or no `ScriptAlias` leads to ocsp.cgi, or a proxy changes it"
+            f"{way}: the answer is {content_type or 'of no Content-Type'} and not"
+            f" application/ocsp-response: another virtual host answers for {server_name}, or no"
+            " `ScriptAlias` leads to ocsp.cgi, or a proxy changes it"
         )
     if response.getheader("Content-Length") is None:
-        raise Wrong(f"{way}: no Content-Length. `SetEnv ap_trust_cgilike_cl yes` is missing in the <Location> of {PATH}")
+        raise Wrong(
+            f"{way}: no Content-Length. `SetEnv ap_trust_cgilike_cl yes` is missing in the"
+            f" <Location> of {PATH}"
+        )
 
 
 def _status(
@@ -123,7 +183,8 @@ def _status(
         response_status = der.read(answer, der.SEQUENCE).elements().next(der.ENUMERATED).contents[0]
     except (der.DERError, IndexError):
         raise Wrong(
-            f"{way}: the {len(answer)} octets that came are no OCSPResponse: something between here and ocsp.cgi changes or cuts them"
+            f"{way}: the {len(answer)} octets that came are no OCSPResponse: something between here"
+            " and ocsp.cgi changes or cuts them"
         ) from None
     if response_status != 0:
         name = errors.RESPONSE_STATUS_NAMES.get(response_status, str(response_status))
@@ -133,9 +194,19 @@ def _status(
     with tempfile.NamedTemporaryFile() as file:
         file.write(answer)
         file.flush()
-        command = ["openssl", "ocsp", "-respin", file.name, "-issuer", str(issuer), *trusted,
-                   "-partial_chain", "-no_nonce",
-                   "-serial", f"{'-' if serial_number < 0 else ''}0x{abs(serial_number):X}"]  # fmt: skip
+        command = [
+            "openssl",
+            "ocsp",
+            "-respin",
+            file.name,
+            "-issuer",
+            str(issuer),
+            *trusted,
+            "-partial_chain",
+            "-no_nonce",
+            "-serial",
+            f"{'-' if serial_number < 0 else ''}0x{abs(serial_number):X}",
+        ]
         run = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if "Response verify OK" not in run.stderr:
         said = errors.printable(" ".join(run.stderr.split()), 300)

@@ -1,4 +1,5 @@
-"""A private CA in a directory, made and run with the real `openssl ca`: for the demonstration, and for the tests."""
+"""A private CA in a directory, made and run with the real `openssl ca`: for the demonstration, and
+for the tests."""
 
 from __future__ import annotations
 
@@ -16,9 +17,12 @@ class OpenSSLError(Exception):
 
 
 class PrivateCA:
-    """A directory as the guide lays it out: root-ca.crt, private/, certs/, and db/ with index and serial."""
+    """A directory as the guide lays it out: root-ca.crt, private/, certs/, and db/ with index and
+    serial."""
 
-    def __init__(self, home: Path, common_name: str = "Root CA", newkey: tuple[str, ...] = ("rsa:2048",)):
+    def __init__(
+        self, home: Path, common_name: str = "Root CA", newkey: tuple[str, ...] = ("rsa:2048",)
+    ):
         """Make the CA.  `newkey` are the words behind `openssl req -newkey`."""
         self.home = home
         for directory, mode in (("", 0o755), ("db", 0o755), ("certs", 0o755), ("private", 0o700)):
@@ -29,10 +33,35 @@ class PrivateCA:
         config = ROOT_CA_CNF.read_text()
         assert config.count('"Root CA"') == 1, f'{ROOT_CA_CNF} does not have "Root CA" once'
         (home / "root-ca.cnf").write_text(config.replace('"Root CA"', f'"{common_name}"'))
-        self.openssl("req", "-new", "-config", "root-ca.cnf", "-newkey", *newkey, "-nodes",
-                     "-keyout", "private/root-ca.key", "-out", "root-ca.csr")  # fmt: skip
-        self.openssl("ca", "-selfsign", "-config", "root-ca.cnf", "-batch", "-notext", "-in", "root-ca.csr",
-                     "-out", "root-ca.crt", "-extensions", "ca_ext", "-days", "3650")  # fmt: skip
+        self.openssl(
+            "req",
+            "-new",
+            "-config",
+            "root-ca.cnf",
+            "-newkey",
+            *newkey,
+            "-nodes",
+            "-keyout",
+            "private/root-ca.key",
+            "-out",
+            "root-ca.csr",
+        )
+        self.openssl(
+            "ca",
+            "-selfsign",
+            "-config",
+            "root-ca.cnf",
+            "-batch",
+            "-notext",
+            "-in",
+            "root-ca.csr",
+            "-out",
+            "root-ca.crt",
+            "-extensions",
+            "ca_ext",
+            "-days",
+            "3650",
+        )
 
     def copy(self, home: Path) -> PrivateCA:
         """The same CA in another directory, to go on from there."""
@@ -42,20 +71,54 @@ class PrivateCA:
         return ca
 
     def openssl(self, *arguments: str) -> str:
-        """Run openssl in the CA's directory.  Returns its output; OpenSSLError if it ends with an error."""
+        """Run openssl in the CA's directory.  Returns its output; OpenSSLError if it ends with an
+        error."""
         command = ["openssl", *arguments]
-        run = subprocess.run(command, cwd=self.home, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        run = subprocess.run(
+            command, cwd=self.home, capture_output=True, text=True, stdin=subprocess.DEVNULL
+        )
         if run.returncode != 0:
             raise OpenSSLError(f"{' '.join(command)}\n{run.stderr.strip()}")
         return run.stdout
 
-    def issue(self, name: str, extensions: str = "server_ext", newkey: tuple[str, ...] = ("ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-              ) -> None:  # fmt: skip
-        """Issue a certificate NAME.crt with its key in private/NAME.key, for 90 days.  `newkey` as for the CA's own."""
-        self.openssl("req", "-new", "-config", "root-ca.cnf", "-newkey", *newkey, "-nodes", "-subj", f"/C=GB/O=Example/CN={name}",
-                     "-keyout", f"private/{name}.key", "-out", f"{name}.csr")  # fmt: skip
-        self.openssl("ca", "-config", "root-ca.cnf", "-batch", "-notext", "-in", f"{name}.csr", "-out", f"{name}.crt",
-                     "-extensions", extensions, "-days", "90")  # fmt: skip
+    def issue(
+        self,
+        name: str,
+        extensions: str = "server_ext",
+        newkey: tuple[str, ...] = ("ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+    ) -> None:
+        """Issue a certificate NAME.crt with its key in private/NAME.key, for 90 days.  `newkey` as
+        for the CA's own."""
+        self.openssl(
+            "req",
+            "-new",
+            "-config",
+            "root-ca.cnf",
+            "-newkey",
+            *newkey,
+            "-nodes",
+            "-subj",
+            f"/C=GB/O=Example/CN={name}",
+            "-keyout",
+            f"private/{name}.key",
+            "-out",
+            f"{name}.csr",
+        )
+        self.openssl(
+            "ca",
+            "-config",
+            "root-ca.cnf",
+            "-batch",
+            "-notext",
+            "-in",
+            f"{name}.csr",
+            "-out",
+            f"{name}.crt",
+            "-extensions",
+            extensions,
+            "-days",
+            "90",
+        )
 
     def revoke(self, name: str, *options: str) -> None:
         """Revoke NAME.crt, with options such as -crl_reason."""
@@ -63,4 +126,8 @@ class PrivateCA:
 
     def serial(self, name: str) -> str:
         """The serial number of NAME.crt in hexadecimal."""
-        return self.openssl("x509", "-in", f"{name}.crt", "-noout", "-serial").strip().partition("=")[2]
+        return (
+            self.openssl("x509", "-in", f"{name}.crt", "-noout", "-serial")
+            .strip()
+            .partition("=")[2]
+        )

@@ -10,16 +10,43 @@ from .text import openssl_time
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--issuer", metavar="FILE", required=True, help="the certificate of the CA that issued it, PEM or DER")
-    parser.add_argument("--cert", metavar="FILE", required=True, help="the certificate in question, PEM or DER")
-    parser.add_argument("--url", help="where to ask, by default where the certificate says (authorityInfoAccess)")
-    parser.add_argument("--no-nonce", action="store_true", help="send no nonce, for a responder that repeats none")
-    parser.add_argument("--timeout", metavar="SECONDS", type=_seconds, default=10, help="for everything, 10 by default")
-    parser.add_argument("--trusted-responder", metavar="FILE",
-                        help="the certificate of a responder to trust as it is")  # fmt: skip
-    parser.add_argument("--certificates", metavar="FILE", action="append", default=[],
-                        help="where to look for the signer's certificate if the response does not"
-                        " include it, several in PEM; can be given several times")  # fmt: skip
+    parser.add_argument(
+        "--issuer",
+        metavar="FILE",
+        required=True,
+        help="the certificate of the CA that issued it, PEM or DER",
+    )
+    parser.add_argument(
+        "--cert", metavar="FILE", required=True, help="the certificate in question, PEM or DER"
+    )
+    parser.add_argument(
+        "--url", help="where to ask, by default where the certificate says (authorityInfoAccess)"
+    )
+    parser.add_argument(
+        "--no-nonce", action="store_true", help="send no nonce, for a responder that repeats none"
+    )
+    parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=_seconds,
+        default=10,
+        help="for everything, 10 by default",
+    )
+    parser.add_argument(
+        "--trusted-responder",
+        metavar="FILE",
+        help="the certificate of a responder to trust as it is",
+    )
+    parser.add_argument(
+        "--certificates",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help=(
+            "where to look for the signer's certificate if the response does not"
+            " include it, several in PEM; can be given several times"
+        ),
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -28,7 +55,10 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         from .. import client  # `cryptography` may be missing
     except ImportError as error:
-        return _fail(f"{sys.executable} cannot import the package `cryptography`: {error}; on Debian: apt-get install python3-cryptography")
+        return _fail(
+            f"{sys.executable} cannot import the package `cryptography`: {error}; on Debian:"
+            " apt-get install python3-cryptography"
+        )
     nonce = "none" if arguments.no_nonce else "required"
     try:
         certificate, issuer = (_read(path) for path in (arguments.cert, arguments.issuer))

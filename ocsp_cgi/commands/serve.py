@@ -20,11 +20,29 @@ _DEFAULT_PORT = 9080
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--port", type=_port, default=_DEFAULT_PORT, help=f"to listen at, {_DEFAULT_PORT} by default; 0 is any free one")
-    parser.add_argument("--bind", metavar="ADDRESS", action="append",
-                        help="to listen at, 127.0.0.1 by default; can be given several times, and be IPv6 such as ::1")  # fmt: skip
-    parser.add_argument("--config", metavar="FILE", help=f"by default what OCSP_CGI_CONFIG names, else {config.DEFAULT_PATH}")
-    parser.add_argument("--text", action="store_true", help="print each request and each answer in words")
+    parser.add_argument(
+        "--port",
+        type=_port,
+        default=_DEFAULT_PORT,
+        help=f"to listen at, {_DEFAULT_PORT} by default; 0 is any free one",
+    )
+    parser.add_argument(
+        "--bind",
+        metavar="ADDRESS",
+        action="append",
+        help=(
+            "to listen at, 127.0.0.1 by default; can be given several times, and be IPv6 such"
+            " as ::1"
+        ),
+    )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help=f"by default what OCSP_CGI_CONFIG names, else {config.DEFAULT_PATH}",
+    )
+    parser.add_argument(
+        "--text", action="store_true", help="print each request and each answer in words"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -35,7 +53,9 @@ def run(arguments: argparse.Namespace) -> int:
         keys.require_cryptography()
         listeners = _listen(arguments.bind or ["127.0.0.1"], arguments.port)
     except config.ConfigError as error:
-        return _fail(f"{error}; `--config` names another" if "OCSP_CGI_CONFIG" in str(error) else str(error))
+        return _fail(
+            f"{error}; `--config` names another" if "OCSP_CGI_CONFIG" in str(error) else str(error)
+        )
     except keys.SignerError as error:
         return _fail(f"{error}; on Debian or Ubuntu: apt-get install python3-cryptography")
     except _CannotListen as error:
@@ -61,13 +81,17 @@ class _Door:
         self._in_words = in_words
         self._printing = threading.Lock()
 
-    def answer(self, head: Head, body: bytes | None, connection: Connection) -> tuple[http.Response, list[str]]:
+    def answer(
+        self, head: Head, body: bytes | None, connection: Connection
+    ) -> tuple[http.Response, list[str]]:
         """The response, and lines for the log."""
         request = http.Request(head.method, head.target, "", "", head.field("content-type"), body)
         host = head.field("host")
         if not cgi.may_be_shown(host):
             host = _host(connection.socket.getsockname())
-        response, lines = http.handle(request, self._config_path, f"http://{host}", int(time.time()))
+        response, lines = http.handle(
+            request, self._config_path, f"http://{host}", int(time.time())
+        )
         if self._in_words:
             self._print(request, response)
         return response, lines
@@ -83,23 +107,32 @@ class _Door:
 
 
 def _listen(addresses: list[str], port: int) -> list[socket.socket]:
-    """Listen at these addresses, at a port that is the same for all.  _CannotListen, with the mend, if that is not possible."""
+    """Listen at these addresses, at a port that is the same for all.  _CannotListen, with the mend,
+    if that is not possible."""
     listeners = []
     for address in addresses:
         try:
-            found = socket.getaddrinfo(address.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            found = socket.getaddrinfo(
+                address.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
         except (socket.gaierror, UnicodeError):
-            raise _CannotListen(f"--bind {address}: no address of this machine; `ip address` shows those it has") from None
+            raise _CannotListen(
+                f"--bind {address}: no address of this machine; `ip address` shows those it has"
+            ) from None
         for family, kind, protocol, _, where in dict.fromkeys(found):
             listener = socket.socket(family, kind, protocol)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # so that 0.0.0.0 can be given beside ::
+                listener.setsockopt(
+                    socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1
+                )  # so that 0.0.0.0 can be given beside ::
             try:
                 listener.bind((where[0], port, *where[2:]))
                 listener.listen(1024)
             except OSError as error:
-                raise _CannotListen(f"http://{_host((where[0], port))}/: {error.strerror}{_mend(error.errno)}") from None
+                raise _CannotListen(
+                    f"http://{_host((where[0], port))}/: {error.strerror}{_mend(error.errno)}"
+                ) from None
             port = listener.getsockname()[1]
             listeners.append(listener)
     return listeners

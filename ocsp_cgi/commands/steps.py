@@ -1,7 +1,8 @@
-"""What an installation is made of: files, links, directories and modes, each planned first, then done, and recorded to be undone.
+"""What an installation is made of: files, links, directories and modes, each planned first, then
+done, and recorded to be undone.
 
-A plan is a list of steps that are still to be taken, so that it is empty where all is as it should be.  Nothing that is there
-already and is not in the record gets replaced.
+A plan is a list of steps that are still to be taken, so that it is empty where all is as it should
+be.  Nothing that is there already and is not in the record gets replaced.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ class Step(NamedTuple):
 
 
 class Record:
-    """What an installation has made, in a file of JSON: `files` with their SHA-256, `links` with their targets, `directories`,
-    and whatever else the installer must know again."""
+    """What an installation has made, in a file of JSON: `files` with their SHA-256, `links` with
+    their targets, `directories`, and whatever else the installer must know again."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -44,12 +45,22 @@ class Record:
         if self.exists:
             try:
                 read = json.loads(path.read_text())
-                self.files, self.links, self.directories, self.other = (read[key] for key in ("files", "links", "directories", "other"))
+                self.files, self.links, self.directories, self.other = (
+                    read[key] for key in ("files", "links", "directories", "other")
+                )
             except (OSError, ValueError, KeyError, TypeError) as error:
-                raise Refused(f"{path}: this is the record of what was installed, and cannot be read: {error!r}") from None
+                raise Refused(
+                    f"{path}: this is the record of what was installed, and cannot be read:"
+                    f" {error!r}"
+                ) from None
 
     def save(self) -> None:
-        content = {"files": self.files, "links": self.links, "directories": self.directories, "other": self.other}
+        content = {
+            "files": self.files,
+            "links": self.links,
+            "directories": self.directories,
+            "other": self.other,
+        }
         write(self.path, json.dumps(content, indent=1, sort_keys=True).encode() + b"\n", 0o644)
 
     def is_ours(self, path: Path) -> bool:
@@ -69,7 +80,8 @@ class Plan:
         self.steps.append(Step(text, do))
 
     def command(self, *command: str, remember: str = "") -> None:
-        """A command; if `remember` is given, its last word is recorded in the list of that name, to be undone."""
+        """A command; if `remember` is given, its last word is recorded in the list of that name, to
+        be undone."""
 
         def do() -> None:
             run(*command)
@@ -96,12 +108,16 @@ class Plan:
         self.add(f"make the directory {path}, {owner}:{group}, mode {mode:o}", make)
 
     def file(self, path: Path, content: bytes, mode: int = 0o644) -> None:
-        """A file with this content.  One that somebody else has written, or changed since, stays as it is."""
+        """A file with this content.  One that somebody else has written, or changed since, stays as
+        it is."""
         if os.path.lexists(path):
             if _digest(path) == hashlib.sha256(content).hexdigest():
                 return
             if not self.record.is_ours(path):
-                self.remarks.append(f"{path}: left as it is, since it was there before, or has been changed since it was written")
+                self.remarks.append(
+                    f"{path}: left as it is, since it was there before, or has been changed since"
+                    " it was written"
+                )
                 return
 
         def make() -> None:
@@ -116,7 +132,10 @@ class Plan:
             return
         ours = path.is_symlink() and self.record.links.get(str(path)) == os.readlink(path)
         if os.path.lexists(path) and not ours:
-            raise Refused(f"{path}: there is one already, perhaps your script of before. Move it away, and start again: mv {path} /root/")
+            raise Refused(
+                f"{path}: there is one already, perhaps your script of before. Move it away, and"
+                f" start again: mv {path} /root/"
+            )
 
         def make() -> None:
             if ours:
@@ -127,7 +146,8 @@ class Plan:
         self.add(f"link {path} to {target}", make)
 
     def mode(self, path: Path, mode: int, owner: str, group: str, user: str) -> None:
-        """Owner and mode of something that is there, if `user` cannot read it, or others can whom `mode` does not let."""
+        """Owner and mode of something that is there, if `user` cannot read it, or others can whom
+        `mode` does not let."""
         if not path.exists():
             return
         of = path.stat()
@@ -138,7 +158,10 @@ class Plan:
         if readable and not of.st_mode & 0o777 & ~mode & 0o027:
             return
         before = stat.S_IMODE(of.st_mode)
-        self.add(f"chown {owner}:{group} {path}, chmod {mode:o} (mode was {before:o})", lambda: _give(path, mode, owner, group))
+        self.add(
+            f"chown {owner}:{group} {path}, chmod {mode:o} (mode was {before:o})",
+            lambda: _give(path, mode, owner, group),
+        )
 
     def carry_out(self, is_recorded: bool = True) -> None:
         """Do it all.  What was done before a failure is recorded too."""
@@ -155,10 +178,20 @@ class Plan:
 
 def run(*command: str) -> str:
     """Run a command.  Returns what it says; Refused, with that, if it fails."""
-    environment = {**os.environ, "PATH": os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"}
+    environment = {
+        **os.environ,
+        "PATH": os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin",
+    }
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                              env=environment, cwd="/")  # fmt: skip
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+            cwd="/",
+        )
     except OSError as error:
         raise Refused(f"{command[0]}: {error.strerror}") from None
     if done.returncode != 0:

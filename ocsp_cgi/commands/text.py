@@ -61,7 +61,10 @@ def response(encoded: bytes) -> str:
     except MalformedResponse as error:
         return f"OCSP Response Data: {errors.printable(str(error))}\n"
     name = errors.RESPONSE_STATUS_NAMES[answer.response_status]
-    lines = ["OCSP Response Data:", f"    OCSP Response Status: {name} ({answer.response_status:#x})"]
+    lines = [
+        "OCSP Response Data:",
+        f"    OCSP Response Status: {name} ({answer.response_status:#x})",
+    ]
     if answer.response_status == errors.SUCCESSFUL:
         name, key_hash = answer.responder_name, answer.responder_key_hash
         responder = _name(name) if name else _hexadecimal(key_hash)
@@ -77,7 +80,9 @@ def response(encoded: bytes) -> str:
         lines += _extensions("Response Extensions", answer.response_extensions, 4)
         lines.append(f"    Signature Algorithm: {_signature_algorithm(answer.signature_algorithm)}")
         for signer in answer.certificates():
-            lines.append(f"    Certificate: {_name(signer.subject)}, issued by {_name(signer.issuer)},")
+            lines.append(
+                f"    Certificate: {_name(signer.subject)}, issued by {_name(signer.issuer)},"
+            )
             serial = _serial(signer.serial_number)
             end = openssl_time(signer.not_after)
             lines.append(f"        valid until {end}, serial number {serial}")
@@ -126,7 +131,11 @@ def _extensions(title: str, extensions: dict[bytes, messages.Extension], indent:
 def _extension_value(extension: messages.Extension) -> str:
     if extension.extn_id in (messages.ID_PKIX_OCSP_ARCHIVE_CUTOFF, messages.INVALIDITY_DATE):
         try:
-            return openssl_time(times.parse_generalized_time(der.read(extension.value, der.GENERALIZED_TIME).contents))
+            return openssl_time(
+                times.parse_generalized_time(
+                    der.read(extension.value, der.GENERALIZED_TIME).contents
+                )
+            )
         except ValueError:
             pass
     return _hexadecimal(extension.value)
@@ -135,7 +144,11 @@ def _extension_value(extension: messages.Extension) -> str:
 def _signature_algorithm(identifier: bytes) -> str:
     for algorithm in keys.ALGORITHMS:
         if keys.same_algorithm(algorithm, identifier):
-            return f"{algorithm.key_type} with {algorithm.hash_name}" if algorithm.hash_name else algorithm.key_type
+            return (
+                f"{algorithm.key_type} with {algorithm.hash_name}"
+                if algorithm.hash_name
+                else algorithm.key_type
+            )
     return f"unknown or weak ({_hexadecimal(identifier)})"
 
 
@@ -149,7 +162,13 @@ def _name(encoded: bytes) -> str:
                 fields = attribute.elements()
                 kind = fields.next(der.OBJECT_IDENTIFIER).contents
                 value = next(fields, None)
-                text = value.contents.decode("utf-16-be" if value.tag == _BMP_STRING else "utf-8", "replace") if value else ""
+                text = (
+                    value.contents.decode(
+                        "utf-16-be" if value.tag == _BMP_STRING else "utf-8", "replace"
+                    )
+                    if value
+                    else ""
+                )
                 name = _ATTRIBUTE_NAMES.get(kind) or _oid(kind)
                 attributes.append(f"{name} = {errors.printable(text)}")
     except der.DERError:

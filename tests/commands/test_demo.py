@@ -18,14 +18,23 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 def demo(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "ocsp_cgi", "demo", *options]
-    return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=120, env={**os.environ, **environment})
+    return subprocess.run(
+        command,
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, **environment},
+    )
 
 
 def statuses(output: str) -> list[str]:
     return re.findall(r"^   (\w+\.crt: \w+)$", output, re.MULTILINE)
 
 
-@pytest.mark.parametrize("options", [(), ("--no-apache",)], ids=["Apache, where there is one", "embedded server"])
+@pytest.mark.parametrize(
+    "options", [(), ("--no-apache",)], ids=["Apache, where there is one", "embedded server"]
+)
 def test_demo(options, tmp_path):
     run = demo(*options, TMPDIR="/tmp")
     assert (run.returncode, run.stderr) == (0, "")
@@ -37,12 +46,16 @@ def test_demo(options, tmp_path):
     assert not os.path.exists(directory)
 
 
-@pytest.mark.parametrize("end, status", [(signal.SIGINT, 0), (signal.SIGTERM, 1), (signal.SIGHUP, 1)])
+@pytest.mark.parametrize(
+    "end, status", [(signal.SIGINT, 0), (signal.SIGTERM, 1), (signal.SIGHUP, 1)]
+)
 def test_demo_stays_up_until_it_is_ended(end, status):
     command = [sys.executable, "-m", "ocsp_cgi", "demo", "--stay"]
     with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
-            stays = re.search(r"stays up at (\S+) until Ctrl-C; the certificates are in (\S+)\.$", line)
+            stays = re.search(
+                r"stays up at (\S+) until Ctrl-C; the certificates are in (\S+)\.$", line
+            )
             if stays:
                 break
         url, directory = stays.groups()
@@ -58,4 +71,7 @@ def test_demo_without_openssl_says_so(tmp_path):
     (tmp_path / "python3").symlink_to(sys.executable)
     run = demo(PATH=str(tmp_path))
     assert (run.returncode, run.stdout) == (1, "")
-    assert run.stderr == "The demonstration needs the command `openssl`: install the package openssl.\n"
+    assert (
+        run.stderr
+        == "The demonstration needs the command `openssl`: install the package openssl.\n"
+    )

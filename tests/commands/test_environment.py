@@ -1,4 +1,5 @@
-"""What a command does when a package is missing: install it beside the checkout, or say in plain words what to do."""
+"""What a command does when a package is missing: install it beside the checkout, or say in plain
+words what to do."""
 
 from __future__ import annotations
 
@@ -18,7 +19,9 @@ def newcomer(place):
     """A checkout, and a bare Python without any package, as on a fresh machine."""
     checkout = place / "checkout"
     for name in ("ocsp_cgi", "tests", "apache"):
-        shutil.copytree(CHECKOUT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            CHECKOUT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__")
+        )
     for name in ("ocsp.cgi", "setup.cfg"):
         shutil.copy(CHECKOUT / name, checkout / name)
     venv.create(place / "bare", with_pip=False)
@@ -27,7 +30,9 @@ def newcomer(place):
 
 def run(checkout: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     environment = {"PATH": "/usr/bin:/bin:/usr/sbin", "HOME": str(checkout), **environment}
-    return subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=600)
+    return subprocess.run(
+        command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=600
+    )
 
 
 def test_a_fresh_machine_runs_both_commands(newcomer):
@@ -49,7 +54,10 @@ def test_what_cannot_be_installed_is_said_in_plain_words(newcomer):
     failed = run(checkout, python, "-m", "ocsp_cgi", "demo")
     assert (failed.returncode, failed.stdout) == (1, "")
     assert "This needs Python's cryptography, and could not install it into" in failed.stderr
-    assert "Install it, on Debian or Ubuntu with\n  apt-get install python3-cryptography\n" in failed.stderr
+    assert (
+        "Install it, on Debian or Ubuntu with\n  apt-get install python3-cryptography\n"
+        in failed.stderr
+    )
     assert "Traceback" not in failed.stderr
 
 
@@ -57,4 +65,7 @@ def test_tests_without_openssl_say_so(newcomer, place):
     checkout, _ = newcomer
     failed = run(checkout, sys.executable, "tests", "tests/test_der.py", PATH=str(place))
     assert failed.returncode == 2
-    assert "the tests need the command openssl: install the package openssl" in failed.stdout + failed.stderr
+    assert (
+        "the tests need the command openssl: install the package openssl"
+        in failed.stdout + failed.stderr
+    )

@@ -1,4 +1,5 @@
-"""What the installer does for anybody: refuse without root, and tell from an answer over HTTP what is wrong with Apache."""
+"""What the installer does for anybody: refuse without root, and tell from an answer over HTTP what
+is wrong with Apache."""
 
 from __future__ import annotations
 
@@ -21,13 +22,30 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.parametrize("options", [(), ("--dry-run",), ("--uninstall",)], ids=" ".join)
 def test_without_root_it_refuses_in_one_line(options, place):
-    command = [sys.executable, "-m", "ocsp_cgi", "install", "--prefix", str(place / "prefix"), *options]
+    command = [
+        sys.executable,
+        "-m",
+        "ocsp_cgi",
+        "install",
+        "--prefix",
+        str(place / "prefix"),
+        *options,
+    ]
     if os.geteuid() == 0:
         command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *command]
         command[4] = "/usr/bin/python3"  # the one that everybody can run
-    run = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
+    run = subprocess.run(
+        command,
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )
     assert (run.returncode, run.stdout) == (1, "")
-    assert run.stderr == "ocsp_cgi install: this has to be run as root: sudo python3 -m ocsp_cgi install\n"
+    assert (
+        run.stderr
+        == "ocsp_cgi install: this has to be run as root: sudo python3 -m ocsp_cgi install\n"
+    )
     assert not (place / "prefix").exists()
 
 
@@ -70,7 +88,12 @@ def answer(handler, status, content_type, body, length=None):
 def ask(pki):
     def ask(respond, serial_number=None):
         with Server(respond) as server:
-            return live.ask(pki.home / "root-ca.crt", serial_number or int(pki.serial("bad"), 16), "ocsp.example.com", server.port)
+            return live.ask(
+                pki.home / "root-ca.crt",
+                serial_number or int(pki.serial("bad"), 16),
+                "ocsp.example.com",
+                server.port,
+            )
 
     return ask
 
@@ -79,7 +102,12 @@ def ask(pki):
 def responder(pki, cgi):
     """responder(handler) answers as the real script does; a keyword changes what it got or gives."""
 
-    def respond(handler, change=lambda body: body, content_type="application/ocsp-response", path=lambda path: path):
+    def respond(
+        handler,
+        change=lambda body: body,
+        content_type="application/ocsp-response",
+        path=lambda path: path,
+    ):
         request = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
         requested = path(handler.path.partition(live.PATH)[2])
         result = run_cgi(cgi, pki.home / "ocsp-cgi.conf", handler.command, request, requested)
@@ -96,10 +124,17 @@ def test_three_ways_of_asking(ask, responder):
         seen.append((handler.command, handler.path))
         responder(handler)
 
-    assert ask(respond) == [f"{way}: revoked, Response verify OK" for way in ("POST", "GET with %2F", "GET with //")]
+    assert ask(respond) == [
+        f"{way}: revoked, Response verify OK" for way in ("POST", "GET with %2F", "GET with //")
+    ]
     (post, _), (escaped, escaped_path), (plain, plain_path) = seen
     assert (post, escaped, plain) == ("POST", "GET", "GET")
-    assert "%2F" in escaped_path and "//" not in escaped_path and "//" in plain_path and "%" not in plain_path
+    assert (
+        "%2F" in escaped_path
+        and "//" not in escaped_path
+        and "//" in plain_path
+        and "%" not in plain_path
+    )
 
 
 def test_a_serial_number_of_any_sign(ask, responder):
@@ -158,22 +193,64 @@ def test_a_chain_and_a_signer_that_is_trusted_locally(pki, place, cgi):
 OCSP_TYPE = "application/ocsp-response"
 
 
-@pytest.mark.parametrize("respond, message", [
-    (lambda handler: answer(handler, 404, "text/html", b"no"), 'POST: HTTP status 404. `ScriptAlias "/cgi-bin/ocsp.cgi"` is missing'),
-    (lambda handler: answer(handler, 403, "text/html", b"no"), "POST: HTTP status 403. `Require all granted`"),
-    (lambda handler: answer(handler, 500, "text/html", b"no"), "POST: HTTP status 500. Apache could not run the script"),
-    (lambda handler: answer(handler, 503, "text/html", b"no"), "POST: HTTP status 503. mod_cgid's daemon does not answer"),
-    (lambda handler: answer(handler, 418, "text/html", b"no"), "POST: HTTP status 418. Apache has the reason in its error log"),
-    (lambda handler: answer(handler, 301, "text/html", b"no"), "POST: HTTP status 301. something redirects: OCSP needs plain HTTP"),
-    (lambda handler: answer(handler, 200, "text/html", b"<p>"), "POST: the answer is text/html and not application/ocsp-response: another"),
-    (lambda handler: answer(handler, 200, "", b"<p>"), "POST: the answer is of no Content-Type and not application/ocsp-response"),
-    (lambda handler: answer(handler, 200, "text/x-python", b"#!/usr/bin/python3 -IS\n"), "POST: the script's own text came"),
-    (lambda handler: answer(handler, 200, OCSP_TYPE, b"0\x03\x0a\x01\x03", False), "POST: no Content-Length. `SetEnv ap_tr"),
-    (lambda handler: answer(handler, 200, OCSP_TYPE, b"0\x03", 5), "POST: the answer was cut off after 2 octets"),
-    (lambda handler: answer(handler, 200, OCSP_TYPE, b""), "POST: the 0 octets that came are no OCSPResponse"),
-    (lambda handler: answer(handler, 200, OCSP_TYPE, b"0\x03\x0a\x01\x03"), "POST: tryLater. A line in Apache's error log says why"),
-    (lambda handler: handler.close_connection and None, "POST: no answer from 127.0.0.1 port"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "respond, message",
+    [
+        (
+            lambda handler: answer(handler, 404, "text/html", b"no"),
+            'POST: HTTP status 404. `ScriptAlias "/cgi-bin/ocsp.cgi"` is missing',
+        ),
+        (
+            lambda handler: answer(handler, 403, "text/html", b"no"),
+            "POST: HTTP status 403. `Require all granted`",
+        ),
+        (
+            lambda handler: answer(handler, 500, "text/html", b"no"),
+            "POST: HTTP status 500. Apache could not run the script",
+        ),
+        (
+            lambda handler: answer(handler, 503, "text/html", b"no"),
+            "POST: HTTP status 503. mod_cgid's daemon does not answer",
+        ),
+        (
+            lambda handler: answer(handler, 418, "text/html", b"no"),
+            "POST: HTTP status 418. Apache has the reason in its error log",
+        ),
+        (
+            lambda handler: answer(handler, 301, "text/html", b"no"),
+            "POST: HTTP status 301. something redirects: OCSP needs plain HTTP",
+        ),
+        (
+            lambda handler: answer(handler, 200, "text/html", b"<p>"),
+            "POST: the answer is text/html and not application/ocsp-response: another",
+        ),
+        (
+            lambda handler: answer(handler, 200, "", b"<p>"),
+            "POST: the answer is of no Content-Type and not application/ocsp-response",
+        ),
+        (
+            lambda handler: answer(handler, 200, "text/x-python", b"#!/usr/bin/python3 -IS\n"),
+            "POST: the script's own text came",
+        ),
+        (
+            lambda handler: answer(handler, 200, OCSP_TYPE, b"0\x03\x0a\x01\x03", False),
+            "POST: no Content-Length. `SetEnv ap_tr",
+        ),
+        (
+            lambda handler: answer(handler, 200, OCSP_TYPE, b"0\x03", 5),
+            "POST: the answer was cut off after 2 octets",
+        ),
+        (
+            lambda handler: answer(handler, 200, OCSP_TYPE, b""),
+            "POST: the 0 octets that came are no OCSPResponse",
+        ),
+        (
+            lambda handler: answer(handler, 200, OCSP_TYPE, b"0\x03\x0a\x01\x03"),
+            "POST: tryLater. A line in Apache's error log says why",
+        ),
+        (lambda handler: handler.close_connection and None, "POST: no answer from 127.0.0.1 port"),
+    ],
+)
 def test_what_is_wrong_is_named(ask, respond, message):
     with pytest.raises(live.Wrong) as wrong:
         ask(respond)
@@ -184,7 +261,10 @@ def test_nobody_listens(pki):
     with socket.socket() as taken:  # bound, but not listening: so nobody else is there either
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-        with pytest.raises(live.Wrong, match=f"connection refused at 127.0.0.1 port {port}. Is Apache .*`Listen {port}`"):
+        with pytest.raises(
+            live.Wrong,
+            match=f"connection refused at 127.0.0.1 port {port}. Is Apache .*`Listen {port}`",
+        ):
             live.ask(pki.home / "root-ca.crt", 1, "ocsp.example.com", port)
 
 
@@ -194,7 +274,13 @@ def test_a_404_for_escaped_slashes_alone_names_their_directive(ask, responder):
             return answer(handler, 404, "text/html", b"no")
         return responder(handler)
 
-    with pytest.raises(live.Wrong, match=r"^GET with %2F: 404. `AllowEncodedSlashes NoDecode` is missing; it has to stand inside "):
+    with pytest.raises(
+        live.Wrong,
+        match=(
+            r"^GET with %2F: 404. `AllowEncodedSlashes NoDecode` is missing; it has to stand"
+            r" inside "
+        ),
+    ):
         ask(respond)
 
 
@@ -205,7 +291,11 @@ def test_merged_slashes_and_changed_answers(ask, responder):
     with pytest.raises(live.Wrong, match="^GET with //: malformedRequest. "):
         ask(lambda handler: responder(handler, path=merge))
     with pytest.raises(live.Wrong, match="^POST: openssl does not verify the answer: "):
-        ask(lambda handler: responder(handler, change=lambda body: body[:-1] + bytes((body[-1] ^ 1,))))
+        ask(
+            lambda handler: responder(
+                handler, change=lambda body: body[:-1] + bytes((body[-1] ^ 1,))
+            )
+        )
     with pytest.raises(live.Wrong, match="^POST: the 100 octets that came are no OCSPResponse"):
         ask(lambda handler: responder(handler, change=lambda body: body[:100]))
 
@@ -239,5 +329,8 @@ def test_what_was_done_before_a_failure_is_recorded(place):
         plan.carry_out()
     assert list(steps.Record(place / "installed.json").files) == [str(place / "file")]
     (place / "installed.json").write_text("{")
-    with pytest.raises(steps.Refused, match="installed.json: this is the record of what was installed, and cannot be read"):
+    with pytest.raises(
+        steps.Refused,
+        match="installed.json: this is the record of what was installed, and cannot be read",
+    ):
         steps.Record(place / "installed.json")

@@ -26,15 +26,25 @@ def url(pki, cgi):
 
 def query(home: Path, *options: str, **environment: str) -> tuple[int, str, str]:
     command = [sys.executable, "-m", "ocsp_cgi", "query", *options]
-    run = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=60,
-                         env={"PYTHONPATH": str(CHECKOUT), **environment})  # fmt: skip
+    run = subprocess.run(
+        command,
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={"PYTHONPATH": str(CHECKOUT), **environment},
+    )
     return run.returncode, run.stdout, run.stderr
 
 
-@pytest.mark.parametrize("name, status, code", [("good", "good", 0), ("bad", "revoked", 1), ("held", "revoked", 1)])
+@pytest.mark.parametrize(
+    "name, status, code", [("good", "good", 0), ("bad", "revoked", 1), ("held", "revoked", 1)]
+)
 def test_the_words_of_openssl(pki, url, name, status, code):
     times = re.compile(r"(?<= Update: ).*")
-    returned, output, errors = query(pki.home, "--issuer", "root-ca.crt", "--cert", f"{name}.crt", "--url", url)
+    returned, output, errors = query(
+        pki.home, "--issuer", "root-ca.crt", "--cert", f"{name}.crt", "--url", url
+    )
     theirs = openssl_ocsp(pki.home, "-cert", f"{name}.crt", "-url", url).stdout
     assert (returned, errors) == (code, "")
     assert times.sub("TIME", output) == "Response verify OK\n" + times.sub("TIME", theirs)
@@ -44,17 +54,28 @@ def test_the_words_of_openssl(pki, url, name, status, code):
 def test_unknown(pki, url, ca):
     """A certificate that its CA has issued, and the responder's database does not have."""
     ca.issue("late")
-    returned, output, _ = query(ca.home, "--issuer", "root-ca.crt", "--cert", "late.crt", "--url", url, "--no-nonce")
+    returned, output, _ = query(
+        ca.home, "--issuer", "root-ca.crt", "--cert", "late.crt", "--url", url, "--no-nonce"
+    )
     assert returned == 1 and "late.crt: unknown\n" in output
 
 
 def test_no_nonce(ca, cgi):
     with open(ca.home / "ocsp-cgi.conf", "w") as config:
-        config.write("[root-ca]\ndb = db\nca = root-ca.crt\nrsigner = root-ocsp.crt\nrkey = private/root-ocsp.key\nnonce = ignore\n")
+        config.write(
+            "[root-ca]\ndb = db\nca = root-ca.crt\nrsigner = root-ocsp.crt\nrkey ="
+            " private/root-ocsp.key\nnonce = ignore\n"
+        )
     with CGIServer(cgi, ca.home / "ocsp-cgi.conf") as server:
         options = ("--issuer", "root-ca.crt", "--cert", "good.crt", "--url", server.url)
         assert query(ca.home, *options) == (
-            2, "", "Mismatch: the answer has no nonce, so it may be an old one: if this responder gives none, ask without\n")  # fmt: skip
+            2,
+            "",
+            (
+                "Mismatch: the answer has no nonce, so it may be an old one: if this responder"
+                " gives none, ask without\n"
+            ),
+        )
         assert query(ca.home, *options, "--no-nonce")[0] == 0
         assert " nonce=" not in server.error_log.splitlines()[-1]
 
@@ -62,19 +83,41 @@ def test_no_nonce(ca, cgi):
 def test_errors(pki):
     options = ("--issuer", "root-ca.crt", "--cert", "good.crt")
     closed = f"http://127.0.0.1:{httpd.free_port()}/"
-    assert query(pki.home, *options, "--url", closed) == (2, "", f"Unreachable: {closed}: Connection refused\n")
-    assert query(pki.home, "--issuer", "none.crt", "--cert", "good.crt") == (2, "", "none.crt: No such file or directory\n")
+    assert query(pki.home, *options, "--url", closed) == (
+        2,
+        "",
+        f"Unreachable: {closed}: Connection refused\n",
+    )
+    assert query(pki.home, "--issuer", "none.crt", "--cert", "good.crt") == (
+        2,
+        "",
+        "none.crt: No such file or directory\n",
+    )
     assert query(pki.home, "--issuer", "root-ca.cnf", "--cert", "good.crt") == (
-        2, "", "issuer: no -----BEGIN CERTIFICATE----- block (--cert good.crt, --issuer root-ca.cnf)\n")  # fmt: skip
+        2,
+        "",
+        "issuer: no -----BEGIN CERTIFICATE----- block (--cert good.crt, --issuer root-ca.cnf)\n",
+    )
     assert query(pki.home, "--issuer", "bad.crt", "--cert", "good.crt") == (
-        2, "", "the certificate was not issued by this issuer (--cert good.crt, --issuer bad.crt)\n")  # fmt: skip
+        2,
+        "",
+        "the certificate was not issued by this issuer (--cert good.crt, --issuer bad.crt)\n",
+    )
     returned, _, errors = query(pki.home, *options, "--timeout", "soon")
-    assert returned == 2 and errors.endswith("argument --timeout: `soon` is no number of seconds up to 3600\n")
+    assert returned == 2 and errors.endswith(
+        "argument --timeout: `soon` is no number of seconds up to 3600\n"
+    )
 
 
-@pytest.mark.parametrize("url", [
-    "http://127.0.0.1:1/\x1b]0;x\x07", "http://a\x1b[2Jb/", "http://127.0.0.1:1/" + "x" * 5000,
-], ids=["path", "host", "long"])  # fmt: skip
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:1/\x1b]0;x\x07",
+        "http://a\x1b[2Jb/",
+        "http://127.0.0.1:1/" + "x" * 5000,
+    ],
+    ids=["path", "host", "long"],
+)
 def test_what_a_certificate_says_cannot_control_the_terminal(ca, url):
     cnf = (ca.home / "root-ca.cnf").read_text()
     (ca.home / "root-ca.cnf").write_text(
@@ -114,8 +157,21 @@ def responder(ca):
     def start(*options: str) -> str:
         def reply(encoded: bytes):
             (ca.home / "request").write_bytes(encoded)
-            command = ["openssl", "ocsp", "-index", "db/index", "-CA", "root-ca.crt", "-reqin",
-                       "request", "-respout", "response", "-ndays", "1", *options]  # fmt: skip
+            command = [
+                "openssl",
+                "ocsp",
+                "-index",
+                "db/index",
+                "-CA",
+                "root-ca.crt",
+                "-reqin",
+                "request",
+                "-respout",
+                "response",
+                "-ndays",
+                "1",
+                *options,
+            ]
             subprocess.run(command, cwd=ca.home, capture_output=True, check=True)
             content = (ca.home / "response").read_bytes()
             return 200, {"Content-Type": "application/ocsp-response"}, content
@@ -130,8 +186,20 @@ def responder(ca):
 
 def local_responder(home: Path, bits: int = 2048) -> tuple[str, ...]:
     """Make local.crt, which signs itself; returns the options to sign with it."""
-    command = ["openssl", "req", "-x509", "-newkey", f"rsa:{bits}", "-nodes", "-subj", "/CN=local",
-               "-keyout", "local.key", "-out", "local.crt"]  # fmt: skip
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        f"rsa:{bits}",
+        "-nodes",
+        "-subj",
+        "/CN=local",
+        "-keyout",
+        "local.key",
+        "-out",
+        "local.crt",
+    ]
     subprocess.run(command, cwd=home, capture_output=True, check=True)
     return "-rsigner", "local.crt", "-rkey", "local.key"
 
@@ -144,8 +212,13 @@ def test_trusted_responder(ca, responder):
     returned, output, errors = query(ca.home, *options, "--trusted-responder", "local.crt")
     assert (returned, errors) == (0, "") and "good.crt: good\n" in output
     assert query(ca.home, *options, "--trusted-responder", "db/index") == (
-        2, "", "trusted_responder: no -----BEGIN CERTIFICATE----- block"
-        " (--cert good.crt, --issuer root-ca.crt, --trusted-responder db/index)\n")  # fmt: skip
+        2,
+        "",
+        (
+            "trusted_responder: no -----BEGIN CERTIFICATE----- block"
+            " (--cert good.crt, --issuer root-ca.crt, --trusted-responder db/index)\n"
+        ),
+    )
 
 
 def test_certificates(ca, responder):

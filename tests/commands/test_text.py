@@ -74,11 +74,15 @@ def test_a_name_of_many_attributes():
     assert max(len(line) for line in words.splitlines()) < 1100
 
 
-@pytest.mark.parametrize("encoded", [
-    b"\x30" + b"\x1b" * 100,
-    response(name("x"), ALGORITHM, single(CERT_ID, time=b"\x1b" * 60_000), certs=[]),
-    der.sequence(der.tlv(der.ENUMERATED, b"\x7f" * 1000)),
-], ids=["no DER", "no time", "no status"])  # fmt: skip
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        b"\x30" + b"\x1b" * 100,
+        response(name("x"), ALGORITHM, single(CERT_ID, time=b"\x1b" * 60_000), certs=[]),
+        der.sequence(der.tlv(der.ENUMERATED, b"\x7f" * 1000)),
+    ],
+    ids=["no DER", "no time", "no status"],
+)
 def test_what_is_no_response(encoded):
     words = text.response(encoded)
     assert words.startswith("OCSP Response Data: no OCSPResponse: ") and words.endswith("\n")
