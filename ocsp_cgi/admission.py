@@ -19,7 +19,12 @@ overload everybody would begin too late, and nobody would be answered.
 import posix
 import time
 
-from . import errors, limits, store
+from . import cache, limits
+from .answer import TRY_LATER, OCSPError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .config import Settings
 
 OVERLOADED = (
     "overloaded: more requests need a signature than this machine can make within"
@@ -34,23 +39,23 @@ overloaded = False  # whether waiting for a slot is what this process has spent 
 _slots = -1  # the descriptor of the file in which this process has a slot
 
 
-class Overloaded(errors.OCSPError):
+class Overloaded(OCSPError):
     """The deadline leaves no time to sign."""
 
-    response_status = errors.TRY_LATER
+    response_status = TRY_LATER
 
 
-def enter(settings, deadline: "float | None") -> bool:
+def enter(settings: "Settings", deadline: "float | None") -> bool:
     """Wait for a slot, which this process keeps until it ends.  Returns whether it had to wait.
 
-    `settings` is the config.Settings, `deadline` a time.monotonic(), None in a process that answers
+    `deadline` is a time.monotonic(), None in a process that answers
     many requests: that one has loaded `cryptography` already, and needs no slot.  Overloaded if
     there is no slot in time.  Without a `cache`, or without locks in it, there is no admission:
     that costs responses under heavy load, and none otherwise.
     """
     global overloaded, _slots
     directory = next((ca.cache for ca in settings.cas if ca.cache), None)
-    if deadline is None or directory is None or not store.may_write(directory):
+    if deadline is None or directory is None or not cache.may_write(directory):
         return False
     began = time.monotonic()
     overloaded = True

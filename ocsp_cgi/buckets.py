@@ -17,18 +17,22 @@ import posix
 import time
 
 from . import limits
-from .store import BUCKETS, SUFFIX, bucket_count
+from .cache import BUCKETS, SUFFIX, bucket_count
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .config import CASettings
 
 
-def put(path: str, content: bytes, next_update: int, ca) -> None:
-    """Write the file of a response to this path in the `cache` of a CA (CASettings), if its bucket
+def put(path: str, content: bytes, next_update: int, ca: CASettings) -> None:
+    """Write the file of a response to this path in the `cache` of a CA, if its bucket
     has room.  OSError if that fails."""
     if _make_room(path, len(content), ca):
         _write(path, content, next_update)
     _remove_leftovers(ca.cache, f"{BUCKETS}{bucket_count(ca)}")
 
 
-def _make_room(path: str, size: int, ca) -> bool:
+def _make_room(path: str, size: int, ca: CASettings) -> bool:
     """Remove what has expired from the bucket of this path, and the oldest until a file of this
     size fits.  Returns whether it does."""
     bucket = path.rpartition("/")[0]

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import itertools
 
-from . import der, errors, times
+from . import der, times
+from .answer import reading
 
 OCSP_SIGNING = bytes.fromhex("2b06010505070309")  # 1.3.6.1.5.5.7.3.9
 OCSP_NOCHECK = bytes.fromhex("2b0601050507300105")  # 1.3.6.1.5.5.7.48.1.5
@@ -116,23 +117,23 @@ class Certificate:
     def _read(self, encoded: bytes) -> None:
         self.der = encoded
         fields = der.read(encoded, der.SEQUENCE).elements()
-        tbs = fields.next(der.SEQUENCE)
+        tbs = fields.expect(der.SEQUENCE)
         self.tbs = tbs.encoded
-        self.signature_algorithm = fields.next(der.SEQUENCE).encoded
-        self.signature = fields.next(der.BIT_STRING).bit_string()
+        self.signature_algorithm = fields.expect(der.SEQUENCE).encoded
+        self.signature = fields.expect(der.BIT_STRING).bit_string()
         fields.end()
 
         fields = tbs.elements()
         fields.optional(der.context(0))  # version
-        self.serial_number = fields.next(der.INTEGER).integer()
-        fields.next(der.SEQUENCE)  # signature
-        self.issuer = fields.next(der.SEQUENCE).encoded
-        validity = fields.next(der.SEQUENCE).elements()
+        self.serial_number = fields.expect(der.INTEGER).integer()
+        fields.expect(der.SEQUENCE)  # signature
+        self.issuer = fields.expect(der.SEQUENCE).encoded
+        validity = fields.expect(der.SEQUENCE).elements()
         self.not_before, self.not_after = (times.parse_time(time.contents) for time in validity)
-        self.subject = fields.next(der.SEQUENCE).encoded
-        key_info = fields.next(der.SEQUENCE).elements()
-        self.key_algorithm = key_info.next(der.SEQUENCE).encoded
-        self.public_key = key_info.next(der.BIT_STRING).bit_string()
+        self.subject = fields.expect(der.SEQUENCE).encoded
+        key_info = fields.expect(der.SEQUENCE).elements()
+        self.key_algorithm = key_info.expect(der.SEQUENCE).encoded
+        self.public_key = key_info.expect(der.BIT_STRING).bit_string()
         key_info.end()
         self.extensions = {}
         self.critical = []
@@ -140,21 +141,21 @@ class Certificate:
             if field.tag == der.context(3):
                 for extension in field.only(der.SEQUENCE).elements().all(der.SEQUENCE):
                     parts = extension.elements()
-                    extension_id = parts.next(der.OBJECT_IDENTIFIER).object_identifier()
+                    extension_id = parts.expect(der.OBJECT_IDENTIFIER).object_identifier()
                     critical = parts.optional(der.BOOLEAN)
                     if critical is not None and critical.contents != b"\x00":
                         self.critical.append(extension_id)
-                    self.extensions[extension_id] = parts.next(der.OCTET_STRING).contents
+                    self.extensions[extension_id] = parts.expect(der.OCTET_STRING).contents
 
     @property
     def rsa_bits(self) -> int | None:
         """The length of the modulus, if it is an RSA key that can be read."""
         try:
             algorithm = der.read(self.key_algorithm, der.SEQUENCE).elements()
-            if algorithm.next(der.OBJECT_IDENTIFIER).contents not in _RSA:
+            if algorithm.expect(der.OBJECT_IDENTIFIER).contents not in _RSA:
                 return None
             numbers = der.read(self.public_key, der.SEQUENCE).elements()
-            return numbers.next(der.INTEGER).integer().bit_length()
+            return numbers.expect(der.INTEGER).integer().bit_length()
         except der.DERError:
             return None
 
@@ -234,7 +235,7 @@ def load_all(path: str) -> list[Certificate]:
     One that cannot be read is left out if there is another.  OSError if the file cannot be read,
     CertificateError if there is no certificate in it.
     """
-    errors.reading(path)
+    reading(path)
     with open(path, "rb") as file:
         content = file.read()
     blocks = content.split(b"-----BEGIN ")
@@ -301,7 +302,7 @@ def _attributes(name: bytes) -> list[list[tuple[bytes, der.Element]]]:
         pairs = []
         for attribute in relative.elements().all(der.SEQUENCE):
             fields = attribute.elements()
-            kind = fields.next(der.OBJECT_IDENTIFIER).contents
+            kind = fields.expect(der.OBJECT_IDENTIFIER).contents
             value = next(fields, None)
             if value is None:
                 raise der.DERError("an attribute without a value")

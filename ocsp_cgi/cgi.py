@@ -1,14 +1,14 @@
-"""The CGI door (RFC 3875): environment and standard input in, headers and body out, one line on
-standard error.
+"""The CGI (RFC 3875): environment and standard input in, headers and body out, and lines on standard
+error for Apache's log.
 
-The whole of standard input is read before anything is answered, however little of it is wanted:
-mod_cgid cuts off the answer of a script that ends with input unread.  Nothing but the answer goes
-to standard output, in one write, after the log line, since Apache ends a script as soon as it has
-the answer.  Then the process leaves by _exit: Python's own way out costs a millisecond or more and
+All of standard input is read before anything is answered, however little of it is needed: mod_cgid
+cuts off the response of a script that ends with input unread.  Nothing but the response goes to
+standard output, in one write, after the log lines, since Apache ends a script as soon as it has the
+response.  Then the process leaves by _exit: Python's own way out takes a millisecond or more, and
 has nothing left to do.
 
-A second thread watches the clock.  Whatever the first one hangs in, a client that stops sending or
-a file system that stopped answering, it has its answer out at the deadline and ends the process.
+Whatever the main thread blocks on, such as a client that stops sending or a file system that hangs,
+a second thread sends tryLater at the deadline and ends the process.
 """
 
 import _thread
@@ -16,7 +16,7 @@ import posix
 import sys
 import time
 
-from . import errors, http, limits, responder, times
+from . import answer, limits, ocsp_http, times
 
 _REASON_PHRASES = {404: "Not Found", 405: "Method Not Allowed", 415: "Unsupported Media Type"}
 _NO_THREAD = (
@@ -26,15 +26,17 @@ _NO_THREAD = (
 
 
 def main(started: float) -> None:
-    """Answer the request that Apache started this process for, and end the process.  `started` is a
-    time.monotonic()."""
+    """Answer the request that Apache started this process for, and end the process.
+
+    `started` is a time.monotonic().
+    """
     answering = _thread.allocate_lock()
     try:
         _thread.start_new_thread(_watch, (started, answering))
         warnings = []
     except RuntimeError:
         warnings = [_NO_THREAD]
-    request = http.Request(
+    request = ocsp_http.Request(
         _variable("REQUEST_METHOD"),
         _variable("REQUEST_URI"),
         _variable("SCRIPT_NAME"),
@@ -43,34 +45,33 @@ def main(started: float) -> None:
         _read_body(_variable("CONTENT_LENGTH")),
     )
     now = int(time.time())
-    config_path = posix.environ.get(b"OCSP_CGI_CONFIG", b"").decode(
-        sys.getfilesystemencoding(), "surrogateescape"
-    )
+    encoded_path = posix.environ.get(b"OCSP_CGI_CONFIG", b"")
+    config_path = encoded_path.decode(sys.getfilesystemencoding(), "surrogateescape")
     deadline = started + limits.DEADLINE_SECONDS
-    response, lines = http.handle(request, config_path, _origin(), now, deadline)
+    response, lines = ocsp_http.handle(request, config_path, _origin(), now, deadline)
     _answer(response, warnings + lines, started, answering)
 
 
 def _watch(started: float, answering: _thread.LockType) -> None:
-    """At the deadline, unless an answer is on its way out, answer tryLater and end the process."""
+    """At the deadline, unless a response is on its way out, send tryLater and end the process."""
     time.sleep(max(0, started + limits.DEADLINE_SECONDS - time.monotonic()))
     admission = sys.modules.get("ocsp_cgi.admission")
     if admission and admission.overloaded:
         reason = admission.OVERLOADED
     else:
         reason = (
-            f"no answer within {limits.DEADLINE_SECONDS} seconds, still reading"
-            f" {errors.now_reading}: does what it is on hang? Or is this machine overloaded? Its"
+            f"no response within {limits.DEADLINE_SECONDS} seconds, still reading"
+            f" {answer.now_reading}: does what it is on hang? Or is this machine overloaded? Its"
             f" load average is {posix.getloadavg()[0]:.0f}"
         )
-    answer = responder.Answer()
-    answer.refuse(errors.TRY_LATER, reason)
-    response, lines = http.answered(answer, _variable("REQUEST_METHOD"))
-    _answer(response, lines, started, answering)
+    log = answer.Log()
+    refusal = answer.refusal(answer.TRY_LATER, reason, log)
+    response = ocsp_http.response(refusal, _variable("REQUEST_METHOD"))
+    _answer(response, log.lines(), started, answering)
 
 
 def _answer(
-    response: http.Response, lines: list[str], started: float, answering: _thread.LockType
+    response: ocsp_http.Response, lines: list[str], started: float, answering: _thread.LockType
 ) -> None:
     """Log, write the response, and end the process: for whichever thread comes first."""
     with answering:
@@ -113,11 +114,8 @@ def _origin() -> str:
 
     Of headers only Host is looked at: what X-Forwarded-* say, anybody can send.
     """
-    scheme = (
-        "https"
-        if _variable("HTTPS").lower() == "on" or _variable("REQUEST_SCHEME").lower() == "https"
-        else "http"
-    )
+    is_https = _variable("HTTPS").lower() == "on" or _variable("REQUEST_SCHEME").lower() == "https"
+    scheme = "https" if is_https else "http"
     host = _variable("HTTP_HOST")
     if may_be_shown(host):
         return f"{scheme}://{host}"
@@ -134,7 +132,7 @@ def may_be_shown(host: str) -> bool:
     )
 
 
-def _head(response: http.Response) -> bytes:
+def _head(response: ocsp_http.Response) -> bytes:
     """The header.  A success has no Status line: only then does Apache itself answer 304 to who has
     it already."""
     lines = [f"{name}: {value}" for name, value in response.headers]
@@ -146,17 +144,17 @@ def _head(response: http.Response) -> bytes:
 
 
 def log(lines: list[str], method: str, client: str, started: float) -> None:
-    """Write what http.handle says of a request to Apache's error log, with the time, since mod_cgid
+    """Write what ocsp_http.handle says of a request to Apache's error log, with the time, since mod_cgid
     adds none.
 
     What a client sent can neither break a line nor fill the log.  `started` is a time.monotonic().
     """
     milliseconds = (time.monotonic() - started) * 1000
-    request = errors.printable(method, limits.LOGGED_METHOD_CHARACTERS)
+    request = answer.printable(method, limits.LOGGED_METHOD_CHARACTERS)
     for line in [*lines[:-1], f"{request} {lines[-1]} client={client} ms={milliseconds:.0f}"]:
         line = f"{times.log_time(int(time.time()))} ocsp.cgi: {line}"
         line = line.encode("ascii", "backslashreplace").decode()
-        _write(2, errors.printable(line, limits.LOG_LINE_CHARACTERS).encode() + b"\n")
+        _write(2, answer.printable(line, limits.LOG_LINE_CHARACTERS).encode() + b"\n")
 
 
 def _write(descriptor: int, data: bytes) -> None:

@@ -37,8 +37,16 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from . import certificate as x509_reader
-from . import der, errors, keys, messages, times
-from .ocsp_response import REASON_NAMES, MalformedResponse, OCSPResponse, SingleResponse
+from . import der, keys, ocsp_response, times
+from .answer import RESPONSE_STATUS_NAMES, SUCCESSFUL, printable
+from .ocsp_request import (
+    ID_PKIX_OCSP_NONCE,
+    CertID,
+    Extension,
+    encode_request,
+    nonce_extension,
+)
+from .ocsp_response import MalformedResponse, OCSPResponse, SingleResponse
 
 NONCE_OCTETS = 32  # RFC 9654 section 2.1
 ANSWER_BYTES = 64 * 1024
@@ -48,18 +56,13 @@ MESSAGE_CHARACTERS = 500  # of a QueryError
 REFUSED_RSA_BITS = 1024  # a shorter key is refused
 WEAK_RSA_BITS = 2048  # a shorter key is warned of
 _NONCES = ("required", "optional", "none")
-_HASHES = {
-    "sha1": "1.3.14.3.2.26",
-    "sha256": "2.16.840.1.101.3.4.2.1",
-    "sha384": "2.16.840.1.101.3.4.2.2",
-    "sha512": "2.16.840.1.101.3.4.2.3",
-}
+_HASH_NAMES = ("sha1", "sha256", "sha384", "sha512")
 _ID_AD_OCSP = bytes.fromhex("2b06010505073001")  # 1.3.6.1.5.5.7.48.1
 _URI = 0x86  # uniformResourceIdentifier of a GeneralName
 # Extensions that may be critical: of a response, of a SingleResponse (RFC 6960 section 4.4), and of
 # a signer's certificate.
-_UNDERSTOOD = (messages.ID_PKIX_OCSP_NONCE, messages.ID_PKIX_OCSP_EXTENDED_REVOKE)
-_UNDERSTOOD_IN_SINGLE = (messages.ID_PKIX_OCSP_ARCHIVE_CUTOFF,)
+_UNDERSTOOD = (ID_PKIX_OCSP_NONCE, ocsp_response.ID_PKIX_OCSP_EXTENDED_REVOKE)
+_UNDERSTOOD_IN_SINGLE = (ocsp_response.ID_PKIX_OCSP_ARCHIVE_CUTOFF,)
 _UNDERSTOOD_IN_SIGNER = {
     x509_reader.AUTHORITY_INFO_ACCESS,
     x509_reader.AUTHORITY_KEY_IDENTIFIER,
@@ -81,7 +84,7 @@ class QueryError(Exception):
     """The certificate's status could not be determined; the text says why."""
 
     def __init__(self, text: str):
-        super().__init__(errors.printable(text, MESSAGE_CHARACTERS))
+        super().__init__(printable(text, MESSAGE_CHARACTERS))
 
 
 class UnusableCertificate(QueryError):
@@ -172,8 +175,10 @@ def query(
     """
     if nonce not in _NONCES:
         raise ValueError(f"nonce is {nonce!r}, and should be one of {', '.join(_NONCES)}")
-    if hash_name not in _HASHES:
-        raise ValueError(f"hash_name is {hash_name!r}, and should be one of {', '.join(_HASHES)}")
+    if hash_name not in _HASH_NAMES:
+        raise ValueError(
+            f"hash_name is {hash_name!r}, and should be one of {', '.join(_HASH_NAMES)}"
+        )
     if not timeout > 0 or not skew >= 0 or not max_age >= 0:
         raise ValueError("timeout should be more than 0 seconds, skew and max_age not less than 0")
     subject, authority = _read("certificate", certificate), _read("issuer", issuer)
@@ -184,15 +189,15 @@ def query(
     _check_issued(subject, authority)
     cert_id = _cert_id(subject, authority, hash_name)
     octets = os.urandom(NONCE_OCTETS) if nonce != "none" else None
-    encoded = _exchange(
-        url or _ocsp_url(subject), _request(cert_id, octets), time.monotonic() + timeout, timeout
-    )
+    extensions = [] if octets is None else [nonce_extension(octets)]
+    request = encode_request([cert_id], extensions)
+    encoded = _exchange(url or _ocsp_url(subject), request, time.monotonic() + timeout, timeout)
     try:
         answer = OCSPResponse.from_der(encoded)
     except MalformedResponse as error:
         raise Malformed(str(error)) from None
-    if answer.response_status != errors.SUCCESSFUL:
-        name = errors.RESPONSE_STATUS_NAMES[answer.response_status]
+    if answer.response_status != SUCCESSFUL:
+        name = RESPONSE_STATUS_NAMES[answer.response_status]
         raise ErrorResponse(f"the responder answered {name}", name)
     now = time.time()
     signer, warnings = _signer(answer, authority, trusted, others, now, skew)
@@ -279,7 +284,7 @@ def _ocsp_url(subject: x509_reader.Certificate) -> str:
             .all(der.SEQUENCE)
         ):
             fields = description.elements()
-            method, location = fields.next(der.OBJECT_IDENTIFIER).contents, next(fields, None)
+            method, location = fields.expect(der.OBJECT_IDENTIFIER).contents, next(fields, None)
             if method == _ID_AD_OCSP and location is not None and location.tag == _URI:
                 address = location.contents.decode("latin-1")
                 if address.lower().startswith(("http://", "https://")):
@@ -294,35 +299,14 @@ def _ocsp_url(subject: x509_reader.Certificate) -> str:
 
 def _cert_id(
     subject: x509_reader.Certificate, authority: x509_reader.Certificate, hash_name: str
-) -> messages.CertID:
-    algorithm = der.sequence(
-        der.tlv(der.OBJECT_IDENTIFIER, der.oid(_HASHES[hash_name])), der.ENCODED_NULL
-    )
-    hashes = (_digest(hash_name, part) for part in (subject.issuer, authority.public_key))
-    number = subject.serial_number
-    serial = number.to_bytes(
-        (number if number >= 0 else ~number).bit_length() // 8 + 1, "big", signed=True
-    )
-    encoded = der.sequence(
-        algorithm,
-        *[der.tlv(der.OCTET_STRING, octets) for octets in hashes],
-        der.tlv(der.INTEGER, serial),
-    )
-    return messages.CertID(der.read(encoded, der.SEQUENCE))
+) -> CertID:
+    name_hash = _digest(hash_name, subject.issuer)
+    key_hash = _digest(hash_name, authority.public_key)
+    return CertID.make(hash_name, name_hash, key_hash, subject.serial_number)
 
 
 def _digest(hash_name: str, octets: bytes) -> bytes:
     return hashlib.new(hash_name, octets, usedforsecurity=False).digest()
-
-
-def _request(cert_id: messages.CertID, nonce: bytes | None) -> bytes:
-    """The DER of an OCSPRequest (RFC 6960 section 4.1.1)."""
-    extensions = b""
-    if nonce is not None:
-        value = der.tlv(der.OCTET_STRING, der.tlv(der.OCTET_STRING, nonce))
-        extension = der.sequence(der.tlv(der.OBJECT_IDENTIFIER, messages.ID_PKIX_OCSP_NONCE), value)
-        extensions = der.tlv(der.context(2), der.sequence(extension))
-    return der.sequence(der.sequence(der.sequence(der.sequence(cert_id.encoded)), extensions))
 
 
 # HTTP
@@ -331,7 +315,7 @@ def _request(cert_id: messages.CertID, nonce: bytes | None) -> bytes:
 def _exchange(url: str, encoded: bytes, deadline: float, timeout: float) -> bytes:
     """The body of the answer to a POST (RFC 6960 appendix A).  Unreachable, with the address, if
     there is none."""
-    shown = errors.printable(url)
+    shown = printable(url)
     try:
         address = urllib.parse.urlsplit(url)
         if address.scheme not in ("http", "https") or not address.hostname:
@@ -340,7 +324,7 @@ def _exchange(url: str, encoded: bytes, deadline: float, timeout: float) -> byte
         tls = address.scheme == "https"
         connection = _Connection(tls, address.hostname, address.port, deadline)
     except (http.client.InvalidURL, ValueError) as error:  # UnicodeError is a ValueError
-        reason = errors.printable(str(error))
+        reason = printable(str(error))
         raise UnusableCertificate(f"`{shown}` is no address: {reason}") from None
     target = urllib.parse.quote(
         (address.path or "/") + (f"?{address.query}" if address.query else ""),
@@ -355,7 +339,7 @@ def _exchange(url: str, encoded: bytes, deadline: float, timeout: float) -> byte
         )
         response = connection.getresponse()
         if 300 <= response.status < 400:
-            where = errors.printable(response.getheader("Location", ""))
+            where = printable(response.getheader("Location", ""))
             raise Unreachable(
                 f"{shown} sends elsewhere, which is not followed (HTTP status {response.status}):"
                 f" '{where}'"
@@ -364,7 +348,7 @@ def _exchange(url: str, encoded: bytes, deadline: float, timeout: float) -> byte
             raise Unreachable(f"{shown} answered with HTTP status {response.status}")
         content_type = response.getheader("Content-Type", "")
         if content_type.partition(";")[0].strip().lower() != "application/ocsp-response":
-            content_type = errors.printable(content_type, 100)
+            content_type = printable(content_type, 100)
             raise Unreachable(
                 f"{shown} answered with '{content_type}', not application/ocsp-response:"
                 " is a responder there?"
@@ -373,12 +357,12 @@ def _exchange(url: str, encoded: bytes, deadline: float, timeout: float) -> byte
     except (socket.timeout, TimeoutError):
         reason = f"{shown} gave no whole answer within {timeout:g} seconds"
         if not connection.is_resolved:
-            reason += f", still resolving the name {errors.printable(address.hostname)}"
+            reason += f", still resolving the name {printable(address.hostname)}"
         raise Unreachable(reason) from None
     except OSError as error:
-        raise Unreachable(f"{shown}: {errors.printable(error.strerror or str(error))}") from None
+        raise Unreachable(f"{shown}: {printable(error.strerror or str(error))}") from None
     except (http.client.HTTPException, ValueError) as error:
-        reason = errors.printable(str(error))
+        reason = printable(str(error))
         raise Unreachable(
             f"{shown} answered with what is no HTTP: {type(error).__name__} {reason}"
         ) from None
@@ -624,7 +608,7 @@ def _about(
 
 
 def _identifies(
-    cert_id: messages.CertID, subject: x509_reader.Certificate, authority: x509_reader.Certificate
+    cert_id: CertID, subject: x509_reader.Certificate, authority: x509_reader.Certificate
 ) -> bool:
     """Whether a CertID is of this certificate, with whichever hash the responder chose.
 
@@ -638,13 +622,11 @@ def _identifies(
     return cert_id.issuer_name_hash in names and cert_id.issuer_key_hash == key_hash
 
 
-def _check_extensions(
-    extensions: dict[bytes, messages.Extension], understood: tuple[bytes, ...]
-) -> None:
+def _check_extensions(extensions: dict[bytes, Extension], understood: tuple[bytes, ...]) -> None:
     for extension in extensions.values():
         if extension.critical and extension.extn_id not in understood:
             name = "nonce in singleExtensions"
-            if extension.extn_id != messages.ID_PKIX_OCSP_NONCE:
+            if extension.extn_id != ID_PKIX_OCSP_NONCE:
                 name = f"OID {extension.extn_id.hex()}"
             raise Malformed(f"the answer has an unknown critical extension, {name}")
 
@@ -652,7 +634,7 @@ def _check_extensions(
 def _check_nonce(answer: OCSPResponse, sent: bytes | None, required: bool) -> None:
     if sent is None:
         return
-    extension = answer.response_extensions.get(messages.ID_PKIX_OCSP_NONCE)
+    extension = answer.response_extensions.get(ID_PKIX_OCSP_NONCE)
     if extension is None:
         if required:
             raise Mismatch(
@@ -694,7 +676,7 @@ def _result(
     return Result(
         status.name,
         _datetime(status.revocation_time),
-        None if reason is None else REASON_NAMES.get(reason, str(reason)),
+        None if reason is None else ocsp_response.reason_name(reason) or str(reason),
         _datetime(single.this_update),
         _datetime(single.next_update),
         _datetime(answer.produced_at),

@@ -8,7 +8,7 @@ the ASN.1 names them:
 
     fields = read(buffer, SEQUENCE).elements()
     version = fields.optional(context(0))
-    serial = fields.next(INTEGER).integer()
+    serial = fields.expect(INTEGER).integer()
     fields.end()
 
 Whatever is not DER, or not what was asked for, raises DERError; nothing else is ever raised.
@@ -51,25 +51,25 @@ class Element:
 
     def __init__(self, buffer: bytes, start: int, limit: int):
         if limit - start < 2:
-            raise DERError(f"element cut off at octet {start}")
+            raise DERError(f"element cut off at byte {start}")
         self.buffer = buffer
         self.start = start
         self.tag = buffer[start]
         if self.tag & 0x1F == 0x1F:
-            raise DERError(f"tag number above 30 at octet {start}")
+            raise DERError(f"tag number above 30 at byte {start}")
         length = buffer[start + 1]
         self.inside = start + 2
         if length & 0x80:
             octets = length & 0x7F
             if not 1 <= octets <= 4 or limit - self.inside < octets:
-                raise DERError(f"length indefinite, too long or cut off at octet {start + 1}")
+                raise DERError(f"length indefinite, too long or cut off at byte {start + 1}")
             length = int.from_bytes(buffer[self.inside : self.inside + octets], "big")
             if length < 0x80 or length >> 8 * (octets - 1) == 0:
-                raise DERError(f"length not minimal at octet {start + 1}")
+                raise DERError(f"length not minimal at byte {start + 1}")
             self.inside += octets
         self.end = self.inside + length
         if self.end > limit:
-            raise DERError(f"element at octet {start} reaches past its parent's end")
+            raise DERError(f"element at byte {start} reaches past its parent's end")
 
     @property
     def encoded(self) -> bytes:
@@ -87,41 +87,41 @@ class Element:
     def only(self, tag: int) -> Element:
         """The one child of this element: what stands inside an EXPLICIT tag."""
         children = self.elements()
-        child = children.next(tag)
+        child = children.expect(tag)
         children.end()
         return child
 
     def boolean(self) -> bool:
         contents = self.contents
         if contents not in (b"\x00", b"\xff"):
-            raise DERError(f"BOOLEAN neither 00 nor FF at octet {self.start}")
+            raise DERError(f"BOOLEAN neither 00 nor FF at byte {self.start}")
         return contents == b"\xff"
 
     def integer(self) -> int:
         """The value of an INTEGER or ENUMERATED, of any size and sign."""
         contents = self.contents
         if not contents:
-            raise DERError(f"INTEGER without contents at octet {self.start}")
+            raise DERError(f"INTEGER without contents at byte {self.start}")
         if len(contents) > 1 and (contents[0], contents[1] >> 7) in ((0x00, 0), (0xFF, 1)):
-            raise DERError(f"INTEGER not minimal at octet {self.start}")
+            raise DERError(f"INTEGER not minimal at byte {self.start}")
         return int.from_bytes(contents, "big", signed=True)
 
     def object_identifier(self) -> bytes:
         """The contents of an OBJECT IDENTIFIER, to compare with oid("1.2.3")."""
         contents = self.contents
-        if not contents or contents[-1] & 0x80 or len(contents) > limits.OID_OCTETS:
-            raise DERError(f"OBJECT IDENTIFIER cut off or too long at octet {self.start}")
+        if not contents or contents[-1] & 0x80 or len(contents) > limits.OID_BYTES:
+            raise DERError(f"OBJECT IDENTIFIER cut off or too long at byte {self.start}")
         if contents[0] == 0x80 or any(
             a < 0x80 and b == 0x80 for a, b in zip(contents, contents[1:])
         ):
-            raise DERError(f"OBJECT IDENTIFIER not minimal at octet {self.start}")
+            raise DERError(f"OBJECT IDENTIFIER not minimal at byte {self.start}")
         return contents
 
     def bit_string(self) -> bytes:
         """The octets of a BIT STRING whose length is a whole number of them."""
         contents = self.contents
         if not contents or contents[0] != 0:
-            raise DERError(f"BIT STRING not of whole octets at octet {self.start}")
+            raise DERError(f"BIT STRING not of whole bytes at byte {self.start}")
         return contents[1:]
 
 
@@ -145,11 +145,11 @@ class Elements:
         self.position = element.end
         return element
 
-    def next(self, tag: int) -> Element:
+    def expect(self, tag: int) -> Element:
         """The next element, which must have this tag."""
         element = self.optional(tag)
         if element is None:
-            raise DERError(f"no element of tag {tag:02x} at octet {self.position}")
+            raise DERError(f"no element of tag {tag:02x} at byte {self.position}")
         return element
 
     def optional(self, tag: int) -> Element | None:
@@ -162,19 +162,19 @@ class Elements:
         """All elements that are left, which must have this tag: a SEQUENCE OF."""
         elements = []
         while self.position < self.limit:
-            elements.append(self.next(tag))
+            elements.append(self.expect(tag))
         return elements
 
     def end(self) -> None:
         """Raise unless everything has been read."""
         if self.position != self.limit:
-            raise DERError(f"more than was asked for at octet {self.position}")
+            raise DERError(f"more than was asked for at byte {self.position}")
 
 
 def read(buffer: bytes, tag: int) -> Element:
     """The element that fills `buffer`, which must have this tag."""
     elements = Elements(buffer, 0, len(buffer))
-    element = elements.next(tag)
+    element = elements.expect(tag)
     elements.end()
     return element
 
@@ -210,6 +210,12 @@ def tlv(tag: int, *contents: bytes) -> bytes:
 
 def sequence(*elements: bytes) -> bytes:
     return tlv(SEQUENCE, *elements)
+
+
+def integer(value: int) -> bytes:
+    """The encoding of an INTEGER of any size and sign."""
+    bits = (value if value >= 0 else ~value).bit_length()
+    return tlv(INTEGER, value.to_bytes(bits // 8 + 1, "big", signed=True))
 
 
 def oid(dotted: str) -> bytes:

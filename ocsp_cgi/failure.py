@@ -8,6 +8,10 @@ copied in part.
 import errno
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+
 _MEMORY = (
     "out of memory: raise the limit (RLimitMEM in Apache, LimitAS= or MemoryMax= in systemd,"
     " ulimit -v)"
@@ -36,7 +40,7 @@ def explain(error: BaseException) -> str:
     if isinstance(error, OSError):
         return (
             f"{_file(error)}: {error.strerror or said};"
-            f" {_REASONS.get(error.errno, 'is it there, and as it should be?')}"
+            f" {_REASONS.get(error.errno or 0, 'is it there, and as it should be?')}"
         )
     if isinstance(error, RecursionError):
         return f"{_file(error)}: {said}: is this file what it should be?"
@@ -65,11 +69,11 @@ def _file(error: BaseException) -> str:
         return named if isinstance(named, str) else repr(named)
     if isinstance(error, ImportError):
         return _place(error)
-    errors = sys.modules.get("ocsp_cgi.errors")  # unless that is the module which is damaged
-    return errors.now_reading if errors else "ocsp_cgi"
+    answer = sys.modules.get("ocsp_cgi.answer")  # unless that is the module which is damaged
+    return answer.now_reading if answer else "ocsp_cgi"
 
 
-def _being_imported(error: BaseException):
+def _being_imported(error: BaseException) -> "ModuleSpec | None":
     """The ModuleSpec of the module that Python's import system failed to load, None if something
     else failed."""
     spec, trace = None, error.__traceback__

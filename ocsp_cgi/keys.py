@@ -11,7 +11,8 @@ import gc
 import posix
 import sys
 
-from . import certificate, der, errors
+from . import certificate, der
+from .answer import OCSPError, reading
 
 
 def _identifier(dotted: str, *parameters: bytes) -> bytes:
@@ -84,7 +85,10 @@ def same_algorithm(algorithm: SignatureAlgorithm, identifier: bytes) -> bool:
         ours, theirs = (
             der.read(one, der.SEQUENCE).elements() for one in (algorithm.identifier, identifier)
         )
-        if ours.next(der.OBJECT_IDENTIFIER).encoded != theirs.next(der.OBJECT_IDENTIFIER).encoded:
+        if (
+            ours.expect(der.OBJECT_IDENTIFIER).encoded
+            != theirs.expect(der.OBJECT_IDENTIFIER).encoded
+        ):
             return False
         return algorithm.key_type != "RSASSA-PSS" or _pss_hash(ours) == _pss_hash(theirs)
     except der.DERError:
@@ -98,11 +102,11 @@ def _pss_hash(fields: der.Elements) -> bytes | None:
     hash_algorithm = parameters and parameters.elements().optional(der.context(0))
     return (
         hash_algorithm
-        and hash_algorithm.only(der.SEQUENCE).elements().next(der.OBJECT_IDENTIFIER).contents
+        and hash_algorithm.only(der.SEQUENCE).elements().expect(der.OBJECT_IDENTIFIER).contents
     )
 
 
-class SignerError(errors.OCSPError):
+class SignerError(OCSPError):
     """Nothing may be signed with this certificate and key; the text says why, and what to do about
     it."""
 
@@ -115,9 +119,9 @@ def key_type(holder: certificate.Certificate) -> tuple[str, str, str]:
 
 def _key_type(algorithm: der.Element) -> tuple[str, str, str]:
     fields = algorithm.elements()
-    key_type = _KEY_TYPES[fields.next(der.OBJECT_IDENTIFIER).contents]
+    key_type = _KEY_TYPES[fields.expect(der.OBJECT_IDENTIFIER).contents]
     curve, hash_name = (
-        _CURVES[fields.next(der.OBJECT_IDENTIFIER).contents] if key_type == "EC" else ("", "")
+        _CURVES[fields.expect(der.OBJECT_IDENTIFIER).contents] if key_type == "EC" else ("", "")
     )
     return key_type, curve, hash_name
 
@@ -189,7 +193,7 @@ def _load_private(path: str, passin: str | None):
 
 def _read_private(path: str, option: str) -> bytes:
     """What a file holds that only the web server may read."""
-    errors.reading(path)
+    reading(path)
     try:
         with open(path, "rb") as file:
             if posix.fstat(file.fileno()).st_mode & 0o007:
@@ -214,20 +218,20 @@ def _private_key(text: bytes):
     fields = der.read(encoded, der.SEQUENCE).elements()
     if label == b"RSA PRIVATE KEY":
         return _rsa_key(fields)
-    fields.next(der.INTEGER)  # version
+    fields.expect(der.INTEGER)  # version
     if label == b"EC PRIVATE KEY":
-        secret = fields.next(der.OCTET_STRING).contents
+        secret = fields.expect(der.OCTET_STRING).contents
         return _ec_key(
-            secret, _CURVES[fields.next(der.context(0)).only(der.OBJECT_IDENTIFIER).contents][0]
+            secret, _CURVES[fields.expect(der.context(0)).only(der.OBJECT_IDENTIFIER).contents][0]
         )
-    key_type, curve, _ = _key_type(fields.next(der.SEQUENCE))
-    contents = fields.next(der.OCTET_STRING).contents
+    key_type, curve, _ = _key_type(fields.expect(der.SEQUENCE))
+    contents = fields.expect(der.OCTET_STRING).contents
     if key_type in ("RSA", "RSASSA-PSS"):
         return _rsa_key(der.read(contents, der.SEQUENCE).elements())
     if key_type == "EC":
         fields = der.read(contents, der.SEQUENCE).elements()
-        fields.next(der.INTEGER)  # version
-        return _ec_key(fields.next(der.OCTET_STRING).contents, curve)
+        fields.expect(der.INTEGER)  # version
+        return _ec_key(fields.expect(der.OCTET_STRING).contents, curve)
     secret = der.read(contents, der.OCTET_STRING).contents
     if key_type == "Ed25519":
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -274,7 +278,7 @@ def require_cryptography() -> None:
     SignerError if it is not installed.
     """
     try:
-        errors.reading("the package `cryptography`")
+        reading("the package `cryptography`")
         if sys.flags.no_site and "site" not in sys.modules:
             _add_site_packages()
         import cryptography  # noqa: F401

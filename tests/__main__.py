@@ -7,7 +7,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CHECKOUT))
 
-from ocsp_cgi.commands import environment
+from ocsp_cgi.tools import environment
 
 environment.ensure("cryptography", "pytest")
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from ocsp_cgi.commands import httpd
+from ocsp_cgi.tools import httpd
 
 # What a fresh profile has beside the tests' own: nothing is loaded but what is asked for.
 FIREFOX_PREFERENCES = {

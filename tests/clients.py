@@ -21,7 +21,8 @@ import pytest
 from cryptography import x509
 from cryptography.x509 import ocsp
 
-from ocsp_cgi import der
+from ocsp_cgi import der, responder
+from ocsp_cgi.answer import Answer, Log
 
 HASH_OIDS = {
     "sha1": "1.3.14.3.2.26",
@@ -34,17 +35,26 @@ NULL = b"\x05\x00"
 OCSP_NONCE = "1.3.6.1.5.5.7.48.1.2"
 
 
+class Answered:
+    """An Answer, with the fields and warnings of the Log that came with it."""
+
+    def __init__(self, answer: Answer, log: Log):
+        self._answer = answer
+        self.fields = log.fields
+        self.warnings = log.warnings
+
+    def __getattr__(self, name: str):
+        return getattr(self._answer, name)
+
+
+def respond(encoded: bytes | None, load_settings, now: int) -> Answered:
+    """responder.respond, in this process."""
+    log = Log()
+    return Answered(responder.respond(encoded, load_settings, now, log), log)
+
+
 def certificate(path: Path) -> x509.Certificate:
     return x509.load_pem_x509_certificate(path.read_bytes())
-
-
-def integer(number: int) -> bytes:
-    return der.tlv(
-        der.INTEGER,
-        number.to_bytes(
-            (number if number >= 0 else ~number).bit_length() // 8 + 1, "big", signed=True
-        ),
-    )
 
 
 def oid(dotted: str) -> bytes:
@@ -65,8 +75,8 @@ def cert_id(
     )  # the same octets, hashed with SHA-1
     spki = issuer.public_key().public_bytes(*_SPKI)
     bits = der.read(spki, der.SEQUENCE).elements()
-    bits.next(der.SEQUENCE)
-    bits = bits.next(der.BIT_STRING).bit_string()
+    bits.expect(der.SEQUENCE)
+    bits = bits.expect(der.BIT_STRING).bit_string()
     assert hashlib.sha1(bits).digest() == key.digest
     return cert_id_of(
         hash_name,
@@ -81,7 +91,7 @@ def cert_id_of(
     hash_name: str, name_hash: bytes, key_hash: bytes, serial: int, parameters: bytes = NULL
 ) -> bytes:
     algorithm = der.sequence(oid(HASH_OIDS.get(hash_name, hash_name)), parameters)
-    return der.sequence(algorithm, octets(name_hash), octets(key_hash), integer(serial))
+    return der.sequence(algorithm, octets(name_hash), octets(key_hash), der.integer(serial))
 
 
 def extension(dotted: str, value: bytes, critical: bytes = b"") -> bytes:

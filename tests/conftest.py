@@ -16,8 +16,9 @@ sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "tests")]
 
 from clients import settle
 
-from ocsp_cgi.commands import demo, httpd
-from ocsp_cgi.commands.private_ca import PrivateCA
+from ocsp_cgi.commands import demo
+from ocsp_cgi.tools import httpd
+from ocsp_cgi.tools.openssl_ca import PrivateCA
 
 
 def pytest_configure() -> None:

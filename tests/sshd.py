@@ -10,7 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from ocsp_cgi.commands import httpd
+from ocsp_cgi.tools import httpd
 
 _CONFIG = """\
 ListenAddress 127.0.0.1

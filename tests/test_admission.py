@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 from clients import as_nobody, cert_id, certificate, nonce, request, run_cgi, settle, verified
 
-from ocsp_cgi import admission, config, errors, limits
+from ocsp_cgi import admission, config, limits
+from ocsp_cgi.answer import TRY_LATER, error_response
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 SLOTS = 2 * len(os.sched_getaffinity(0))
-TRY_LATER = errors.error_response(errors.TRY_LATER)
+TRY_LATER = error_response(TRY_LATER)
 
 _HOLD = """\
 import os, sys, time

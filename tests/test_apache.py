@@ -24,7 +24,7 @@ from clients import (
 )
 from cryptography.x509 import ocsp
 
-from ocsp_cgi.commands import httpd
+from ocsp_cgi.tools import httpd
 
 GOOD, REVOKED = ocsp.OCSPCertStatus.GOOD, ocsp.OCSPCertStatus.REVOKED
 OCSP_TYPE = ("-H", "Content-Type: application/ocsp-request")
@@ -488,7 +488,7 @@ def test_limits_of_apache_on_processes(place, ca, cgi, root, question):
 
 
 def test_embedded_server_answers_as_apache_does(ca, cgi, question, root, place):
-    from ocsp_cgi.commands.cgi_server import CGIServer
+    from ocsp_cgi.tools.cgi_server import CGIServer
 
     (place / "request.der").write_bytes(question("bad"))
     with CGIServer(cgi, ca.home / "ocsp-cgi.conf") as server:

@@ -15,7 +15,7 @@ from clients import base64_of, cert_id, certificate, nonce, parse_http, request,
 from cryptography import x509
 from cryptography.x509 import ocsp
 
-from ocsp_cgi.commands import httpd
+from ocsp_cgi.tools import httpd
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 MALFORMED, INTERNAL_ERROR = b"\x30\x03\x0a\x01\x01", b"\x30\x03\x0a\x01\x02"

@@ -22,9 +22,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, paddin
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 
-from ocsp_cgi import client, der, messages
-from ocsp_cgi.commands import httpd
-from ocsp_cgi.commands.cgi_server import CGIServer
+from ocsp_cgi import client, der, ocsp_request, ocsp_response
+from ocsp_cgi.tools import httpd
+from ocsp_cgi.tools.cgi_server import CGIServer
 
 NOW = datetime.datetime(*time.gmtime()[:6])  # naive, as all releases of `cryptography` take it
 HOUR, DAY = datetime.timedelta(hours=1), datetime.timedelta(days=1)
@@ -251,7 +251,9 @@ def answer(
     identifier, signature = sign(key, made.tbs_response_bytes)
     algorithm = der.sequence(der.tlv(der.OBJECT_IDENTIFIER, der.oid(identifier)))
     encoded_certs = [cert.public_bytes(serialization.Encoding.DER) for cert in certs]
-    return messages.basic_response(made.tbs_response_bytes, algorithm, signature, encoded_certs)
+    return ocsp_response.basic_response(
+        made.tbs_response_bytes, algorithm, signature, encoded_certs
+    )
 
 
 @pytest.fixture
@@ -386,23 +388,25 @@ def several(world, encoded: bytes, *statuses: tuple, produced: int = 0) -> bytes
     Each is of a certificate, or of the DER of a CertID, with a status, the seconds since its
     thisUpdate, and singleExtensions in DER.  `produced` is the seconds from now to producedAt.
     """
-    asked = messages.OCSPRequest.from_der(encoded)
+    asked = ocsp_request.OCSPRequest.from_der(encoded)
     now = int(time.time())
     responses = []
     for subject, status, *more in statuses:
         age, single_extensions = [*more, *(0, b"")[len(more) :]]
         named = subject if isinstance(subject, bytes) else cert_id(world, subject=subject)
-        single_id = messages.CertID(der.read(named, der.SEQUENCE))
-        cert_status = messages.CertStatus(status, now if status == "revoked" else None)
-        single = messages.SingleResponse(single_id, cert_status, now - age, now - age + 3600, [])
+        single_id = ocsp_request.CertID(der.read(named, der.SEQUENCE))
+        cert_status = ocsp_response.CertStatus(status, now if status == "revoked" else None)
+        single = ocsp_response.SingleResponse(
+            single_id, cert_status, now - age, now - age + 3600, []
+        )
         fields = der.read(single.encode(), der.SEQUENCE).contents + single_extensions
         responses.append(SimpleNamespace(encode=lambda fields=fields: der.sequence(fields)))
     key_hash = x509.SubjectKeyIdentifier.from_public_key(world.ca.public_key()).digest
-    nonce = asked.request_extensions[messages.ID_PKIX_OCSP_NONCE]
-    responder_id, echo = messages.responder_id_by_key(key_hash), [(nonce.extn_id, nonce.value)]
-    tbs = messages.response_data(responder_id, now + produced, responses, echo)
+    nonce = asked.request_extensions[ocsp_request.ID_PKIX_OCSP_NONCE]
+    responder_id, echo = ocsp_response.responder_id_by_key(key_hash), [(nonce.extn_id, nonce.value)]
+    tbs = ocsp_response.response_data(responder_id, now + produced, responses, echo)
     algorithm = der.sequence(der.tlv(der.OBJECT_IDENTIFIER, der.oid("1.2.840.10045.4.3.2")))
-    return messages.basic_response(
+    return ocsp_response.basic_response(
         tbs, algorithm, world.keys["ca"].sign(tbs, ec.ECDSA(hashes.SHA256())), []
     )
 
@@ -510,8 +514,8 @@ def extensions(extn_id: bytes, critical: bool) -> bytes:
 @pytest.mark.parametrize(
     "extn_id, words",
     [
-        (messages.ID_PKIX_OCSP_NONCE, "critical extension, nonce in singleExtensions"),
-        (messages.ID_PKIX_OCSP_EXTENDED_REVOKE, "critical extension, OID 2b0601050507300109"),
+        (ocsp_request.ID_PKIX_OCSP_NONCE, "critical extension, nonce in singleExtensions"),
+        (ocsp_response.ID_PKIX_OCSP_EXTENDED_REVOKE, "critical extension, OID 2b0601050507300109"),
         (der.oid("1.2.3.4"), "critical extension, OID 2a0304"),
         (der.oid("2.5.29.29"), "critical extension, OID 551d1d"),
     ],
@@ -529,7 +533,7 @@ def test_critical_single_extensions(query, world, extn_id, words):
     ):
         with pytest.raises(client.Malformed, match=words):
             query(reply=replies(world, *statuses))
-    archive_cutoff = extensions(messages.ID_PKIX_OCSP_ARCHIVE_CUTOFF, True)
+    archive_cutoff = extensions(ocsp_response.ID_PKIX_OCSP_ARCHIVE_CUTOFF, True)
     statuses = [(world.another, "good", 0, critical), (world.subject, "good", 0, archive_cutoff)]
     assert query(reply=replies(world, *statuses)).status == "good"
 
@@ -758,7 +762,9 @@ def test_signature_algorithms(world, respond, kind):
             for one in client.keys.ALGORITHMS
             if (one.key_type, one.hash_name) == ("RSASSA-PSS", "SHA512")
         ]
-        return messages.basic_response(made.tbs_response_bytes, algorithm.identifier, signature, [])
+        return ocsp_response.basic_response(
+            made.tbs_response_bytes, algorithm.identifier, signature, []
+        )
 
     assert client.query(subject, ca, respond(reply).url).status == "good"
     with pytest.raises(client.Untrusted, match="signature of the answer is wrong"):
@@ -1017,7 +1023,7 @@ def test_an_answer_that_ends_before_it_begins(world, query):
         )
         body[start : start + 15], body[end : end + 15] = late, early
         algorithm = der.sequence(der.tlv(der.OBJECT_IDENTIFIER, der.oid("1.2.840.10045.4.3.2")))
-        return messages.basic_response(
+        return ocsp_response.basic_response(
             bytes(body),
             algorithm,
             world.keys["ca"].sign(bytes(body), ec.ECDSA(hashes.SHA256())),

@@ -96,30 +96,30 @@ def test_spellings(load, text):
         ("", ": no section of a CA in it, such as [root-ca]"),
         ("[responder]\n", ": no section of a CA in it, such as [root-ca]"),
         ("db = db\n", ":1: `db` stands before the first [section]"),
-        (CA + "nonsense\n", ":6: neither `key = value` nor [section]"),
-        (CA + "[broken\n", ":6: neither `key = value` nor [section]"),
-        (CA + "rsinger = x\n", ":6: unknown key `rsinger`; did you mean `rsigner`?"),
+        (CA + "nonsense\n", ":6: neither `setting = value` nor [section]"),
+        (CA + "[broken\n", ":6: neither `setting = value` nor [section]"),
+        (CA + "rsinger = x\n", ":6: unknown setting `rsinger`; did you mean `rsigner`?"),
         (
             CA + "zzz = x\n",
             (
-                ":6: unknown key `zzz`; known are db, ca, rsigner, rkey, passin, cache, nmin,"
-                " max_age, stale_after, nonce, unissued, responder_id, signer_trust,"
-                " archive_cutoff, cache_size"
+                ":6: unknown setting `zzz`; known are db, ca, rsigner, rkey, passin, cache,"
+                " cache_size, nmin, max_age, stale_after, nonce, unissued, responder_id, signer_trust,"
+                " archive_cutoff"
             ),
         ),
         (CA + "db = other\n", ":6: a second `db` in [root-ca]"),
         (CA + CA, ":6: a second section [root-ca]"),
         (
             CA + "[responser]\nhyperlink = https://example.com\n",
-            ":6: [responser] has no key of a CA; did you mean `responder`?",
+            ":6: [responser] has no setting of a CA; did you mean `responder`?",
         ),
         (
             CA + "[responder]\nhyperlnk = https://example.com\n",
-            ":7: unknown key `hyperlnk`; did you mean `hyperlink`?",
+            ":7: unknown setting `hyperlnk`; did you mean `hyperlink`?",
         ),
         (
             CA + "[responder]\nhyperlink = javascript:alert(1)\n",
-            ":7: `hyperlink` is `javascript:alert(1)`, and should begin with https:// or http://",
+            ":7: `hyperlink` is `javascript:alert(1)`, and should be a URL that begins with https:// or http://",
         ),
         (CA.replace("rkey = ocsp.key\n", ""), ":1: [root-ca] has no `rkey`"),
         (CA.replace("ocsp.key", ""), ":5: `rkey` has no value"),

@@ -17,16 +17,17 @@ import pytest
 from clients import (
     NULL,
     OCSP_NONCE,
+    Answered,
     cert_id,
     cert_id_of,
     certificate,
     extension,
-    integer,
     nonce,
     octets,
     oid,
     openssl_ocsp,
     request,
+    respond,
     run_cgi,
     settle,
     verified,
@@ -35,7 +36,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.x509 import ocsp
 
 from ocsp_cgi import certificate as own_certificate
-from ocsp_cgi import config, der, errors, http, messages, responder, times
+from ocsp_cgi import config, der, limits, ocsp_http, ocsp_request, times
+from ocsp_cgi.answer import RESPONSE_STATUS_NAMES, error_response
 
 GOOD, REVOKED, UNKNOWN = (
     ocsp.OCSPCertStatus.GOOD,
@@ -45,7 +47,6 @@ GOOD, REVOKED, UNKNOWN = (
 MALFORMED, INTERNAL_ERROR, TRY_LATER, UNAUTHORIZED = (
     bytes((0x30, 3, 0x0A, 1, status)) for status in (1, 2, 3, 6)
 )
-TRY_LATER = errors.error_response(errors.TRY_LATER)
 DAY = 24 * 3600
 
 V = b"V\t270220135115Z\t\t%s\tunknown\t/CN=x\n"
@@ -75,7 +76,7 @@ class Core:
     def id(self, serial: int = 10, hash_name: str = "sha1", parameters: bytes = NULL) -> bytes:
         return cert_id(self.root, serial, hash_name, parameters)
 
-    def respond(self, encoded: bytes, **settings: object) -> responder.Answer:
+    def respond(self, encoded: bytes, **settings: object) -> Answered:
         keys = {
             "db": self.directory,
             "ca": self.home / "root-ca.crt",
@@ -88,7 +89,7 @@ class Core:
             "[root-ca]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items())
         )
         self.now = int(time.time()) if self.at is None else self.at
-        return responder.respond(encoded, lambda: config.load(str(path)), self.now)
+        return respond(encoded, lambda: config.load(str(path)), self.now)
 
     def ask(self, encoded: bytes, **settings: object) -> bytes:
         """The DER of the answer."""
@@ -114,9 +115,9 @@ class Core:
 
     def headers(
         self, encoded: bytes, method: str = "POST", **settings: object
-    ) -> tuple[dict[str, str], responder.Answer]:
+    ) -> tuple[dict[str, str], Answered]:
         answer = self.respond(encoded, **settings)
-        return dict(http.response(answer, method).headers), answer
+        return dict(ocsp_http.response(answer, method).headers), answer
 
 
 @pytest.fixture
@@ -183,7 +184,7 @@ def with_serial(encoded: bytes) -> bytes:
         ),
         cert_id_with_more=request(
             der.sequence(
-                der.sequence(oid("1.3.14.3.2.26")), octets(b""), octets(b""), integer(1), NULL
+                der.sequence(oid("1.3.14.3.2.26")), octets(b""), octets(b""), der.integer(1), NULL
             )
         ),
         request_extensions_twice=der.sequence(
@@ -217,9 +218,7 @@ def test_row_1_any_cut_or_changed_length_is_malformed(core):
 
 
 def test_row_2_errors_are_five_octets_and_4_is_never_used(core, tmp_path):
-    assert [
-        errors.error_response(status).hex() for status in errors.RESPONSE_STATUS_NAMES if status
-    ] == [
+    assert [error_response(status).hex() for status in RESPONSE_STATUS_NAMES if status] == [
         "30030a0101",
         "30030a0102",
         "30030a0103",
@@ -240,7 +239,7 @@ def test_row_3_empty_request_list_is_malformed(core):
     [(0, True), (1, False), (2, False), (99, False), (-1, False), (2**70, False)],
 )
 def test_row_4_version_must_be_v1(core, number, answered):
-    encoded = request(core.id(), version=der.tlv(der.context(0), integer(number)))
+    encoded = request(core.id(), version=der.tlv(der.context(0), der.integer(number)))
     assert (core.ask(encoded) != MALFORMED) == answered
 
 
@@ -351,7 +350,9 @@ def test_row_13_mixed_hashes_in_one_request(core):
 @pytest.mark.parametrize("hash_name", ["sha1", "sha256"])
 def test_row_16_both_hashes_must_be_the_issuers(core, hash_name):
     name = core.root.subject.public_bytes()
-    right = messages.OCSPRequest.from_der(request(core.id(11, hash_name))).request_list[0].req_cert
+    right = (
+        ocsp_request.OCSPRequest.from_der(request(core.id(11, hash_name))).request_list[0].req_cert
+    )
     assert right.issuer_name_hash == hashlib.new(hash_name, name).digest()
     wrong = bytes(len(right.issuer_name_hash))
     for pair in (
@@ -542,8 +543,8 @@ def test_row_27_no_nonce_asked_none_sent(core):
 def test_row_28_without_nonces_there_is_an_answer_without_one(core):
     encoded = request(core.id(), extensions=nonce(bytes(16)))
     answer = core.respond(encoded, nonce="ignore")
-    assert nonce_of(answer.der) is None and not answer.has_nonce
-    assert ("nonce", "16-ignored") in answer.facts
+    assert nonce_of(answer.der) is None and answer.entity_tag
+    assert ("nonce", "16-ignored") in answer.fields
     assert core.ask(request(core.id(), extensions=nonce(bytes(129))), nonce="ignore") == MALFORMED
 
 
@@ -763,7 +764,7 @@ def test_row_55_archive_cutoff(core, pki):
 def test_row_56_temporarily_unable_is_try_later_and_broken_is_internal_error(
     core, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(responder.limits, "DATABASE_RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(limits, "DATABASE_RETRY_SECONDS", 0.02)
     assert core.ask(request(core.id()), db=tmp_path / "none") == TRY_LATER
     assert core.ask(request(core.id()), rkey=tmp_path / "none") == INTERNAL_ERROR
     assert core.ask(request(core.id()), rsigner=tmp_path / "none") == INTERNAL_ERROR
@@ -823,7 +824,7 @@ def test_row_64_there_is_no_way_to_sign_with_sha_1(core, rsa_signer):
         assert bytes.fromhex(RSA_SHA1) not in answer and bytes.fromhex(ecdsa_sha1) not in answer
         assert verified(answer, core.root).signature_hash_algorithm.name == "sha256"
     refused = core.respond(request(core.id()), rmd="sha1")
-    assert refused.der == INTERNAL_ERROR and "unknown key `rmd`" in refused.remarks[0]
+    assert refused.der == INTERNAL_ERROR and "unknown setting `rmd`" in refused.warnings[0]
 
 
 @pytest.fixture(params=["delegated", "the CA itself"])
@@ -845,19 +846,19 @@ def test_row_66_certificates_are_never_an_empty_sequence(core, signs):
     encoded = core.ask(request(core.id()), **settings)
     outer = der.read(encoded, der.SEQUENCE).elements()
     next(outer)
-    response_bytes = outer.next(der.context(0)).only(der.SEQUENCE).elements()
+    response_bytes = outer.expect(der.context(0)).only(der.SEQUENCE).elements()
     next(response_bytes)
-    basic = der.read(response_bytes.next(der.OCTET_STRING).contents, der.SEQUENCE).elements()
+    basic = der.read(response_bytes.expect(der.OCTET_STRING).contents, der.SEQUENCE).elements()
     for tag in (der.SEQUENCE, der.SEQUENCE, der.BIT_STRING):
-        basic.next(tag)
-    certs = basic.next(der.context(0)).only(der.SEQUENCE).elements()
-    assert certs.next(der.SEQUENCE).encoded == signer.public_bytes(serialization.Encoding.DER)
+        basic.expect(tag)
+    certs = basic.expect(der.context(0)).only(der.SEQUENCE).elements()
+    assert certs.expect(der.SEQUENCE).encoded == signer.public_bytes(serialization.Encoding.DER)
     certs.end()
     basic.end()
 
 
 def test_row_67_signer_of_another_ca_is_refused(core, place):
-    from ocsp_cgi.commands.private_ca import PrivateCA
+    from ocsp_cgi.tools.openssl_ca import PrivateCA
 
     other = PrivateCA(place / "other")
     other.issue("signer", "ocsp_ext")
@@ -866,7 +867,7 @@ def test_row_67_signer_of_another_ca_is_refused(core, place):
         rsigner=other.home / "signer.crt",
         rkey=other.home / "private" / "signer.key",
     )
-    assert answer.der == INTERNAL_ERROR and "signer.crt: not issued by" in answer.remarks[0]
+    assert answer.der == INTERNAL_ERROR and "signer.crt: not issued by" in answer.warnings[0]
 
 
 def test_row_68_signer_without_ocsp_signing_is_refused(core, pki):
@@ -875,7 +876,7 @@ def test_row_68_signer_without_ocsp_signing_is_refused(core, pki):
     )
     assert (
         answer.der == INTERNAL_ERROR
-        and "lacks the extended key usage OCSPSigning" in answer.remarks[0]
+        and "lacks the extended key usage OCSPSigning" in answer.warnings[0]
     )
 
 
@@ -922,7 +923,7 @@ def test_rows_69_and_70_what_a_signer_should_have_is_warned_about(
         request(core.id()), rsigner=ca.home / "signer.crt", rkey=ca.home / "private" / "signer.key"
     )
     assert verified(answer.der, core.root)
-    said = [value for name, value in answer.facts if name == "warning"]
+    said = [value for name, value in answer.fields if name == "warning"]
     assert said == ["rsigner-" + warning for warning in (*warnings, "has-no-row-in-db")]
 
 
@@ -934,7 +935,7 @@ def test_row_71_a_ca_that_signs_itself_should_have_digital_signature(core, pki):
     )
     assert (
         verified(answer.der, core.root)
-        and ("warning", "rsigner-keyUsage-lacks-digitalSignature") in answer.facts
+        and ("warning", "rsigner-keyUsage-lacks-digitalSignature") in answer.fields
     )
 
 
@@ -951,11 +952,11 @@ def test_row_72_a_revoked_signer_does_not_sign(core, pki):
     core.index(INDEX + signer_row(core))
     answer = core.respond(request(core.id()))
     assert verified(answer.der, core.root).certificate_status == GOOD
-    assert "warning" not in dict(answer.facts)
+    assert "warning" not in dict(answer.fields)
     core.index(INDEX + signer_row(core, revoked))
     answer = core.respond(request(core.id()))
     assert answer.der == INTERNAL_ERROR
-    assert "revoked in the database of [root-ca]; issue a new signer" in answer.remarks[0]
+    assert "revoked in the database of [root-ca]; issue a new signer" in answer.warnings[0]
     core.index(INDEX + b"R %X\n" % core.signer.serial_number)
     assert core.ask(request(core.id())) == INTERNAL_ERROR
 
@@ -963,7 +964,7 @@ def test_row_72_a_revoked_signer_does_not_sign(core, pki):
 def test_section_0_a_signer_without_a_row_is_warned_about(core):
     answer = core.respond(request(core.id()))
     assert verified(answer.der, core.root)
-    assert ("warning", "rsigner-has-no-row-in-db") in answer.facts
+    assert ("warning", "rsigner-has-no-row-in-db") in answer.fields
 
 
 @pytest.mark.parametrize("row", [V, R.replace(b"%s", b"261122135115Z", 1)])
@@ -972,7 +973,7 @@ def test_section_0_a_row_of_the_signers_serial_with_another_expiry_is_of_another
     answer = core.respond(request(core.id()))
     assert (
         answer.der == TRY_LATER
-        and "it is the database of another CA. Correct `db`" in answer.remarks[0]
+        and "it is the database of another CA. Correct `db`" in answer.warnings[0]
     )
 
 
@@ -981,7 +982,7 @@ def test_section_0_in_an_index_being_copied_the_signers_row_may_be_missing(core)
     core.index(INDEX + b"V\t2702")
     answer = core.respond(request(core.id(11)))
     assert verified(answer.der, core.root).certificate_status == REVOKED
-    assert "warning" not in dict(answer.facts)
+    assert "warning" not in dict(answer.fields)
     assert core.ask(request(core.id(10))) == TRY_LATER
     assert core.ask(request(core.id(10), core.id(11))) == TRY_LATER
 
@@ -1056,6 +1057,6 @@ def test_section_0_what_is_no_ocsp_is_a_page_by_its_status():
         ("GET", "", "/x", 200),
         ("GET", "", "/x/y", 404),
     ):
-        with pytest.raises(http.NotOCSP) as error:
-            http.ocsp_request(http.Request(method, uri, "/x", "", content_type, b""))
+        with pytest.raises(ocsp_http.NotOCSP) as error:
+            ocsp_http.ocsp_request(ocsp_http.Request(method, uri, "/x", "", content_type, b""))
         assert error.value.status == status

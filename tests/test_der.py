@@ -50,7 +50,7 @@ def test_lengths_are_minimal(length, header):
 def test_child_must_end_inside_its_parent():
     children = der.read(bytes.fromhex("3003040205"), der.SEQUENCE).elements()
     with pytest.raises(der.DERError, match="past its parent's end"):
-        children.next(der.OCTET_STRING)
+        children.expect(der.OCTET_STRING)
     inner = (
         der.read(bytes.fromhex("30053002040204"), der.SEQUENCE)
         .elements()
@@ -58,22 +58,22 @@ def test_child_must_end_inside_its_parent():
         .elements()
     )
     with pytest.raises(der.DERError):  # the buffer goes on, the parent does not
-        inner.next(der.OCTET_STRING)
+        inner.expect(der.OCTET_STRING)
 
 
 def test_fields_in_their_order():
     fields = der.read(bytes.fromhex("300a a003020100 0201ff 0500"), der.SEQUENCE).elements()
     assert fields.optional(der.context(1)) is None
     assert fields.optional(der.context(0)).only(der.INTEGER).integer() == 0
-    assert fields.next(der.INTEGER).integer() == -1
+    assert fields.expect(der.INTEGER).integer() == -1
     with pytest.raises(der.DERError, match="more than was asked for"):
         fields.end()
     with pytest.raises(der.DERError, match="no element of tag 02"):
-        fields.next(der.INTEGER)
-    fields.next(der.NULL)
+        fields.expect(der.INTEGER)
+    fields.expect(der.NULL)
     fields.end()
     with pytest.raises(der.DERError):
-        fields.next(der.NULL)
+        fields.expect(der.NULL)
 
 
 @pytest.mark.parametrize(
@@ -164,4 +164,4 @@ def test_deep_nesting_needs_no_stack():
     with pytest.raises(der.DERError):
         element = der.read(encoded, der.SEQUENCE)
         while True:
-            element = element.elements().next(der.SEQUENCE)
+            element = element.elements().expect(der.SEQUENCE)

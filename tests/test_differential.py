@@ -22,17 +22,18 @@ from clients import (
     cert_id_of,
     certificate,
     extension,
-    integer,
     nonce,
     octets,
     oid,
     request,
+    respond,
     settle,
 )
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509 import ocsp
 
-from ocsp_cgi import config, der, errors, messages, responder
+from ocsp_cgi import config, der, ocsp_request
+from ocsp_cgi.answer import error_response
 
 DATABASES, REQUESTS_EACH = 150, 20
 
@@ -58,7 +59,7 @@ DIFFERENCES = {
     "odd line": "2: skipped, where openssl refuses the database",
 }
 
-MALFORMED, UNAUTHORIZED = errors.error_response(1), errors.error_response(6)
+MALFORMED, UNAUTHORIZED = error_response(1), error_response(6)
 ISSUED = b"\x18\x0f20261122135115Z"
 
 
@@ -181,7 +182,7 @@ class Case:
                 extension("1.3.6.1.5.5.7.48.1.4", der.sequence(oid("1.3.6.1.5.5.7.48.1.1"))),
             ),
             ("requestor", "requestor", der.tlv(der.context(1), b"\x82\x0bexample.com")),
-            ("v1", "version", der.tlv(der.context(0), integer(0))),
+            ("v1", "version", der.tlv(der.context(0), der.integer(0))),
         ):
             if draw.random() < (0.5 if difference == "nonce" else 0.12) and not (
                 "nonce" in difference and options["extensions"]
@@ -193,7 +194,7 @@ class Case:
         )
         if odd == "version":
             self.refuse(odd)
-            options["version"] = der.tlv(der.context(0), integer(draw.choice((1, 99))))
+            options["version"] = der.tlv(der.context(0), der.integer(draw.choice((1, 99))))
         elif odd == "critical":
             self.refuse(odd)
             options[draw.choice(("extensions", "single_extensions"))] = extension(
@@ -287,11 +288,11 @@ def singles(answer: bytes) -> tuple[list[tuple[bytes, bytes, bytes]], bytes]:
     """(CertID, CertStatus, singleExtensions) of each SingleResponse, and the responseExtensions, as
     octets."""
     outer = der.read(answer, der.SEQUENCE).elements()
-    assert outer.next(der.ENUMERATED).contents == b"\0"
-    response_bytes = outer.next(der.context(0)).only(der.SEQUENCE).elements()
+    assert outer.expect(der.ENUMERATED).contents == b"\0"
+    response_bytes = outer.expect(der.context(0)).only(der.SEQUENCE).elements()
     next(response_bytes)
     tbs = next(
-        der.read(response_bytes.next(der.OCTET_STRING).contents, der.SEQUENCE).elements()
+        der.read(response_bytes.expect(der.OCTET_STRING).contents, der.SEQUENCE).elements()
     ).elements()
     next(tbs), next(tbs)
     responses = []
@@ -300,7 +301,7 @@ def singles(answer: bytes) -> tuple[list[tuple[bytes, bytes, bytes]], bytes]:
         one, status, _ = (
             next(fields).encoded,
             next(fields).encoded,
-            fields.next(der.GENERALIZED_TIME),
+            fields.expect(der.GENERALIZED_TIME),
         )
         fields.optional(der.context(0))
         extensions = fields.optional(der.context(1))
@@ -321,7 +322,7 @@ def compare(case: Case, serials, odd_line: bool, ours: bytes, theirs: bytes | No
         return {"foreign"}
     assert ocsp.load_der_ocsp_response(ours).response_status == ocsp.OCSPResponseStatus.SUCCESSFUL
     our_singles, our_extensions = singles(ours)
-    asked = [one.req_cert for one in messages.OCSPRequest.from_der(case.encoded).request_list]
+    asked = [one.req_cert for one in ocsp_request.OCSPRequest.from_der(case.encoded).request_list]
     assert [one for one, _, _ in our_singles] == [one.encoded for one in asked]
 
     shown: set[str] = set()
@@ -336,7 +337,7 @@ def compare(case: Case, serials, odd_line: bool, ours: bytes, theirs: bytes | No
         assert theirs is None
         return shown | {"odd line"}
     assert theirs is not None
-    if theirs == errors.error_response(2):
+    if theirs == error_response(2):
         assert shown & {"date"} or "unknown hash" in case.differences
         return shown | case.differences & {"unknown hash"}
 
@@ -415,14 +416,12 @@ def test_every_difference_from_openssl_ocsp_is_intended(pki, tmp_path):
         with ThreadPoolExecutor(2) as pool:
             theirs = list(pool.map(by_openssl, enumerate(cases)))
         for case, their_answer in zip(cases, theirs):
-            ours = responder.respond(
-                case.encoded, lambda: config.load(str(home / "conf")), int(time.time())
-            )
+            ours = respond(case.encoded, lambda: config.load(str(home / "conf")), int(time.time()))
             try:
                 differences = compare(case, serials, odd_line, ours.der, their_answer)
             except (AssertionError, StopIteration) as error:
                 raise AssertionError(
-                    f"database {number}: {case.encoded.hex()}\n{index!r}\n{ours.remarks}"
+                    f"database {number}: {case.encoded.hex()}\n{index!r}\n{ours.warnings}"
                     f" {case.differences}"
                 ) from error
             shown.update(differences)
@@ -492,8 +491,8 @@ def read_by_cryptography(encoded: bytes):
 
 def read_by_us(encoded: bytes):
     try:
-        read = messages.OCSPRequest.from_der(encoded)
-    except messages.MalformedRequest as error:
+        read = ocsp_request.OCSPRequest.from_der(encoded)
+    except ocsp_request.MalformedRequest as error:
         return next(
             (
                 name
@@ -527,7 +526,7 @@ def test_requests_are_read_as_cryptography_reads_them(pki):
         if draw.random() < 0.1:
             options["single_extensions"] = extension("1.2.3.4", b"x")
         if draw.random() < 0.02:
-            options["version"] = der.tlv(der.context(0), integer(0))
+            options["version"] = der.tlv(der.context(0), der.integer(0))
         if draw.random() < 0.02:
             options["extensions"] = nonce(b"1") + nonce(b"2")
         encoded = (

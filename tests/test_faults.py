@@ -26,8 +26,8 @@ from clients import (
     verified,
 )
 
-from ocsp_cgi import http, limits
-from ocsp_cgi.commands import httpd
+from ocsp_cgi import limits, ocsp_http
+from ocsp_cgi.tools import httpd
 
 INTERNAL_ERROR, TRY_LATER = b"\x30\x03\x0a\x01\x02", b"\x30\x03\x0a\x01\x03"
 
@@ -92,7 +92,7 @@ FAULTS = {
     "config nonsense": (
         write("ocsp-cgi.conf", "\x7fELF"),
         INTERNAL_ERROR,
-        "HOME/ocsp-cgi.conf:1: neither `key = value` nor [section]",
+        "HOME/ocsp-cgi.conf:1: neither `setting = value` nor [section]",
     ),
     "db missing": (
         lambda home: shutil.rmtree(home / "db"),
@@ -247,9 +247,9 @@ def prepared(pki, workspace):
     return ca, encoded
 
 
-def ask(home: Path, encoded: bytes) -> tuple[http.Response, list[str]]:
-    question = http.Request("POST", "/x", "/x", "", "application/ocsp-request", encoded)
-    return http.handle(question, str(home / "ocsp-cgi.conf"), "http://x/x", int(time.time()))
+def ask(home: Path, encoded: bytes) -> tuple[ocsp_http.Response, list[str]]:
+    question = ocsp_http.Request("POST", "/x", "/x", "", "application/ocsp-request", encoded)
+    return ocsp_http.handle(question, str(home / "ocsp-cgi.conf"), "http://x/x", int(time.time()))
 
 
 @pytest.fixture
@@ -499,9 +499,9 @@ def test_nothing_is_written_and_no_key_leaves(prepared, cgi, place):
 
     program = (
         "import resource, sys, time; sys.path.insert(0, sys.argv[1])\n"
-        "from ocsp_cgi import config, responder\n"
+        "from ocsp_cgi import config, responder\nfrom ocsp_cgi.answer import Log\n"
         "encoded = sys.stdin.buffer.read()\n"
-        "answer = responder.respond(encoded, lambda: config.load(sys.argv[2]), int(time.time()))\n"
+        "answer = responder.respond(encoded, lambda: config.load(sys.argv[2]), int(time.time()), Log())\n"
         "print(answer.response_status, resource.getrlimit(resource.RLIMIT_CORE)[0])"
     )
     run = subprocess.run(

@@ -17,7 +17,7 @@ from clients import cert_id, certificate, request, run_cgi, verified
 from cryptography import x509
 from cryptography.x509 import ocsp
 
-from ocsp_cgi.commands import httpd
+from ocsp_cgi.tools import httpd
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 GUIDE = (

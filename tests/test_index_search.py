@@ -13,8 +13,7 @@ import tracemalloc
 import pytest
 from clients import settle
 
-from ocsp_cgi import index as index_file
-from ocsp_cgi import index_search, messages, times
+from ocsp_cgi import index_file, index_search, ocsp_response, times
 
 ROW = b"V\t270220135115Z\t\t%s\tunknown\t/C=GB/O=Example/CN=www\n"
 REVOKED_ROW = (
@@ -207,7 +206,7 @@ def test_a_revoked_line_that_is_not_a_row_keeps_its_time_and_reason(find):
     line = b"R 270220135115Z 261122135115Z,keyCompromise 0A unknown /CN=x\n"
     row, warnings = find(ROW % b"0B" + line, 10)
     assert times.generalized_time(row.cert_status.revocation_time) == b"20261122135115Z"
-    assert row.cert_status.revocation_reason == messages.KEY_COMPROMISE
+    assert row.cert_status.revocation_reason == ocsp_response.KEY_COMPROMISE
     assert len(warnings) == 1 and "line 2: not a row of six fields, but it says R" in warnings[0]
     row, _ = find(ROW % b"0B" + b"R\t0A\n", 10)
     assert (row.cert_status.revocation_time, row.cert_status.revocation_reason) == (0, None)
@@ -503,7 +502,7 @@ def test_section_3_types(find, row_type, expected):
     if row_type == b"S":
         assert (row.cert_status.revocation_time, row.cert_status.revocation_reason) == (
             0,
-            messages.CERTIFICATE_HOLD,
+            ocsp_response.CERTIFICATE_HOLD,
         )
 
 

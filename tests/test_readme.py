@@ -16,7 +16,7 @@ from test_apache import started
 
 from ocsp_cgi import config
 from ocsp_cgi.commands import install
-from ocsp_cgi.commands.cgi_server import CGIServer
+from ocsp_cgi.tools.cgi_server import CGIServer
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 README = (CHECKOUT / "README.md").read_text()

@@ -23,7 +23,7 @@ from browser import Chromium, Firefox, need
 from clients import settle
 from test_apache import started
 
-from ocsp_cgi.commands import httpd
+from ocsp_cgi.tools import httpd
 
 SITES = {
     "site": "good",

@@ -13,10 +13,12 @@ import time
 from pathlib import Path
 
 import pytest
-from clients import cert_id_of, request
+from clients import Answered, cert_id_of, request, respond
 
-from ocsp_cgi import certificate, config, der, errors, producer, responder
-from ocsp_cgi.commands.private_ca import PrivateCA
+from ocsp_cgi import certificate, config, der, limits
+from ocsp_cgi.answer import RESPONSE_STATUS_NAMES, SUCCESSFUL
+from ocsp_cgi.issuer import database_identity
+from ocsp_cgi.tools.openssl_ca import PrivateCA
 
 DAY = 24 * 3600
 P_256 = ("ec", "-pkeyopt", "ec_paramgen_curve:P-256")
@@ -31,7 +33,7 @@ class Renewable:
         self.ca = ca
         self.home = ca.home
         self.later = 0
-        self.answer = responder.Answer()
+        self.answer: Answered
 
     def make_key(self, name: str) -> None:
         """Make private/NAME.key, of P-256."""
@@ -160,15 +162,15 @@ class Renewable:
 
     def respond(self, *cert_ids: bytes) -> list[str]:
         """What the responder says of each, or the OCSPResponseStatus."""
-        self.answer = responder.respond(
+        self.answer = respond(
             request(*cert_ids),
             lambda: config.load(str(self.home / "test.conf")),
             int(time.time()) + self.later,
         )
-        if self.answer.response_status != errors.SUCCESSFUL:
+        if self.answer.response_status != SUCCESSFUL:
             print(self.log)
-            return [errors.RESPONSE_STATUS_NAMES[self.answer.response_status]]
-        return [value for name, value in self.answer.facts if name == "status"]
+            return [RESPONSE_STATUS_NAMES[self.answer.response_status]]
+        return [value for name, value in self.answer.fields if name == "status"]
 
     def ask(self, name: str = "good", issuer: str = "root-ca") -> str:
         [status] = self.respond(self.cert_id(name, issuer))
@@ -179,12 +181,12 @@ class Renewable:
         """The warnings in the log, without those that the CA of these tests causes."""
         usual = ("rsigner-keyUsage-lacks-digitalSignature", "rsigner-has-no-row-in-db")
         return [
-            value for name, value in self.answer.facts if name == "warning" and value not in usual
+            value for name, value in self.answer.fields if name == "warning" and value not in usual
         ]
 
     @property
     def log(self) -> str:
-        return "\n".join(self.answer.remarks).replace(str(self.home), "HOME")
+        return "\n".join(self.answer.warnings).replace(str(self.home), "HOME")
 
     def verify(self, issuer: str, *options: str) -> tuple[str, str]:
         """What `openssl ocsp` makes of the last response for good.crt: (errors, status).
@@ -369,7 +371,7 @@ def test_an_expired_section_before_a_valid_one(ca):
     ca.date("expired", "200101000000Z", "210101000000Z")
     ca.configure(old={"ca": "expired.crt"}, new={})
     assert ca.ask() == GOOD
-    assert ca.log.startswith("HOME/expired.crt: expired on ") and ("ca", "new") in ca.answer.facts
+    assert ca.log.startswith("HOME/expired.crt: expired on ") and ("ca", "new") in ca.answer.fields
 
 
 def test_next_update_ends_with_the_newest_valid_certificate(ca):
@@ -728,7 +730,7 @@ def test_two_keys_in_one_request(rekeyed):
         == "one request asks about certificates of several CAs, and the signer of [old] cannot"
         " speak"
         f" for [new]: unknown for serial {rekeyed.ca.serial('bad')}. Clients must ask about each CA"
-        " in a request of its own"
+        " in a separate request"
     )
     assert rekeyed.respond(new, old) == ["revoked", "unknown"]
     rekeyed.configure(
@@ -884,14 +886,13 @@ def test_two_files_in_one_directory_are_two_databases(ca, other):
     shutil.copy(other.home / "root-ca.crt", ca.home / "other.crt")
     shutil.copy(ca.home / "db" / "index", ca.home / "db" / "other.db")
     directory, file, other_file = (
-        producer._database_identity(str(ca.home / path))
-        for path in ("db", "db/index", "db/other.db")
+        database_identity(str(ca.home / path)) for path in ("db", "db/index", "db/other.db")
     )
     assert not directory.isdisjoint(file) and directory.isdisjoint(other_file)
 
 
 def test_a_missing_database_is_one_however_it_is_spelled(ca, monkeypatch):
-    monkeypatch.setattr(responder.limits, "DATABASE_RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(limits, "DATABASE_RETRY_SECONDS", 0.02)
     (ca.home / "db").rename(ca.home / "away")
     for spelling in ("db/", "../ca/db"):
         ca.configure(old={}, new={"db": spelling})
@@ -901,9 +902,7 @@ def test_a_missing_database_is_one_however_it_is_spelled(ca, monkeypatch):
 def test_a_linked_index_is_one_while_openssl_replaces_it(spelled):
     """Between the two renames there is no file to compare."""
     (spelled.home / "db" / "index").rename(spelled.home / "db" / "index.old")
-    ca, other = (
-        producer._database_identity(str(spelled.home / path)) for path in ("db", "linked-file")
-    )
+    ca, other = (database_identity(str(spelled.home / path)) for path in ("db", "linked-file"))
     assert not ca.isdisjoint(other)
 
 
@@ -917,7 +916,7 @@ def cached(ca) -> Renewable:
 
 
 def is_hit(ca: Renewable) -> bool:
-    return ("cache", "hit") in ca.answer.facts
+    return ("cache", "hit") in ca.answer.fields
 
 
 def test_a_response_is_cached_for_each_encoding_of_the_name(cached):

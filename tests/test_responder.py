@@ -6,11 +6,21 @@ from __future__ import annotations
 import time
 
 import pytest
-from clients import cert_id, cert_id_of, certificate, openssl_ocsp, request, verified
+from clients import (
+    Answered,
+    cert_id,
+    cert_id_of,
+    certificate,
+    openssl_ocsp,
+    request,
+    respond,
+    verified,
+)
 from cryptography.x509 import ocsp
 
-from ocsp_cgi import config, errors, index_search, messages, responder
-from ocsp_cgi.commands.private_ca import PrivateCA
+from ocsp_cgi import config, index_search, limits, ocsp_request
+from ocsp_cgi.answer import INTERNAL_ERROR, SUCCESSFUL, TRY_LATER, UNAUTHORIZED
+from ocsp_cgi.tools.openssl_ca import PrivateCA
 
 GOOD, REVOKED = ocsp.OCSPCertStatus.GOOD, ocsp.OCSPCertStatus.REVOKED
 
@@ -40,7 +50,7 @@ def cas(workspace) -> dict[str, PrivateCA]:
 @pytest.fixture
 def ask(cas, workspace):
     path = str(workspace / "two-cas" / "ocsp-cgi.conf")
-    return lambda encoded: responder.respond(encoded, lambda: config.load(path), int(time.time()))
+    return lambda encoded: respond(encoded, lambda: config.load(path), int(time.time()))
 
 
 @pytest.fixture
@@ -55,12 +65,12 @@ def test_the_same_serial_of_two_cas_is_two_certificates(ask, cas, roots):
         response = verified(answer.der, roots[name])
         assert response.certificate_status == status
         assert response.certificates == [certificate(cas[name].home / f"{name}-ocsp.crt")]
-        assert ("ca", name) in answer.facts
+        assert ("ca", name) in answer.fields
 
 
-def statuses(answer: responder.Answer) -> list[tuple[str, str]]:
+def statuses(answer: Answered) -> list[tuple[str, str]]:
     """(status, CA) of each certificate asked about, as logged."""
-    values = [value for name, value in answer.facts if name in ("status", "ca")]
+    values = [value for name, value in answer.fields if name in ("status", "ca")]
     return list(zip(values[::2], values[1::2]))
 
 
@@ -75,10 +85,10 @@ def test_both_in_one_request(ask, cas, roots, names):
     response = ocsp.load_der_ocsp_response(answer.der)
     assert response.certificates == [certificate(cas[names[0]].home / f"{names[0]}-ocsp.crt")]
     assert b"\x82\x00" in answer.der
-    assert answer.remarks == [
+    assert answer.warnings == [
         f"one request asks about certificates of several CAs, and the signer of [{names[0]}] cannot"
         f" speak for [{names[1]}]: unknown for serial 77AA. Clients must ask about each CA in a"
-        " request of its own"
+        " separate request"
     ]
 
 
@@ -98,9 +108,7 @@ def test_both_in_one_request_with_a_signer_that_clients_trust_for_both(cas, root
             section.format("first", cas["first"].home, home, trust[1])
             + section.format("second", home, home, trust[0])
         )
-        answer = responder.respond(
-            encoded, lambda: config.load(str(tmp_path / "conf")), int(time.time())
-        )
+        answer = respond(encoded, lambda: config.load(str(tmp_path / "conf")), int(time.time()))
         assert statuses(answer) == [("good", "second"), expected]
         if trust[0] == "local":
             (tmp_path / "answer.der").write_bytes(answer.der)
@@ -108,9 +116,7 @@ def test_both_in_one_request_with_a_signer_that_clients_trust_for_both(cas, root
         "second", "first"
     )
     (tmp_path / "conf").write_text(own + section.format("second", home, home, "local"))
-    answer = responder.respond(
-        encoded, lambda: config.load(str(tmp_path / "conf")), int(time.time())
-    )
+    answer = respond(encoded, lambda: config.load(str(tmp_path / "conf")), int(time.time()))
     assert statuses(answer) == [("good", "second"), ("unknown", "-")]  # signers of their own
     said = openssl_ocsp(
         home,
@@ -153,29 +159,29 @@ def test_an_expired_ca_among_those_asked(ask, cas, roots):
         ids = [cert_id(roots["first"], 0x77AA), cert_id(roots["second"], 0x77AA)]
         path = str(home.parent / "ocsp-cgi.conf")
 
-        def ask_later(*cert_ids: bytes) -> responder.Answer:
-            return responder.respond(
+        def ask_later(*cert_ids: bytes) -> Answered:
+            return respond(
                 request(*cert_ids), lambda: config.load(path), int(time.time()) + 2 * 24 * 3600
             )
 
         answer = ask_later(ids[1])
-        assert answer.response_status == errors.INTERNAL_ERROR
-        assert "second/root-ca.crt: expired on " in answer.remarks[0]
+        assert answer.response_status == INTERNAL_ERROR
+        assert "second/root-ca.crt: expired on " in answer.warnings[0]
         assert statuses(ask_later(*ids)) == [("revoked", "first"), ("unknown", "-")]
         reversed_answer = ask_later(*ids[::-1])
         assert statuses(reversed_answer) == [("unknown", "-"), ("revoked", "first")]
-        assert reversed_answer.remarks == answer.remarks
+        assert reversed_answer.warnings == answer.warnings
     finally:
         (home / "away.crt").rename(home / "root-ca.crt")
 
 
 def test_issuer_name_of_one_and_key_of_the_other_is_neither(ask, roots):
     first, second = (
-        messages.OCSPRequest.from_der(request(cert_id(root, 0x77AA))).request_list[0].req_cert
+        ocsp_request.OCSPRequest.from_der(request(cert_id(root, 0x77AA))).request_list[0].req_cert
         for root in roots.values()
     )
     mixed = cert_id_of("sha1", first.issuer_name_hash, second.issuer_key_hash, 0x77AA)
-    assert ask(request(mixed)).response_status == errors.UNAUTHORIZED
+    assert ask(request(mixed)).response_status == UNAUTHORIZED
 
 
 def test_one_ca_with_two_databases_is_refused(cas, roots, tmp_path):
@@ -185,19 +191,19 @@ def test_one_ca_with_two_databases_is_refused(cas, roots, tmp_path):
     )
     home = cas["first"].home
     for db, expected in (
-        (home / "db", errors.SUCCESSFUL),
-        (cas["second"].home / "db", errors.INTERNAL_ERROR),
+        (home / "db", SUCCESSFUL),
+        (cas["second"].home / "db", INTERNAL_ERROR),
     ):
         (tmp_path / "conf").write_text(
             section.format("old", home / "db", home) + section.format("new", db, home)
         )
-        answer = responder.respond(
+        answer = respond(
             request(cert_id(roots["first"], 0x77AA)),
             lambda: config.load(str(tmp_path / "conf")),
             int(time.time()),
         )
         assert answer.response_status == expected
-    assert answer.remarks == [
+    assert answer.warnings == [
         "[old] and [new] of the config are one CA by the certificates in `ca`, and have different"
         " `db`"
     ]
@@ -208,25 +214,25 @@ def test_a_broken_ca_hurts_only_its_own(ask, cas, roots, monkeypatch):
     try:
         assert verified(ask(request(cert_id(roots["second"], 0x77AA))).der, roots["second"])
         answer = ask(request(cert_id(roots["first"], 0x77AA)))
-        assert answer.response_status == errors.INTERNAL_ERROR
-        assert "first/root-ca.crt: No such file or directory; `ca` names it" in answer.remarks[0]
+        assert answer.response_status == INTERNAL_ERROR
+        assert "first/root-ca.crt: No such file or directory; `ca` names it" in answer.warnings[0]
         both = ask(request(cert_id(roots["first"], 0x77AA), cert_id(roots["second"], 0x77AA)))
-        assert [fact for fact in both.facts if fact[0] == "status"] == [
+        assert [fact for fact in both.fields if fact[0] == "status"] == [
             ("status", "unknown"),
             ("status", "good"),
         ]
-        assert both.remarks == answer.remarks
+        assert both.warnings == answer.warnings
     finally:
         (cas["first"].home / "away.crt").rename(cas["first"].home / "root-ca.crt")
 
 
 def test_a_missing_database_of_one_hurts_only_its_own(ask, cas, roots, monkeypatch):
-    monkeypatch.setattr(responder.limits, "DATABASE_RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(limits, "DATABASE_RETRY_SECONDS", 0.02)
     (cas["first"].home / "db").rename(cas["first"].home / "away")
     try:
         assert verified(ask(request(cert_id(roots["second"], 0x77AA))).der, roots["second"])
         answer = ask(request(cert_id(roots["first"], 0x77AA)))
-        assert answer.response_status == errors.TRY_LATER
+        assert answer.response_status == TRY_LATER
     finally:
         (cas["first"].home / "away").rename(cas["first"].home / "db")
 
@@ -235,14 +241,14 @@ def test_an_error_of_our_own_is_an_answer_and_says_where(ask, roots, monkeypatch
     monkeypatch.setattr(index_search, "find", lambda *arguments: 1 / 0)
     answer = ask(request(cert_id(roots["first"], 0x77AA)))
     assert answer.der == b"\x30\x03\x0a\x01\x02"
-    assert answer.remarks[0].startswith(
+    assert answer.warnings[0].startswith(
         "please report this: ZeroDivisionError('division by zero') at "
     )
-    assert "test_responder.py:" in answer.remarks[0]
+    assert "test_responder.py:" in answer.warnings[0]
 
 
 def test_a_broken_config_is_an_answer(tmp_path, roots):
-    answer = responder.respond(
+    answer = respond(
         request(cert_id(roots["first"], 1)), lambda: config.load(str(tmp_path / "none")), 0
     )
-    assert answer.der == b"\x30\x03\x0a\x01\x02" and "this is the config" in answer.remarks[0]
+    assert answer.der == b"\x30\x03\x0a\x01\x02" and "this is the config" in answer.warnings[0]

@@ -7,12 +7,22 @@ import time
 from pathlib import Path
 
 import pytest
-from clients import as_nobody, cert_id, certificate, openssl_ocsp, request, verified
+from clients import (
+    Answered,
+    as_nobody,
+    cert_id,
+    certificate,
+    openssl_ocsp,
+    request,
+    respond,
+    verified,
+)
 from cryptography.x509 import ocsp
 
-from ocsp_cgi import config, errors, responder
+from ocsp_cgi import config
+from ocsp_cgi.answer import INTERNAL_ERROR, SUCCESSFUL
 from ocsp_cgi.certificate import load as load_certificate
-from ocsp_cgi.commands.private_ca import PrivateCA
+from ocsp_cgi.tools.openssl_ca import PrivateCA
 
 EC = ("ec", "-pkeyopt")
 KEYS = {
@@ -71,7 +81,7 @@ class Asker:
         self.path = path
         self.later = 0
 
-    def __call__(self, write_config: bool = True, **settings: str) -> responder.Answer:
+    def __call__(self, write_config: bool = True, **settings: str) -> Answered:
         keys = {
             "db": "db",
             "ca": "root-ca.crt",
@@ -84,15 +94,15 @@ class Asker:
             (self.ca.home / "test.conf").write_text("".join(["[root-ca]\n", *lines]))
         self.root = certificate(self.ca.home / "root-ca.crt")
         encoded = request(cert_id(self.root, certificate(self.ca.home / "good.crt").serial_number))
-        return responder.respond(
+        return respond(
             encoded,
             lambda: config.load(str(self.ca.home / "test.conf")),
             int(time.time()) + self.later,
         )
 
-    def verify(self, answer: responder.Answer) -> ocsp.OCSPResponse:
+    def verify(self, answer: Answered) -> ocsp.OCSPResponse:
         """Verify an answer `good` with openssl, and with `cryptography`, which returns it."""
-        assert answer.response_status == errors.SUCCESSFUL, answer.remarks
+        assert answer.response_status == SUCCESSFUL, answer.warnings
         (self.path / "answer.der").write_bytes(answer.der)
         said = openssl_ocsp(
             self.ca.home, "-no_nonce", "-respin", str(self.path / "answer.der"), "-cert", "good.crt"
@@ -103,14 +113,14 @@ class Asker:
         )
         return verified(answer.der, self.root)
 
-    def refused(self, response_status: int = errors.INTERNAL_ERROR, **settings) -> str:
+    def refused(self, response_status: int = INTERNAL_ERROR, **settings) -> str:
         """Ask for an answer that there must be none of.  Returns what the log says."""
         answer = self(**settings)
         assert (answer.response_status, answer.der) == (
             response_status,
             bytes((0x30, 3, 0x0A, 1, response_status)),
         )
-        [remark] = answer.remarks
+        [remark] = answer.warnings
         return remark.replace(str(self.ca.home), "HOME")
 
 
@@ -158,7 +168,7 @@ def test_signer_issued_by_a_ca_with_another_kind_of_key(key, place):
     ca.issue("good")
     ca.issue("root-ocsp", "ocsp_ext")
     answer = Asker(ca, place)()
-    assert answer.response_status == errors.SUCCESSFUL, answer.remarks
+    assert answer.response_status == SUCCESSFUL, answer.warnings
     (place / "answer.der").write_bytes(answer.der)
     assert (
         openssl_ocsp(

@@ -23,12 +23,12 @@ import pytest
 from clients import cert_id, certificate, request, verified
 from test_apache import started
 
-from ocsp_cgi import errors
-from ocsp_cgi.commands import httpd
-from ocsp_cgi.commands.private_ca import PrivateCA
+from ocsp_cgi.answer import TRY_LATER, error_response
+from ocsp_cgi.tools import httpd
+from ocsp_cgi.tools.openssl_ca import PrivateCA
 
 APACHE = Path(__file__).resolve().parent.parent / "apache"
-TRY_LATER = errors.error_response(errors.TRY_LATER)
+TRY_LATER = error_response(TRY_LATER)
 CONFIG = (
     "[root-ca]\ndb = db\nca = root-ca.crt\nrsigner = root-ocsp.crt\nrkey ="
     " root-ocsp.key\nstale_after = 5\n"

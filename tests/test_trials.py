@@ -10,11 +10,11 @@ import tracemalloc
 
 import pytest
 import trials
-from clients import NULL, cert_id, extension, integer, nonce, octets, oid, request, settle
+from clients import NULL, cert_id, extension, nonce, octets, oid, request, settle
 
 from ocsp_cgi import der, index_search
-from ocsp_cgi.commands import httpd
-from ocsp_cgi.index import DatabaseUnavailable
+from ocsp_cgi.index_file import DatabaseUnavailable
+from ocsp_cgi.tools import httpd
 
 
 @pytest.mark.parametrize("name", trials.TRIALS)
@@ -79,7 +79,7 @@ GROWING = {
         ),
     ),
     "version": lambda root, size: request(
-        cert_id(root, 1), version=der.tlv(der.context(0), integer(1 << 8 * size))
+        cert_id(root, 1), version=der.tlv(der.context(0), der.integer(1 << 8 * size))
     ),
     "garbage": lambda root, size: b"\x30" * size,
     "nesting": lambda root, size: nested(size),

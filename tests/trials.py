@@ -31,7 +31,8 @@ from unittest import mock
 CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "tests"), str(CHECKOUT / "tests" / "bench")]
 
-from ocsp_cgi.commands import environment
+from ocsp_cgi.answer import RESPONSE_STATUS_NAMES, error_response
+from ocsp_cgi.tools import environment
 
 if __name__ == "__main__":
     environment.ensure("cryptography", "pytest")
@@ -41,11 +42,11 @@ from clients import (
     cert_id,
     certificate,
     extension,
-    integer,
     nonce,
     octets,
     oid,
     request,
+    respond,
     run_cgi,
     settle,
 )
@@ -54,16 +55,13 @@ from cryptography.x509 import ocsp
 from setting import SIGNERS, Setting
 from sshd import Sshd, sshd_is_installed
 
-from ocsp_cgi import config, der, errors, index_search, limits, responder
-from ocsp_cgi.commands import demo, httpd
-from ocsp_cgi.commands.private_ca import PrivateCA
-from ocsp_cgi.index import DatabaseUnavailable
+from ocsp_cgi import config, der, index_search, limits
+from ocsp_cgi.commands import demo
+from ocsp_cgi.index_file import DatabaseUnavailable
+from ocsp_cgi.tools import httpd
+from ocsp_cgi.tools.openssl_ca import PrivateCA
 
-ERRORS = {
-    errors.error_response(status): name
-    for status, name in errors.RESPONSE_STATUS_NAMES.items()
-    if status
-}
+ERRORS = {error_response(status): name for status, name in RESPONSE_STATUS_NAMES.items() if status}
 
 
 class Result(NamedTuple):
@@ -101,12 +99,12 @@ class Asker:
     def __init__(self, home: Path):
         self.configs = itertools.cycle([str(home / "ocsp-cgi.conf"), str(home / "fresh.conf")])
         self.root = certificate(home / "root-ca.crt")
-        self.remarks: list[str] = []
+        self.warnings: list[str] = []
 
     def __call__(self, encoded: bytes) -> bytes:
         path = next(self.configs)
-        answer = responder.respond(encoded, lambda: config.load(path), int(time.time()))
-        self.remarks = answer.remarks
+        answer = respond(encoded, lambda: config.load(path), int(time.time()))
+        self.warnings = answer.warnings
         return answer.der
 
     def about(self, serial: int) -> str:
@@ -250,7 +248,7 @@ def _rename_gap(place: Path, seconds: float) -> tuple[int, collections.Counter[s
         while time.monotonic() < end:
             serial, asked = draw.choice([*list(life.issued)[-5:], absent]), time.monotonic()
             status = ask.about(serial)
-            assert status != "tryLater", ask.remarks
+            assert status != "tryLater", ask.warnings
             if serial == absent:
                 assert status == "unknown", status
             else:
@@ -444,7 +442,9 @@ def hostile_requests(draw: random.Random, root, serials: list[int]):
             options["signature"] = der.tlv(der.context(0), any_der(draw))
         elif part == 3:
             hashed = octets(draw.randbytes(20))
-            ids.append(der.sequence(any_der(draw), hashed, hashed, integer(draw.getrandbits(4000))))
+            ids.append(
+                der.sequence(any_der(draw), hashed, hashed, der.integer(draw.getrandbits(4000)))
+            )
         elif part == 4:
             options["single_extensions"] = der.sequence(
                 oid("1.2.3." + "9" * draw.randrange(1, 400)), octets(any_der(draw))
@@ -472,9 +472,9 @@ def fuzz_requests(place: Path, count: int) -> Result:
             )
         except ValueError as error:
             raise AssertionError(encoded.hex()) from error
-        assert not any("report this" in remark for remark in ask.remarks), (
+        assert not any("report this" in remark for remark in ask.warnings), (
             encoded.hex(),
-            ask.remarks,
+            ask.warnings,
         )
         outcomes["answered" if answer not in ERRORS else ERRORS[answer]] += 1
         if number % 100 == 0:

@@ -15,9 +15,9 @@ import textwrap
 import time
 from pathlib import Path
 
-from . import environment, httpd
-from .cgi_server import CGIServer
-from .private_ca import ROOT_CA_CNF, OpenSSLError, PrivateCA
+from ..tools import environment, httpd
+from ..tools.cgi_server import CGIServer
+from ..tools.openssl_ca import ROOT_CA_CNF, OpenSSLError, PrivateCA
 
 CONFIG = """\
 [root-ca]

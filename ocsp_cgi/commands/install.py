@@ -22,13 +22,13 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from .. import certificate, config, index
+from .. import certificate, config, index_file
+from ..issuer import Issuer
 from ..keys import SignerError
-from ..producer import Authority
-from . import live
-from .private_ca import CHECKOUT
-from .steps import Plan, Record, Refused, write
-from .steps import run as run_command
+from ..tools import probe
+from ..tools.openssl_ca import CHECKOUT
+from ..tools.plan import Plan, Record, Refused, write
+from ..tools.plan import run as run_command
 
 PREFIX = "/opt/ocsp-cgi"
 CONFIG = Path(config.DEFAULT_PATH)
@@ -129,7 +129,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         installation = Installation(arguments)
         return installation.uninstall() if arguments.uninstall else installation.install()
-    except (Refused, live.Wrong) as refusal:
+    except (Refused, probe.Wrong) as refusal:
         sys.exit(f"ocsp_cgi install: {refusal}")
 
 
@@ -479,8 +479,8 @@ class Installation:
         texts = []
         host = "ca.example.com:root-ca"
         try:
-            database = Path(index.path_of(ca.db))
-        except index.DatabaseUnavailable as error:
+            database = Path(index_file.path_of(ca.db))
+        except index_file.DatabaseUnavailable as error:
             raise Refused(str(error)) from None
         request = Path(ca.rsigner).stem + ".csr"
         for path, what in (
@@ -537,7 +537,7 @@ class Installation:
             ) from None
         address, port = self._address()
         name = self._server_name() or socket.getfqdn()
-        url = f"http://{name}{'' if port == 80 else f':{port}'}{live.PATH}"
+        url = f"http://{name}{'' if port == 80 else f':{port}'}{probe.PATH}"
         print(f"[{ca.name}] asked at {url} about {serial_number:X}, the signer's certificate:")
         trusted = ("-VAfile", ca.rsigner) if ca.signer_trust == "local" else ("-CAfile", ca.ca)
         deadline = time.monotonic() + patience
@@ -546,12 +546,12 @@ class Installation:
                 with tempfile.NamedTemporaryFile("w") as issuer:
                     issuer.write(issuer_pem)
                     issuer.flush()
-                    for line in live.ask(
+                    for line in probe.ask(
                         Path(issuer.name), serial_number, name, port, address, trusted
                     ):
                         print(f"  {line}")
                 return
-            except live.Wrong as wrong:
+            except probe.Wrong as wrong:
                 if time.monotonic() > deadline:
                     raise Refused(
                         f"installed, but it does not answer as it should.\n{wrong}\n(Apache's error"
@@ -610,10 +610,8 @@ class Installation:
         plan.add(f"empty the cache {CACHE}", _empty_cache)
         plan.add(f"remove the program from {self.prefix}", self._remove_program)
         for name in ("root-ocsp.key", "root-ocsp.crt", "root-ca.crt", "db"):
-            if (
-                (FILES / name).is_file()
-                or ((FILES / name).is_dir()
-                and any((FILES / name).iterdir()))
+            if (FILES / name).is_file() or (
+                (FILES / name).is_dir() and any((FILES / name).iterdir())
             ):
                 plan.remarks.append(f"{FILES / name}: left, with its group and mode")
         for directory in reversed(record.directories):
@@ -636,7 +634,7 @@ def _issuer_pem(ca: config.CASettings) -> str:
 
     SignerError if there is none.
     """
-    authority = Authority(ca)
+    authority = Issuer(ca)
     if authority.unreadable:
         raise authority.unreadable
     return ssl.DER_cert_to_PEM_cert(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from .. import errors, limits
-from .text import openssl_time
+from .. import limits
+from ..answer import printable
+from ..tools.openssl_text import openssl_time
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _fail(f"{type(error).__name__}: {error}")
     for warning in result.warnings:
         sys.stderr.write(f"warning: {warning}\n")
-    path = errors.printable(arguments.cert, limits.LOG_LINE_CHARACTERS)
+    path = printable(arguments.cert, limits.LOG_LINE_CHARACTERS)
     lines = [
         "Response verify OK",
         f"{path}: {result.status}",
@@ -119,7 +120,7 @@ def _files(arguments: argparse.Namespace) -> str:
 
 
 def _fail(reason: str) -> int:
-    sys.stderr.write(errors.printable(reason, limits.LOG_LINE_CHARACTERS) + "\n")
+    sys.stderr.write(printable(reason, limits.LOG_LINE_CHARACTERS) + "\n")
     return 2
 
 

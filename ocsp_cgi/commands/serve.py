@@ -12,9 +12,10 @@ import sys
 import threading
 import time
 
-from .. import cgi, config, errors, http, keys, limits
-from . import text
-from .http_server import Connection, Head, Server
+from .. import cgi, config, keys, limits, ocsp_http
+from ..answer import printable
+from ..tools import openssl_text
+from ..tools.http_server import Connection, Head, Server
 
 _DEFAULT_PORT = 9080
 
@@ -83,25 +84,27 @@ class _Door:
 
     def answer(
         self, head: Head, body: bytes | None, connection: Connection
-    ) -> tuple[http.Response, list[str]]:
+    ) -> tuple[ocsp_http.Response, list[str]]:
         """The response, and lines for the log."""
-        request = http.Request(head.method, head.target, "", "", head.field("content-type"), body)
+        request = ocsp_http.Request(
+            head.method, head.target, "", "", head.field("content-type"), body
+        )
         host = head.field("host")
         if not cgi.may_be_shown(host):
             host = _host(connection.socket.getsockname())
-        response, lines = http.handle(
+        response, lines = ocsp_http.handle(
             request, self._config_path, f"http://{host}", int(time.time())
         )
         if self._in_words:
             self._print(request, response)
         return response, lines
 
-    def _print(self, request: http.Request, response: http.Response) -> None:
+    def _print(self, request: ocsp_http.Request, response: ocsp_http.Response) -> None:
         try:
-            asked = text.request(http.ocsp_request(request))
-        except http.NotOCSP:
+            asked = openssl_text.request(ocsp_http.ocsp_request(request))
+        except ocsp_http.NotOCSP:
             return
-        answered = text.response(response.body) if response.body else ""  # none for HEAD
+        answered = openssl_text.response(response.body) if response.body else ""  # none for HEAD
         with self._printing:
             _say(asked + answered)
 
@@ -179,7 +182,7 @@ def _say(words: str) -> None:
 
 
 def _fail(reason: str) -> int:
-    sys.stderr.write(errors.printable(reason, limits.LOG_LINE_CHARACTERS) + "\n")
+    sys.stderr.write(printable(reason, limits.LOG_LINE_CHARACTERS) + "\n")
     return 1
 
 

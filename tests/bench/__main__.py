@@ -25,7 +25,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "tests"), str(CHECKOUT / "tests" / "bench")]
 
-from ocsp_cgi.commands import environment
+from ocsp_cgi.tools import environment
 
 if __name__ == "__main__":
     environment.ensure("cryptography", "pytest")
@@ -36,7 +36,7 @@ from measure import Ratio
 from setting import Setting, versions
 
 from ocsp_cgi import limits
-from ocsp_cgi.commands import httpd
+from ocsp_cgi.tools import httpd
 
 SHORT = 1_000
 LONG, LONGEST = 1_000_000, 10_000_000

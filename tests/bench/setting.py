@@ -13,8 +13,8 @@ from clients import cert_id, certificate, request, settle
 from measure import Command
 
 from ocsp_cgi import limits
-from ocsp_cgi.commands import httpd
-from ocsp_cgi.commands.private_ca import PrivateCA
+from ocsp_cgi.tools import httpd
+from ocsp_cgi.tools.openssl_ca import PrivateCA
 
 SIGNERS = {"RSA": ("rsa:2048",), "P-256": ("ec", "-pkeyopt", "ec_paramgen_curve:P-256")}
 

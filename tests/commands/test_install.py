@@ -15,7 +15,9 @@ import pytest
 from clients import run_cgi
 
 from ocsp_cgi import config
-from ocsp_cgi.commands import install, live, steps
+from ocsp_cgi.commands import install
+
+from ..tools import plan, probe
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -88,7 +90,7 @@ def answer(handler, status, content_type, body, length=None):
 def ask(pki):
     def ask(respond, serial_number=None):
         with Server(respond) as server:
-            return live.ask(
+            return probe.ask(
                 pki.home / "root-ca.crt",
                 serial_number or int(pki.serial("bad"), 16),
                 "ocsp.example.com",
@@ -109,7 +111,7 @@ def responder(pki, cgi):
         path=lambda path: path,
     ):
         request = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
-        requested = path(handler.path.partition(live.PATH)[2])
+        requested = path(handler.path.partition(probe.PATH)[2])
         result = run_cgi(cgi, pki.home / "ocsp-cgi.conf", handler.command, request, requested)
         answer(handler, result.status, content_type, change(result.body))
 
@@ -174,13 +176,13 @@ def test_a_chain_and_a_signer_that_is_trusted_locally(pki, place, cgi):
 
         def respond(handler):
             request = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
-            path = handler.path.partition(live.PATH)[2]
+            path = handler.path.partition(probe.PATH)[2]
             result = run_cgi(cgi, ca.home / "ocsp-cgi.conf", handler.command, request, path)
             answer(handler, result.status, OCSP_TYPE, result.body)
 
         trusted = (option, section.rsigner if option == "-VAfile" else section.ca)
         with Server(respond) as server:
-            lines = live.ask(
+            lines = probe.ask(
                 ca.home / "issuer.pem",
                 int(ca.serial("bad"), 16),
                 "ocsp.example.com",
@@ -242,7 +244,7 @@ OCSP_TYPE = "application/ocsp-response"
         ),
         (
             lambda handler: answer(handler, 200, OCSP_TYPE, b""),
-            "POST: the 0 octets that came are no OCSPResponse",
+            "POST: the 0 octets that came are not an OCSPResponse",
         ),
         (
             lambda handler: answer(handler, 200, OCSP_TYPE, b"0\x03\x0a\x01\x03"),
@@ -252,7 +254,7 @@ OCSP_TYPE = "application/ocsp-response"
     ],
 )
 def test_what_is_wrong_is_named(ask, respond, message):
-    with pytest.raises(live.Wrong) as wrong:
+    with pytest.raises(probe.Wrong) as wrong:
         ask(respond)
     assert str(wrong.value).startswith(message)
 
@@ -262,10 +264,10 @@ def test_nobody_listens(pki):
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         with pytest.raises(
-            live.Wrong,
+            probe.Wrong,
             match=f"connection refused at 127.0.0.1 port {port}. Is Apache .*`Listen {port}`",
         ):
-            live.ask(pki.home / "root-ca.crt", 1, "ocsp.example.com", port)
+            probe.ask(pki.home / "root-ca.crt", 1, "ocsp.example.com", port)
 
 
 def test_a_404_for_escaped_slashes_alone_names_their_directive(ask, responder):
@@ -275,7 +277,7 @@ def test_a_404_for_escaped_slashes_alone_names_their_directive(ask, responder):
         return responder(handler)
 
     with pytest.raises(
-        live.Wrong,
+        probe.Wrong,
         match=(
             r"^GET with %2F: 404. `AllowEncodedSlashes NoDecode` is missing; it has to stand"
             r" inside "
@@ -288,49 +290,51 @@ def test_merged_slashes_and_changed_answers(ask, responder):
     def merge(path):
         return path.replace("//", "/")
 
-    with pytest.raises(live.Wrong, match="^GET with //: malformedRequest. "):
+    with pytest.raises(probe.Wrong, match="^GET with //: malformedRequest. "):
         ask(lambda handler: responder(handler, path=merge))
-    with pytest.raises(live.Wrong, match="^POST: openssl does not verify the answer: "):
+    with pytest.raises(probe.Wrong, match="^POST: openssl does not verify the answer: "):
         ask(
             lambda handler: responder(
                 handler, change=lambda body: body[:-1] + bytes((body[-1] ^ 1,))
             )
         )
-    with pytest.raises(live.Wrong, match="^POST: the 100 octets that came are no OCSPResponse"):
+    with pytest.raises(
+        probe.Wrong, match="^POST: the 100 octets that came are not an OCSPResponse"
+    ):
         ask(lambda handler: responder(handler, change=lambda body: body[:100]))
 
 
 def test_a_plan_changes_nothing_until_it_is_carried_out(place):
-    record = steps.Record(place / "installed.json")
-    plan = steps.Plan(record)
-    plan.file(place / "file", b"content")
-    plan.link(place / "link", place / "file")
+    record = plan.Record(place / "installed.json")
+    the_plan = plan.Plan(record)
+    the_plan.file(place / "file", b"content")
+    the_plan.link(place / "link", place / "file")
     assert list(place.iterdir()) == []
-    plan.carry_out()
+    the_plan.carry_out()
     assert {path.name for path in place.iterdir()} == {"file", "link", "installed.json"}
-    again = steps.Plan(steps.Record(place / "installed.json"))
+    again = plan.Plan(plan.Record(place / "installed.json"))
     again.file(place / "file", b"content")
     again.link(place / "link", place / "file")
     assert again.steps == []
     again.file(place / "file", b"of another version")
     assert [step.text for step in again.steps] == [f"write {place}/file"]
     (place / "file").write_text("the operator's")
-    changed = steps.Plan(steps.Record(place / "installed.json"))
+    changed = plan.Plan(plan.Record(place / "installed.json"))
     changed.file(place / "file", b"of another version")
     assert (changed.steps, len(changed.remarks)) == ([], 1)
 
 
 def test_what_was_done_before_a_failure_is_recorded(place):
-    plan = steps.Plan(steps.Record(place / "installed.json"))
-    plan.file(place / "file", b"content")
-    plan.command("false", "--with-this-option")
-    plan.file(place / "later", b"content")
-    with pytest.raises(steps.Refused, match="^false --with-this-option\n  ended with status 1$"):
-        plan.carry_out()
-    assert list(steps.Record(place / "installed.json").files) == [str(place / "file")]
+    the_plan = plan.Plan(plan.Record(place / "installed.json"))
+    the_plan.file(place / "file", b"content")
+    the_plan.command("false", "--with-this-option")
+    the_plan.file(place / "later", b"content")
+    with pytest.raises(plan.Refused, match="^false --with-this-option\n  ended with status 1$"):
+        the_plan.carry_out()
+    assert list(plan.Record(place / "installed.json").files) == [str(place / "file")]
     (place / "installed.json").write_text("{")
     with pytest.raises(
-        steps.Refused,
+        plan.Refused,
         match="installed.json: this is the record of what was installed, and cannot be read",
     ):
-        steps.Record(place / "installed.json")
+        plan.Record(place / "installed.json")

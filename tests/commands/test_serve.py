@@ -31,8 +31,9 @@ from clients import (
 )
 from cryptography.x509 import ocsp
 
-from ocsp_cgi import http
-from ocsp_cgi.commands import http_server
+from ocsp_cgi import ocsp_http
+
+from ..tools import http_server
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "ocsp_cgi", "serve"]
@@ -546,7 +547,7 @@ def small(monkeypatch):
 
         def start(
             answer=lambda head, body, connection: (
-                http.Response(200, [], head.method.encode()),
+                ocsp_http.Response(200, [], head.method.encode()),
                 [""],
             ),
         ):
@@ -607,7 +608,7 @@ def test_who_is_slow_is_let_go(small, sent, drop, told):
 
 def test_who_does_not_take_the_answer_is_let_go(small):
     address, _, server = small(
-        lambda head, body, connection: (http.Response(200, [], bytes(30_000_000)), [""])
+        lambda head, body, connection: (ocsp_http.Response(200, [], bytes(30_000_000)), [""])
     )
     with socket.create_connection(address, 5) as connection:
         connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
@@ -626,7 +627,7 @@ def test_there_are_never_more_threads_than_allowed_and_nobody_who_asks_is_let_go
     def answer(head, body, connection):
         most.append(len(server._connections))
         time.sleep(0.05)
-        return http.Response(200, [("Content-Length", "2")], b"ok"), [""]
+        return ocsp_http.Response(200, [("Content-Length", "2")], b"ok"), [""]
 
     address, _, server = small(answer)
     before = threading.active_count()
@@ -671,7 +672,7 @@ def test_an_answer_on_its_way_is_finished_at_the_end(small, monkeypatch):
     def answer(head, body, connection):
         begun.set()
         time.sleep(0.5)
-        return http.Response(200, [], b"done"), [""]
+        return ocsp_http.Response(200, [], b"done"), [""]
 
     address, _, server = small(answer)
     with socket.create_connection(address, 5) as connection:
@@ -736,7 +737,7 @@ def test_what_it_cannot_begin_with(pki, place):
     (place / "broken.conf").write_text("[root-ca]\ndbb = x\ndb = x\n")
     assert fails("--config", f"{place}/broken.conf") == (
         1,
-        f"{place}/broken.conf:2: unknown key `dbb`; did you mean `db`?\n",
+        f"{place}/broken.conf:2: unknown setting `dbb`; did you mean `db`?\n",
     )
 
 
@@ -837,7 +838,7 @@ def test_text(in_words, pki, root, question):
         (
             post(b""),
             (
-                "OCSP Request Data: no OCSPRequest: no element of tag 30 at octet 0\nOCSP Response"
+                "OCSP Request Data: not an OCSPRequest: no element of tag 30 at byte 0\nOCSP Response"
                 " Data:\n    OCSP Response Status: malformedRequest (0x1)\n"
             ),
         ),

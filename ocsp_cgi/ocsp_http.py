@@ -13,7 +13,17 @@ is, so a request is recognized wherever it begins.
 
 import binascii
 
-from . import config, errors, limits, responder, times
+from . import config, limits, responder, times
+from .answer import (
+    INTERNAL_ERROR,
+    MALFORMED_REQUEST,
+    SUCCESSFUL,
+    UNAUTHORIZED,
+    Answer,
+    Log,
+    explain,
+    refusal,
+)
 
 OCSP_REQUEST = "application/ocsp-request"
 OCSP_RESPONSE = "application/ocsp-response"
@@ -198,13 +208,13 @@ def _is_short(encoded: bytes) -> bool:
     return "/" in digits and len(digits) < _digits_stated(digits[:8])
 
 
-def response(answer: responder.Answer, method: str) -> Response:
+def response(answer: Answer, method: str) -> Response:
     """The HTTP response around an answer: an error of OCSP is a success of HTTP, and nothing but a
-    success is cached."""
+    successful OCSPResponse may be cached."""
     headers = [("Content-Type", OCSP_RESPONSE), ("Content-Length", str(len(answer.der)))]
-    if answer.response_status != errors.SUCCESSFUL:
+    if answer.response_status != SUCCESSFUL:
         headers.append(("Cache-Control", "no-cache, no-store"))
-    elif answer.has_nonce:
+    elif not answer.entity_tag:
         headers.append(("Cache-Control", "max-age=0, private, no-transform"))
     else:
         headers += [
@@ -222,31 +232,26 @@ def handle(
     """Answer an HTTP request at a time in seconds since 1970.  Never raises.
 
     `config_path` is "" where OCSP_CGI_CONFIG is not set, `origin` the scheme, host and port to show
-    on the HTML page, `deadline` that of responder.respond. Returns the response, and lines for the
-    log: what the operator should look at first, and what was answered last.
+    on the HTML page, `deadline` that of responder.respond.  Returns the response, and lines for the
+    log: warnings first, and the line of the request last.
     """
+    log = Log()
     try:
         try:
             encoded = ocsp_request(request)
         except NotOCSP as error:
-            return _page(error.status, request, config_path, origin)
-        answer = responder.respond(encoded, lambda: _load_config(config_path), now, deadline)
-        if answer.response_status == errors.UNAUTHORIZED:
-            answer.remarks.append(
-                f"the config is {config_path or config.DEFAULT_PATH}{_why_default(config_path)}"
-            )
-        elif (
-            answer.response_status == errors.MALFORMED_REQUEST
-            and request.method != "POST"
-            and encoded
-            and _is_short(encoded)
-        ):
-            answer.remarks.append(_MERGED_SLASHES)
-        return answered(answer, request.method)
+            return _page(error.status, request, config_path, origin, log), log.lines()
+        answer = responder.respond(encoded, lambda: _load_config(config_path), now, log, deadline)
+        if answer.response_status == UNAUTHORIZED:
+            path = config_path or config.DEFAULT_PATH
+            log.warn(f"the config is {path}{_why_default(config_path)}")
+        elif answer.response_status == MALFORMED_REQUEST and request.method != "POST":
+            if encoded and _is_short(encoded):
+                log.warn(_MERGED_SLASHES)
     except Exception as error:
-        answer = responder.Answer()
-        answer.refuse(errors.INTERNAL_ERROR, errors.explain(error))
-        return answered(answer, request.method)
+        log = Log()
+        answer = refusal(INTERNAL_ERROR, explain(error), log)
+    return response(answer, request.method), log.lines()
 
 
 _MERGED_SLASHES = (
@@ -276,27 +281,19 @@ def _why_default(config_path: str) -> str:
     )
 
 
-def answered(answer: responder.Answer, method: str) -> tuple[Response, list[str]]:
-    """An answer as `handle` returns it."""
-    facts = " ".join(f"{name}={value}" for name, value in answer.facts)
-    return response(answer, method), [*answer.remarks, facts]
-
-
-def _page(
-    http_status: int, request: Request, config_path: str, origin: str
-) -> tuple[Response, list[str]]:
+def _page(http_status: int, request: Request, config_path: str, origin: str, log: Log) -> Response:
     from . import keys, page  # only people get pages, and they have time
 
-    lines, hyperlink, library = [], "", None
+    hyperlink, library = "", None
     try:
         settings = _load_config(config_path)
         hyperlink = settings.hyperlink
         if settings.versions == "show":
             library = keys.crypto_library()
     except config.ConfigError as error:
-        lines.append(str(error))
+        log.warn(str(error))
     except Exception as error:
-        lines.append(errors.explain(error))
+        log.warn(explain(error))
     body = page.render(http_status, origin + page.quote(_split(request)[1]), hyperlink, library)
     headers = [
         ("Content-Type", "text/html; charset=utf-8"),
@@ -307,7 +304,5 @@ def _page(
     ]
     if http_status == 405:
         headers.append(("Allow", "GET, HEAD, POST"))
-    return Response(http_status, headers, b"" if request.method == "HEAD" else body), [
-        *lines,
-        f"page={http_status}",
-    ]
+    log.fields.append(("page", str(http_status)))
+    return Response(http_status, headers, b"" if request.method == "HEAD" else body)

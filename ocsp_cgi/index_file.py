@@ -12,7 +12,8 @@ both.  `may_be_a_mixture` recognizes a file that was written in place a moment a
 import posix
 import time
 
-from . import errors, limits
+from . import limits
+from .answer import TRY_LATER, OCSPError, reading
 
 TYPE_CHECKING = False  # `typing` costs every response 8 ms
 if TYPE_CHECKING:
@@ -26,18 +27,18 @@ _DIRECTORY = 0o040000
 _FILE_TYPE = 0o170000
 
 
-class DatabaseUnavailable(errors.OCSPError):
+class DatabaseUnavailable(OCSPError):
     """The database cannot be read, or cannot be trusted, at this moment."""
 
-    response_status = errors.TRY_LATER
+    response_status = TRY_LATER
 
 
-def stamp(of: posix.stat_result) -> bytes:
+def fingerprint(of: posix.stat_result) -> bytes:
     """A fingerprint that changes whenever the file is written or replaced, from its stat."""
     return b"%d:%d:%d:%d:%d" % (of.st_dev, of.st_ino, of.st_size, of.st_mtime_ns, of.st_ctime_ns)
 
 
-def is_still(db: str, index_stamp: bytes, offset: int, line: bytes) -> bool:
+def is_unchanged(db: str, index_fingerprint: bytes, offset: int, line: bytes) -> bool:
     """Whether the index still has this fingerprint, and this line at this offset.
 
     Nothing is searched, so this takes no longer in a long index.  DatabaseUnavailable if the index
@@ -45,7 +46,7 @@ def is_still(db: str, index_stamp: bytes, offset: int, line: bytes) -> bool:
     """
 
     def look(file: "FileIO") -> bool:
-        if stamp(posix.fstat(file.fileno())) != index_stamp:
+        if fingerprint(posix.fstat(file.fileno())) != index_fingerprint:
             return False
         file.seek(offset)
         return file.read(len(line)) == line
@@ -59,11 +60,11 @@ def read(db: str, use: "Callable[[FileIO], _Result]") -> "_Result":
     DatabaseUnavailable, with the fix, if the index cannot be read.
     """
     path = db
-    errors.reading(path)
+    reading(path)
     try:
         with _open_index(db) as file:
             path = str(file.name)
-            errors.reading(path)
+            reading(path)
             return use(file)
     except PermissionError as error:
         raise DatabaseUnavailable(
@@ -114,7 +115,7 @@ def check_heartbeat(db: str, minutes: int, now: int) -> None:
     have been overtaken by revocations.
     """
     path = db
-    errors.reading(path)
+    reading(path)
     try:
         path += "/heartbeat" if _is_directory(db) else ".heartbeat"
         age = now - int(posix.stat(path).st_mtime)

@@ -4,8 +4,28 @@ from __future__ import annotations
 
 import time
 
-from .. import der, errors, keys, messages, times
-from ..ocsp_response import REASON_NAMES, MalformedResponse, OCSPResponse, SingleResponse
+from .. import der, keys, times
+from ..answer import RESPONSE_STATUS_NAMES, SUCCESSFUL, printable
+from ..ocsp_request import (
+    ID_PKIX_OCSP_NONCE,
+    ID_PKIX_OCSP_PREF_SIG_ALGS,
+    ID_PKIX_OCSP_RESPONSE,
+    ID_PKIX_OCSP_SERVICE_LOCATOR,
+    CertID,
+    Extension,
+    MalformedRequest,
+    OCSPRequest,
+)
+from ..ocsp_response import (
+    HOLD_INSTRUCTION_CODE,
+    ID_PKIX_OCSP_ARCHIVE_CUTOFF,
+    ID_PKIX_OCSP_EXTENDED_REVOKE,
+    INVALIDITY_DATE,
+    MalformedResponse,
+    OCSPResponse,
+    SingleResponse,
+    reason_name,
+)
 
 _ATTRIBUTE_NAMES = {
     bytes.fromhex("550403"): "CN",  # 2.5.4.3
@@ -18,14 +38,14 @@ _ATTRIBUTE_NAMES = {
     bytes.fromhex("2a864886f70d010901"): "emailAddress",  # 1.2.840.113549.1.9.1
 }
 _EXTENSION_NAMES = {
-    messages.ID_PKIX_OCSP_NONCE: "OCSP Nonce",
-    messages.ID_PKIX_OCSP_RESPONSE: "Acceptable OCSP Responses",
-    messages.ID_PKIX_OCSP_ARCHIVE_CUTOFF: "OCSP Archive Cutoff",
-    messages.ID_PKIX_OCSP_SERVICE_LOCATOR: "OCSP Service Locator",
-    messages.ID_PKIX_OCSP_PREF_SIG_ALGS: "Preferred Signature Algorithms",
-    messages.ID_PKIX_OCSP_EXTENDED_REVOKE: "Extended Revoke",
-    messages.HOLD_INSTRUCTION_CODE: "Hold Instruction Code",
-    messages.INVALIDITY_DATE: "Invalidity Date",
+    ID_PKIX_OCSP_NONCE: "OCSP Nonce",
+    ID_PKIX_OCSP_RESPONSE: "Acceptable OCSP Responses",
+    ID_PKIX_OCSP_ARCHIVE_CUTOFF: "OCSP Archive Cutoff",
+    ID_PKIX_OCSP_SERVICE_LOCATOR: "OCSP Service Locator",
+    ID_PKIX_OCSP_PREF_SIG_ALGS: "Preferred Signature Algorithms",
+    ID_PKIX_OCSP_EXTENDED_REVOKE: "Extended Revoke",
+    HOLD_INSTRUCTION_CODE: "Hold Instruction Code",
+    INVALIDITY_DATE: "Invalidity Date",
 }
 _BMP_STRING = 0x1E
 _NAME_CHARACTERS = 1000
@@ -43,9 +63,9 @@ def request(encoded: bytes | None) -> str:
     if encoded is None:
         return "OCSP Request Data: too long to be read\n"
     try:
-        asked = messages.OCSPRequest.from_der(encoded)
-    except messages.MalformedRequest as error:
-        return f"OCSP Request Data: {errors.printable(str(error))}\n"
+        asked = OCSPRequest.from_der(encoded)
+    except MalformedRequest as error:
+        return f"OCSP Request Data: {printable(str(error))}\n"
     lines = ["OCSP Request Data:", "    Version: 1 (0x0)", "    Requestor List:"]
     for single in asked.request_list:
         lines += _indent(_cert_id(single.req_cert), 8)
@@ -59,15 +79,16 @@ def response(encoded: bytes) -> str:
     try:
         answer = OCSPResponse.from_der(encoded)
     except MalformedResponse as error:
-        return f"OCSP Response Data: {errors.printable(str(error))}\n"
-    name = errors.RESPONSE_STATUS_NAMES[answer.response_status]
+        return f"OCSP Response Data: {printable(str(error))}\n"
+    name = RESPONSE_STATUS_NAMES[answer.response_status]
     lines = [
         "OCSP Response Data:",
         f"    OCSP Response Status: {name} ({answer.response_status:#x})",
     ]
-    if answer.response_status == errors.SUCCESSFUL:
-        name, key_hash = answer.responder_name, answer.responder_key_hash
-        responder = _name(name) if name else _hexadecimal(key_hash)
+    if answer.response_status == SUCCESSFUL:
+        responder = _hexadecimal(answer.responder_key_hash or b"")
+        if answer.responder_name is not None:
+            responder = _name(answer.responder_name)
         lines += [
             "    Response Type: Basic OCSP Response",
             "    Version: 1 (0x0)",
@@ -96,7 +117,7 @@ def _status(single: SingleResponse) -> list[str]:
     lines = [f"Revocation Time: {openssl_time(single.cert_status.revocation_time)}"]
     reason = single.cert_status.revocation_reason
     if reason is not None:
-        lines.append(f"Revocation Reason: {REASON_NAMES.get(reason, '(UNKNOWN)')} ({reason:#x})")
+        lines.append(f"Revocation Reason: {reason_name(reason) or '(UNKNOWN)'} ({reason:#x})")
     return lines
 
 
@@ -108,7 +129,7 @@ def _single_response(single: SingleResponse) -> list[str]:
     return lines + _extensions("Response Single Extensions", single.single_extensions, 0)
 
 
-def _cert_id(cert_id: messages.CertID) -> list[str]:
+def _cert_id(cert_id: CertID) -> list[str]:
     return [
         "Certificate ID:",
         f"  Hash Algorithm: {cert_id.hash_name or 'unknown'}",
@@ -118,7 +139,7 @@ def _cert_id(cert_id: messages.CertID) -> list[str]:
     ]
 
 
-def _extensions(title: str, extensions: dict[bytes, messages.Extension], indent: int) -> list[str]:
+def _extensions(title: str, extensions: dict[bytes, Extension], indent: int) -> list[str]:
     lines = [f"{title}:"] if extensions else []
     for extension in extensions.values():
         critical = " critical" if extension.critical else ""
@@ -128,8 +149,8 @@ def _extensions(title: str, extensions: dict[bytes, messages.Extension], indent:
     return _indent(lines, indent)
 
 
-def _extension_value(extension: messages.Extension) -> str:
-    if extension.extn_id in (messages.ID_PKIX_OCSP_ARCHIVE_CUTOFF, messages.INVALIDITY_DATE):
+def _extension_value(extension: Extension) -> str:
+    if extension.extn_id in (ID_PKIX_OCSP_ARCHIVE_CUTOFF, INVALIDITY_DATE):
         try:
             return openssl_time(
                 times.parse_generalized_time(
@@ -160,7 +181,7 @@ def _name(encoded: bytes) -> str:
         for relative in der.read(encoded, der.SEQUENCE).elements():
             for attribute in relative.elements():
                 fields = attribute.elements()
-                kind = fields.next(der.OBJECT_IDENTIFIER).contents
+                kind = fields.expect(der.OBJECT_IDENTIFIER).contents
                 value = next(fields, None)
                 text = (
                     value.contents.decode(
@@ -170,23 +191,23 @@ def _name(encoded: bytes) -> str:
                     else ""
                 )
                 name = _ATTRIBUTE_NAMES.get(kind) or _oid(kind)
-                attributes.append(f"{name} = {errors.printable(text)}")
+                attributes.append(f"{name} = {printable(text)}")
     except der.DERError:
         return _hexadecimal(encoded)
-    return errors.printable(", ".join(attributes), _NAME_CHARACTERS)
+    return printable(", ".join(attributes), _NAME_CHARACTERS)
 
 
 def _oid(contents: bytes) -> str:
-    return "OID " + errors.printable(contents.hex())
+    return "OID " + printable(contents.hex())
 
 
 def _serial(number: int) -> str:
     digits = f"{abs(number):X}"
-    return errors.printable(("-" if number < 0 else "") + "0" * (len(digits) % 2) + digits)
+    return printable(("-" if number < 0 else "") + "0" * (len(digits) % 2) + digits)
 
 
 def _hexadecimal(octets: bytes) -> str:
-    return errors.printable(octets.hex().upper(), _HEXADECIMAL_CHARACTERS)
+    return printable(octets.hex().upper(), _HEXADECIMAL_CHARACTERS)
 
 
 def _indent(lines: list[str], octets: int) -> list[str]:

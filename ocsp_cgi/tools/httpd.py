@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from .private_ca import CHECKOUT
+from .openssl_ca import CHECKOUT
 
 SITE_CONF = CHECKOUT / "apache" / "ocsp-cgi.conf"
 MODULE_DIRECTORIES = (

@@ -17,7 +17,7 @@ import subprocess
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
-from ..errors import printable
+from ..answer import printable
 
 
 class Refused(Exception):

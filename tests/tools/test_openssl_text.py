@@ -7,8 +7,9 @@ import time
 import pytest
 from clients import cert_id_of, request
 
-from ocsp_cgi import client, der, messages
-from ocsp_cgi.commands import text
+from ocsp_cgi import client, der, ocsp_response
+
+from ..tools import openssl_text
 
 HOSTILE = "\x1b]0;x\x07\n\x9b31m\u202e" + "y" * 5000
 
@@ -25,7 +26,7 @@ def name(value: str, tag: int = 0x0C) -> bytes:
 def response(responder_name: bytes, algorithm: bytes, *singles: bytes, certs: list[bytes]) -> bytes:
     now = der.tlv(der.GENERALIZED_TIME, b"20260101000000Z")
     tbs = der.sequence(der.tlv(der.context(1), responder_name), now, der.sequence(*singles))
-    return messages.basic_response(tbs, algorithm, b"", certs)
+    return ocsp_response.basic_response(tbs, algorithm, b"", certs)
 
 
 def single(
@@ -60,7 +61,7 @@ ALGORITHM = der.sequence(
 def test_a_hostile_response(tag):
     subject = name(HOSTILE, tag)
     about = single(CERT_ID, b"z" * 5000)
-    words = text.response(response(subject, ALGORITHM, about, certs=[certificate(subject)]))
+    words = openssl_text.response(response(subject, ALGORITHM, about, certs=[certificate(subject)]))
     shown = r"CN = \x1b]0;x\x07\n\x9b31m\u202eyyyy"
     assert f"Responder Id: {shown}" in words and f"Certificate: {shown}" in words
     assert all(line.isprintable() and len(line) < 1000 for line in words.splitlines())
@@ -70,7 +71,7 @@ def test_a_hostile_response(tag):
 def test_a_name_of_many_attributes():
     attribute = der.sequence(der.tlv(der.OBJECT_IDENTIFIER, b"\x2a" * 60), der.tlv(0x0C, b"v"))
     subject = der.sequence(*[der.tlv(0x31, attribute)] * 500)
-    words = text.response(response(subject, ALGORITHM, certs=[]))
+    words = openssl_text.response(response(subject, ALGORITHM, certs=[]))
     assert max(len(line) for line in words.splitlines()) < 1100
 
 
@@ -84,8 +85,8 @@ def test_a_name_of_many_attributes():
     ids=["no DER", "no time", "no status"],
 )
 def test_what_is_no_response(encoded):
-    words = text.response(encoded)
-    assert words.startswith("OCSP Response Data: no OCSPResponse: ") and words.endswith("\n")
+    words = openssl_text.response(encoded)
+    assert words.startswith("OCSP Response Data: not an OCSPResponse: ") and words.endswith("\n")
     assert words[:-1].isprintable() and len(words) < 300
 
 
@@ -93,7 +94,7 @@ def test_a_hostile_request():
     extension = der.sequence(
         der.tlv(der.OBJECT_IDENTIFIER, der.oid("1.2.3")), der.tlv(der.OCTET_STRING, b"\x1b" * 5000)
     )
-    words = text.request(request(CERT_ID, extensions=extension))
+    words = openssl_text.request(request(CERT_ID, extensions=extension))
     assert "OCSP Request Data:" in words
     assert all(line.isprintable() and len(line) < 1000 for line in words.splitlines())
 
@@ -106,7 +107,7 @@ def test_a_reason_that_is_no_number_to_print(reason):
     revoked = der.tlv(der.context(1), now, der.tlv(der.context(0), der.tlv(der.ENUMERATED, reason)))
     encoded = response(name("x"), ALGORITHM, der.sequence(CERT_ID, revoked, now), certs=[])
     started = time.monotonic()
-    assert "no OCSPResponse: a CRLReason out of range" in text.response(encoded)
+    assert "not an OCSPResponse: a CRLReason out of range" in openssl_text.response(encoded)
     with pytest.raises(client.MalformedResponse, match="CRLReason"):
         client.OCSPResponse.from_der(encoded)
     assert time.monotonic() - started < 1

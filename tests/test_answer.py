@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ocsp_cgi import errors
+from ocsp_cgi.answer import printable
 
 
 @pytest.mark.parametrize(
@@ -23,16 +23,16 @@ from ocsp_cgi import errors
     ],
 )
 def test_printable(text, shown):
-    assert errors.printable(text) == shown
-    assert shown.isprintable() and errors.printable(shown) == shown
+    assert printable(text) == shown
+    assert shown.isprintable() and printable(shown) == shown
     shown.encode()
 
 
 @pytest.mark.parametrize("one", ["x", "\x1b", "\U000e0041", "ü"])
 def test_long_text_is_shortened(one):
     for length in (199, 200, 201, 10_000, 1_000_000):
-        shown = errors.printable(one * length)
-        assert len(shown) <= 200 and errors.printable(shown) == shown
+        shown = printable(one * length)
+        assert len(shown) <= 200 and printable(shown) == shown
         assert shown.endswith("...") == (length > 200 or not one.isprintable())
-    shown = errors.printable(one * 20, 200)[:47].ljust(47, one)
-    assert errors.printable(one * 100, 50) == shown + "..."
+    shown = printable(one * 20, 200)[:47].ljust(47, one)
+    assert printable(one * 100, 50) == shown + "..."

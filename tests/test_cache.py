@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from clients import (
+    Answered,
     as_nobody,
     cert_id,
     certificate,
@@ -24,14 +25,16 @@ from clients import (
     nonce,
     oid,
     request,
+    respond,
     run_cgi,
     settle,
     verified,
 )
 from cryptography.x509 import ocsp
 
-from ocsp_cgi import config, der, errors, index_search, limits, responder, store
-from ocsp_cgi.commands.private_ca import PrivateCA
+from ocsp_cgi import cache, config, der, index_search, limits
+from ocsp_cgi.answer import INTERNAL_ERROR, MALFORMED_REQUEST, SUCCESSFUL, TRY_LATER, UNAUTHORIZED
+from ocsp_cgi.tools.openssl_ca import PrivateCA
 
 TESTS = Path(__file__).resolve().parent
 GOOD, REVOKED = ocsp.OCSPCertStatus.GOOD, ocsp.OCSPCertStatus.REVOKED
@@ -67,21 +70,19 @@ class Kept:
     def request(self, name: str = "good", **more: bytes) -> bytes:
         return request(cert_id(self.root, self.serial(name)), **more)
 
-    def ask(self, encoded: bytes | None = None) -> responder.Answer:
-        return responder.respond(
-            encoded or self.request(), lambda: config.load(str(self.config)), self.now
-        )
+    def ask(self, encoded: bytes | None = None) -> Answered:
+        return respond(encoded or self.request(), lambda: config.load(str(self.config)), self.now)
 
     def says(self, encoded: bytes | None = None) -> tuple[ocsp.OCSPCertStatus, bool]:
         """What a verified answer says, and whether it was a kept one."""
         answered = self.ask(encoded)
-        return verified(answered.der, self.root).certificate_status, HIT in answered.facts
+        return verified(answered.der, self.root).certificate_status, HIT in answered.fields
 
     def fill(self) -> bytes:
         """Have the answer about good.crt kept.  Returns it."""
         assert self.says() == (GOOD, False)
         answered = self.ask()
-        assert HIT in answered.facts
+        assert HIT in answered.fields
         return answered.der
 
     @property
@@ -98,15 +99,15 @@ def test_the_same_question_gets_the_same_answer(kept):
     first, later = kept.ask(), None
     kept.now += 100
     later = kept.ask()
-    assert HIT not in first.facts and HIT in later.facts
+    assert HIT not in first.fields and HIT in later.fields
     assert (
         later.der == first.der
         and later.entity_tag == first.entity_tag
         and later.this_update == first.this_update
     )
     assert (first.max_age, later.max_age) == (1800, 1750)
-    assert later.remarks == []
-    assert [fact for fact in later.facts if fact != HIT] == first.facts
+    assert later.warnings == []
+    assert [fact for fact in later.fields if fact != HIT] == first.fields
 
 
 def test_the_half_of_its_life_counts(kept):
@@ -158,8 +159,8 @@ def test_a_revoked_signer_counts_at_once(kept):
     kept.ca.revoke("root-ocsp")
     answered = kept.ask()
     assert (
-        answered.response_status == errors.INTERNAL_ERROR
-        and "revoked in the database of" in answered.remarks[0]
+        answered.response_status == INTERNAL_ERROR
+        and "revoked in the database of" in answered.warnings[0]
     )
 
 
@@ -189,7 +190,7 @@ def test_no_database_no_answer(kept, monkeypatch):
     monkeypatch.setattr(limits, "DATABASE_RETRY_SECONDS", 0.02)
     kept.fill()
     (kept.home / "db").rename(kept.home / "away")
-    assert kept.ask().response_status == errors.TRY_LATER
+    assert kept.ask().response_status == TRY_LATER
 
 
 def test_the_heartbeat_counts(kept):
@@ -197,7 +198,7 @@ def test_the_heartbeat_counts(kept):
     (kept.home / "db" / "heartbeat").touch()
     kept.fill()
     os.utime(kept.home / "db" / "heartbeat", (kept.now - 700,) * 2)
-    assert kept.ask().response_status == errors.TRY_LATER
+    assert kept.ask().response_status == TRY_LATER
 
 
 @pytest.mark.parametrize(
@@ -207,7 +208,7 @@ def test_any_change_of_the_config_counts(kept, more):
     before = kept.fill()
     kept.set(more)
     answered = kept.ask()
-    assert (HIT not in answered.facts and answered.der != before) or more == "# nothing\n"
+    assert (HIT not in answered.fields and answered.der != before) or more == "# nothing\n"
     assert kept.says() == (GOOD, True)
 
 
@@ -218,7 +219,7 @@ def test_a_renewed_signer_counts(kept):
     shutil.move(kept.home / "private" / "renewed.key", kept.home / "private" / "root-ocsp.key")
     kept.now = int(time.time())
     answered = kept.ask()
-    assert HIT not in answered.facts
+    assert HIT not in answered.fields
     assert verified(answered.der, kept.root).certificates == [
         certificate(kept.home / "root-ocsp.crt")
     ]
@@ -228,7 +229,7 @@ def test_a_changed_ca_certificate_counts(kept):
     kept.fill()
     other = (kept.home / "good.crt").read_bytes()
     (kept.home / "root-ca.crt").write_bytes(other)
-    assert kept.ask().response_status == errors.UNAUTHORIZED
+    assert kept.ask().response_status == UNAUTHORIZED
 
 
 def test_a_nonce_is_for_one_client(kept):
@@ -246,9 +247,9 @@ def test_a_nonce_that_is_ignored(kept):
     kept.fill()
     answered = kept.ask(kept.request(extensions=nonce(b"0123456789abcdef")))
     assert (
-        HIT in answered.facts
-        and ("nonce", "16-ignored") in answered.facts
-        and not answered.has_nonce
+        HIT in answered.fields
+        and ("nonce", "16-ignored") in answered.fields
+        and answered.entity_tag
     )
     assert b"0123456789abcdef" not in answered.der
 
@@ -299,7 +300,7 @@ def test_each_way_to_write_a_cert_id_has_its_own_file(kept):
     assert len(set(answers)) == len(kept.files) == 4
     for encoded, first in zip(encodings, answers):
         again = kept.ask(encoded)
-        assert HIT in again.facts and again.der == first
+        assert HIT in again.fields and again.der == first
 
 
 def test_what_only_looks_like_a_request_is_malformed(kept):
@@ -307,7 +308,7 @@ def test_what_only_looks_like_a_request_is_malformed(kept):
     long_id = cert_id(kept.root, kept.serial(), "sha384")
     for asked in (kept.request(), request(long_id)):
         kept.ask(asked)
-        assert HIT in kept.ask(asked).facts
+        assert HIT in kept.ask(asked).fields
     encoded = kept.request()
     for position in range(8):
         for octet in {
@@ -318,13 +319,13 @@ def test_what_only_looks_like_a_request_is_malformed(kept):
             encoded[position] + 1,
         } - {encoded[position]}:
             odd = encoded[:position] + bytes([octet]) + encoded[position + 1 :]
-            assert kept.ask(odd).response_status == errors.MALFORMED_REQUEST, odd.hex()
+            assert kept.ask(odd).response_status == MALFORMED_REQUEST, odd.hex()
     for odd in (encoded[8:], encoded[2:], encoded + b"\0", encoded[:-1], encoded[:8]):
-        assert kept.ask(odd).response_status == errors.MALFORMED_REQUEST, odd.hex()
+        assert kept.ask(odd).response_status == MALFORMED_REQUEST, odd.hex()
     short_lengths = (
         bytes(octet for left in (6, 4, 2, 0) for octet in (0x30, len(long_id) + left)) + long_id
     )
-    assert kept.ask(short_lengths).response_status == errors.MALFORMED_REQUEST
+    assert kept.ask(short_lengths).response_status == MALFORMED_REQUEST
 
 
 def test_two_cas_in_one_directory(kept, place):
@@ -350,7 +351,7 @@ def test_two_cas_in_one_directory(kept, place):
     for hit in (False, True):
         assert kept.says() == (GOOD, hit)
         answered = kept.ask(request(cert_id(root, kept.serial())))
-        assert (verified(answered.der, root).certificate_status, HIT in answered.facts) == (
+        assert (verified(answered.der, root).certificate_status, HIT in answered.fields) == (
             REVOKED,
             hit,
         )
@@ -371,9 +372,9 @@ def test_a_damaged_file_counts_as_none(kept, damage):
         path.write_bytes(content)
         answered = kept.ask()
         assert (
-            HIT not in answered.facts
-            and answered.remarks == []
-            and answered.response_status == errors.SUCCESSFUL
+            HIT not in answered.fields
+            and answered.warnings == []
+            and answered.response_status == SUCCESSFUL
         ), position
     assert kept.says() == (GOOD, True)
 
@@ -406,8 +407,8 @@ def test_a_directory_in_which_everybody_may_write_is_not_used(kept):
     kept.fill()
     kept.cache.chmod(0o777)
     answered = kept.ask()
-    assert HIT not in answered.facts
-    assert answered.remarks == [
+    assert HIT not in answered.fields
+    assert answered.warnings == [
         f"{kept.cache}: not used as `cache`: everybody on this machine may write in it: chmod o-w"
         f" {kept.cache}, and remove everything in it"
     ]
@@ -419,7 +420,7 @@ def test_no_directory(kept):
     kept.cache.rmdir()
     answered = kept.ask()
     assert verified(answered.der, kept.root)
-    assert answered.remarks == [
+    assert answered.warnings == [
         f"{kept.cache}: No such file or directory: [root-ca] answers without its `cache`; the web"
         " server's user must be able to write there"
     ]
@@ -433,7 +434,7 @@ def test_a_directory_that_cannot_be_written(kept):
     with as_nobody():
         answered = kept.ask()
     assert verified(answered.der, kept.root)
-    assert answered.remarks == [
+    assert answered.warnings == [
         f"{kept.cache}: Permission denied: [root-ca] answers without its `cache`; the web server's"
         " user must be able to write there"
     ]
@@ -485,29 +486,29 @@ class Filler:
         self.settings = config.load(str(kept.config))
         self.now = kept.now
         self.size = cache_size * 1024 * 1024
-        self.one = store.find(kept.request()[8:], self.settings.cas[0], self.settings, kept.now)
+        self.one = cache.get(kept.request()[8:], self.settings.cas[0], self.settings, kept.now)
 
     def put(self, number: int) -> float:
         """Put a response, and find it again.  Returns the seconds of processor time that the put
         took."""
         cert_id = b"%076d" % number
-        kept = store.Kept(
+        kept = cache.CachedResponse(
             self.one.ca,
-            self.one.stamps,
+            self.one.sources,
             self.one.line,
             self.one.offset,
-            self.one.index_stamp,
+            self.one.index_fingerprint,
             self.one.signer,
             self.one.der + cert_id,
             self.one.this_update,
             self.one.next_update,
             self.one.entity_tag,
-            self.one.facts,
+            self.one.log_fields,
         )
         began = time.process_time()
-        assert store.keep(kept, cert_id) == []
+        assert cache.put(kept, cert_id) == []
         taken = time.process_time() - began
-        found = store.find(cert_id, self.one.ca, self.settings, self.now)
+        found = cache.get(cert_id, self.one.ca, self.settings, self.now)
         assert found is not None and found.der == kept.der
         return taken
 
@@ -645,7 +646,7 @@ def test_a_bucket_full_of_what_cannot_be_removed(kept):
     kept.files[0].unlink()
     (bucket / ".1-1.ocsp").write_bytes(bytes(200_000))
     answered = kept.ask()
-    assert answered.remarks == [] and verified(answered.der, kept.root) and kept.files == []
+    assert answered.warnings == [] and verified(answered.der, kept.root) and kept.files == []
 
 
 def test_root_puts_nothing_into_the_cache_of_another_user(kept):
@@ -656,7 +657,7 @@ def test_root_puts_nothing_into_the_cache_of_another_user(kept):
     answered = kept.ask()
     assert (
         verified(answered.der, kept.root)
-        and answered.remarks == []
+        and answered.warnings == []
         and list(kept.cache.iterdir()) == []
     )
 
@@ -703,5 +704,5 @@ def test_a_file_can_be_read_by_a_person(kept):
 def test_names_are_valid_for_the_longest_cert_id():
     ca = config.CASettings("")
     ca.cache, ca.cache_size = "", 256
-    directory, _, name = store._path(ca, bytes(range(limits.KEPT_CERT_ID_OCTETS))).rpartition("/")
+    directory, _, name = cache._path(ca, bytes(range(limits.CACHED_CERT_ID_BYTES))).rpartition("/")
     assert directory.startswith("/buckets-2048/") and len(name) <= 255

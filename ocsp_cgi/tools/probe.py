@@ -12,11 +12,11 @@ import tempfile
 import urllib.parse
 from pathlib import Path
 
-from .. import certificate, der, errors
+from .. import certificate, der
+from ..answer import RESPONSE_STATUS_NAMES, printable
+from ..ocsp_request import CertID, encode_request, nonce_extension
 
 PATH = "/cgi-bin/ocsp.cgi"
-_SHA1 = "1.3.14.3.2.26"
-_NONCE = "1.3.6.1.5.5.7.48.1.2"
 _SECONDS = 20
 
 
@@ -54,21 +54,13 @@ def ask(
 
 
 def _request(issuer: certificate.Certificate, serial_number: int) -> bytes:
-    """An OCSPRequest (RFC 6960 section 4.1) that has `//` in its base64, by a fitting nonce (RFC
-    9654)."""
-    hash_algorithm = der.sequence(der.tlv(der.OBJECT_IDENTIFIER, der.oid(_SHA1)), der.ENCODED_NULL)
-    digests = (
-        hashlib.new("sha1", of, usedforsecurity=False).digest()
-        for of in (issuer.subject, issuer.public_key)
+    """The DER of an OCSPRequest that has `//` in its base64, because of its nonce."""
+    parts = (issuer.subject, issuer.public_key)
+    name_hash, key_hash = (
+        hashlib.new("sha1", part, usedforsecurity=False).digest() for part in parts
     )
-    hashes = [der.tlv(der.OCTET_STRING, digest) for digest in digests]
-    octets = (serial_number if serial_number >= 0 else ~serial_number).bit_length() // 8 + 1
-    serial = der.tlv(der.INTEGER, serial_number.to_bytes(octets, "big", signed=True))
-    cert_id = der.sequence(hash_algorithm, *hashes, serial)
-    nonce = der.tlv(der.OCTET_STRING, der.tlv(der.OCTET_STRING, b"\xff" * 16))
-    extension = der.sequence(der.tlv(der.OBJECT_IDENTIFIER, der.oid(_NONCE)), nonce)
-    extensions = der.tlv(der.context(2), der.sequence(extension))
-    return der.sequence(der.sequence(der.sequence(der.sequence(cert_id)), extensions))
+    cert_id = CertID.make("sha1", name_hash, key_hash, serial_number)
+    return encode_request([cert_id], [nonce_extension(b"\xff" * 16)])
 
 
 def _exchange(
@@ -96,7 +88,7 @@ def _exchange(
             " has the reason; a proxy before Apache, or a limit such as RLimitCPU, ends it"
         ) from None
     except (OSError, http.client.HTTPException) as error:
-        reason = errors.printable(str(error)) or type(error).__name__
+        reason = printable(str(error)) or type(error).__name__
         raise Wrong(
             f"{way}: no answer from {host} port {port}: {reason}. Apache's error log says why"
         ) from None
@@ -162,7 +154,7 @@ def _check_http(
             " mpm_prefork), `ScriptAlias`"
         )
     if content_type != "application/ocsp-response":
-        content_type = errors.printable(content_type, 100)
+        content_type = printable(content_type, 100)
         raise Wrong(
             f"{way}: the answer is {content_type or 'of no Content-Type'} and not"
             f" application/ocsp-response: another virtual host answers for {server_name}, or no"
@@ -180,14 +172,16 @@ def _status(
 ) -> str:
     """What an OCSPResponse says, verified by openssl where there is one."""
     try:
-        response_status = der.read(answer, der.SEQUENCE).elements().next(der.ENUMERATED).contents[0]
+        response_status = (
+            der.read(answer, der.SEQUENCE).elements().expect(der.ENUMERATED).contents[0]
+        )
     except (der.DERError, IndexError):
         raise Wrong(
             f"{way}: the {len(answer)} octets that came are no OCSPResponse: something between here"
             " and ocsp.cgi changes or cuts them"
         ) from None
     if response_status != 0:
-        name = errors.RESPONSE_STATUS_NAMES.get(response_status, str(response_status))
+        name = RESPONSE_STATUS_NAMES.get(response_status, str(response_status))
         raise Wrong(f"{way}: {name}. A line in Apache's error log says why, and what to do")
     if shutil.which("openssl") is None:
         return "answered and signed (not verified: there is no command openssl here)"
@@ -209,9 +203,9 @@ def _status(
         ]
         run = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if "Response verify OK" not in run.stderr:
-        said = errors.printable(" ".join(run.stderr.split()), 300)
+        said = printable(" ".join(run.stderr.split()), 300)
         raise Wrong(
             f"{way}: openssl does not verify the answer: {said}."
             " Is rsigner issued by this CA, and the clock right?"
         )
-    return errors.printable(run.stdout.splitlines()[0].rpartition(": ")[2]) + ", Response verify OK"
+    return printable(run.stdout.splitlines()[0].rpartition(": ")[2]) + ", Response verify OK"

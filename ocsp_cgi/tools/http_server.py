@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 server (RFC 9112) for whatever comes: http.Request in, http.Response out, a
+"""A small HTTP/1.1 server (RFC 9112) for whatever comes: ocsp_http.Request in, ocsp_http.Response out, a
 thread for each connection.
 
 Nothing that a client does keeps it from answering the others.  Whoever has not sent a whole request
@@ -18,8 +18,8 @@ import socket
 import threading
 import time
 
-from .. import http, limits, times
-from ..errors import printable
+from .. import limits, ocsp_http, times
+from ..answer import printable
 
 CONNECTIONS = 64
 READ_SECONDS = 10
@@ -288,7 +288,9 @@ class Connection:
     def _deadline_for_writing(self) -> None:
         self.socket.settimeout(WRITE_SECONDS)  # of the whole of a sendall
 
-    def _send(self, response: http.Response, keep_alive: bool, head_only: bool = False) -> None:
+    def _send(
+        self, response: ocsp_http.Response, keep_alive: bool, head_only: bool = False
+    ) -> None:
         lines = [
             f"HTTP/1.1 {response.status} {_REASON_PHRASES[response.status]}",
             f"Date: {times.http_date(int(time.time()))}",
@@ -332,16 +334,16 @@ class _Body:
         return bytes(self._parts) if self._size <= limits.REQUEST_BYTES else None
 
 
-def _plain(error: HTTPError) -> http.Response:
+def _plain(error: HTTPError) -> ocsp_http.Response:
     body = f"{error}\n".encode("ascii", "backslashreplace")
     headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))]
-    return http.Response(error.status, [*headers, ("X-Content-Type-Options", "nosniff")], body)
+    return ocsp_http.Response(error.status, [*headers, ("X-Content-Type-Options", "nosniff")], body)
 
 
 class Server:
     """Listens at `listeners` and answers until `stop`.
 
-    `answer(head, body, connection)` returns an http.Response and lines for the log; `log(lines,
+    `answer(head, body, connection)` returns an ocsp_http.Response and lines for the log; `log(lines,
     method, client, started)` writes these. Both are called in many threads.
     """
 

@@ -10,7 +10,7 @@ import urllib.parse
 import pytest
 from clients import base64_of, cert_id, cert_id_of, certificate, nonce, request
 
-from ocsp_cgi import cgi, config, http, limits
+from ocsp_cgi import cgi, config, limits, ocsp_http
 
 MALFORMED, UNAUTHORIZED = b"\x30\x03\x0a\x01\x01", b"\x30\x03\x0a\x01\x06"
 
@@ -28,8 +28,8 @@ MERGED = TEXT.replace("//", "/")
 
 def get(
     uri: str, script_name: str = "/cgi-bin/ocsp.cgi", path_info: str = "", method: str = "GET"
-) -> http.Request:
-    return http.Request(method, uri, script_name, path_info, "", b"")
+) -> ocsp_http.Request:
+    return ocsp_http.Request(method, uri, script_name, path_info, "", b"")
 
 
 @pytest.mark.parametrize(
@@ -61,15 +61,18 @@ def get(
 def test_the_request_is_found_wherever_it_begins(uri, script_name, path_info):
     for end in ("", "/", "?", "?x=%2F/y"):
         if uri or not end:
-            assert http.ocsp_request(get(uri + end, script_name, path_info)) == ENCODED
+            assert ocsp_http.ocsp_request(get(uri + end, script_name, path_info)) == ENCODED
 
 
 def test_escapes_that_were_escaped_again(base="/cgi-bin/ocsp.cgi/"):
     text = QUOTED
     for times in range(3):
         for uri in (text, text.replace("%2F", "%2f").replace("%3D", "%3d")):
-            assert http.ocsp_request(get(base + uri)) == ENCODED, times
-            assert http.ocsp_request(get("", path_info=urllib.parse.unquote(f"/{uri}"))) == ENCODED
+            assert ocsp_http.ocsp_request(get(base + uri)) == ENCODED, times
+            assert (
+                ocsp_http.ocsp_request(get("", path_info=urllib.parse.unquote(f"/{uri}")))
+                == ENCODED
+            )
         text = text.replace("%", "%25")
 
 
@@ -80,7 +83,7 @@ def test_the_right_reading_of_a_last_slash(pki):
         digits = base64_of(encoded).rstrip("=")
         seen.add((digits[-1] == "/", len(digits) % 4))
         for end in ("", "/"):
-            assert http.ocsp_request(get(f"/cgi-bin/ocsp.cgi/{digits}{end}")) == encoded
+            assert ocsp_http.ocsp_request(get(f"/cgi-bin/ocsp.cgi/{digits}{end}")) == encoded
     assert {remainder for is_slash, remainder in seen} == {0, 2, 3} and (True, 0) in seen
 
 
@@ -113,10 +116,10 @@ def test_the_right_reading_of_a_last_slash(pki):
 )
 def test_a_person_gets_the_page(uri, script_name, path_info, status):
     if status is None:
-        assert http.ocsp_request(get(uri, script_name, path_info))[:1] == b"\x30"
+        assert ocsp_http.ocsp_request(get(uri, script_name, path_info))[:1] == b"\x30"
         return
-    with pytest.raises(http.NotOCSP) as error:
-        http.ocsp_request(get(uri, script_name, path_info))
+    with pytest.raises(ocsp_http.NotOCSP) as error:
+        ocsp_http.ocsp_request(get(uri, script_name, path_info))
     assert error.value.status == status
 
 
@@ -141,7 +144,7 @@ def test_a_person_gets_the_page(uri, script_name, path_info, status):
     ],
 )
 def test_the_page_shows_the_address_that_was_used(pki, uri, script_name, path_info, address):
-    response, _ = http.handle(
+    response, _ = ocsp_http.handle(
         get(uri, script_name, path_info),
         f"{pki.home}/ocsp-cgi.conf",
         "https://ocsp.example.com:8443",
@@ -197,7 +200,7 @@ def handle(pki):
     """handle(http_request) is the body, and all lines of the log as one."""
 
     def handle(http_request, config_path=f"{pki.home}/ocsp-cgi.conf"):
-        response, lines = http.handle(http_request, config_path, "http://x", int(time.time()))
+        response, lines = ocsp_http.handle(http_request, config_path, "http://x", int(time.time()))
         return response.body, "\n".join(lines)
 
     return handle
@@ -235,7 +238,10 @@ def test_what_is_wrong_otherwise_has_no_such_hint(handle):
         body, log = handle(get(f"/x/{path}", "/x"))
         assert body == MALFORMED and HINT not in log, path
     assert (
-        HINT not in handle(http.Request("POST", "/x", "/x", "", http.OCSP_REQUEST, ENCODED[:-1]))[1]
+        HINT
+        not in handle(
+            ocsp_http.Request("POST", "/x", "/x", "", ocsp_http.OCSP_REQUEST, ENCODED[:-1])
+        )[1]
     )
 
 
@@ -256,7 +262,7 @@ def test_an_error_in_the_default_config_says_why_it_is_that_one(handle, monkeypa
     monkeypatch.setattr(config, "DEFAULT_PATH", f"{tmp_path}/ocsp-cgi.conf")
     for content, message in (
         (None, "No such file or directory"),
-        ("[root-ca]\nx = y\n", ":1: [root-ca] has no key of a CA"),
+        ("[root-ca]\nx = y\n", ":1: [root-ca] has no setting of a CA"),
     ):
         if content:
             (tmp_path / "ocsp-cgi.conf").write_text(content)
@@ -307,10 +313,10 @@ def test_work_grows_as_the_path_does(kind, script_name):
         for _ in range(10):
             started = time.process_time()
             try:
-                http.ocsp_request(http_request)
-            except http.NotOCSP:
+                ocsp_http.ocsp_request(http_request)
+            except ocsp_http.NotOCSP:
                 pass
-            http._split(http_request)
+            ocsp_http._split(http_request)
             best = min(best, time.process_time() - started)
         return best
 
@@ -359,8 +365,8 @@ def test_fuzz_handle(pki):
     ]
     methods = ["GET", "GET", "GET", "HEAD", "POST", "PUT", "", "get", "\n", "G" * 1000]
     types = [
-        http.OCSP_REQUEST,
-        http.OCSP_REQUEST.upper(),
+        ocsp_http.OCSP_REQUEST,
+        ocsp_http.OCSP_REQUEST.upper(),
         ";",
         "text/plain",
         "",
@@ -388,15 +394,15 @@ def test_fuzz_handle(pki):
             uri, path_info = script_name + path_info, path_info
         elif kind == 1:
             script_name = uri
-        http_request = http.Request(
+        http_request = ocsp_http.Request(
             rng.choice(methods), uri, script_name, path_info, rng.choice(types), rng.choice(bodies)
         )
         if number % 1000 == 0:
-            http_request = http.Request(
-                "POST", uri, script_name, path_info, http.OCSP_REQUEST, ours
+            http_request = ocsp_http.Request(
+                "POST", uri, script_name, path_info, ocsp_http.OCSP_REQUEST, ours
             )
         config_path = configs[0] if rng.random() < 0.9 else rng.choice(configs)
-        response, lines = http.handle(
+        response, lines = ocsp_http.handle(
             http_request,
             config_path,
             rng.choice(["http://x", "https://[::1]:1", ""]),
@@ -408,8 +414,8 @@ def test_fuzz_handle(pki):
         )
         assert lines and "report this" not in " ".join(lines), (lines, uri)
         length = dict(response.headers)["Content-Length"]
-        assert (
-            int(length) == len(response.body) or (http_request.method == "HEAD" and not response.body)
+        assert int(length) == len(response.body) or (
+            http_request.method == "HEAD" and not response.body
         )
         statuses.add((response.status, response.body if len(response.body) == 5 else b""))
     assert {
@@ -425,15 +431,13 @@ def test_fuzz_handle(pki):
 def test_an_error_outside_of_the_responder_is_a_response(pki, monkeypatch):
     for name in ("ocsp_request", "_page", "_whole", "_split"):
         with monkeypatch.context() as patch:
-            patch.setattr(http, name, lambda *arguments: 1 / 0)
-            response, lines = http.handle(
+            patch.setattr(ocsp_http, name, lambda *arguments: 1 / 0)
+            response, lines = ocsp_http.handle(
                 get("/x", "/x"), f"{pki.home}/ocsp-cgi.conf", "http://x", 0
             )
         assert response.status == 200 and lines
-        assert (
-            name == "_whole"
-            or (response.body == b"\x30\x03\x0a\x01\x02"
-            and "ZeroDivisionError" in lines[0])
+        assert name == "_whole" or (
+            response.body == b"\x30\x03\x0a\x01\x02" and "ZeroDivisionError" in lines[0]
         )
 
 

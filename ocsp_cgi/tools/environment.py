@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 
-from .private_ca import CHECKOUT
+from .openssl_ca import CHECKOUT
 
 OLDEST = {"cryptography": 38, "pytest": 7}
 _VENV = CHECKOUT / ".venv"
