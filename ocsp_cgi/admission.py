@@ -11,9 +11,10 @@ head, and no other, looks for a free slot, among the bytes from 1 on.  The kerne
 when its process ends, however it ends; before that, a process leaves its slot only to wait for a
 file.
 
-The file holds when each slot was taken last.  So who takes it over knows how long the work takes at
-the moment, and does not begin what it could not end by the deadline.  Otherwise under lasting
-overload everybody would begin too late, and nobody would be answered.
+The file holds the time at which each slot was taken.  The process that takes it over learns from
+that how long the work takes at the moment, and does not begin what it could not finish by the
+deadline.  Otherwise, under lasting overload, every process would begin too late and none would
+finish.
 """
 
 import posix

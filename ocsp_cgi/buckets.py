@@ -25,31 +25,34 @@ if TYPE_CHECKING:
 
 
 def put(path: str, content: bytes, next_update: int, ca: CASettings) -> None:
-    """Write the file of a response to this path in the `cache` of a CA, if its bucket
-    has room.  OSError if that fails."""
-    if _make_room(path, len(content), ca):
+    """Write the file of a response to this path in the `cache` of a CA, if its bucket has room.
+
+    OSError if that fails.
+    """
+    buckets = path.rpartition("/")[0].rpartition("/")[0]
+    directory, _, name = buckets.rpartition("/")
+    limit = ca.cache_size * 1024 * 1024 // bucket_count(ca)
+    if _make_room(path, len(content), directory, limit):
         _write(path, content, next_update)
-    _remove_leftovers(ca.cache, f"{BUCKETS}{bucket_count(ca)}")
+    _remove_leftovers(directory, name)
 
 
-def _make_room(path: str, size: int, ca: CASettings) -> bool:
-    """Remove what has expired from the bucket of this path, and the oldest until a file of this
-    size fits.  Returns whether it does."""
+def _make_room(path: str, size: int, directory: str, limit: int) -> bool:
+    """Remove what has expired from the bucket of this path, and the oldest files until one of this
+    size fits.  Returns whether it does.
+
+    `directory` is the `cache`, `limit` the bytes of the disk that a bucket may take.
+    """
     bucket = path.rpartition("/")[0]
-    room = (
-        ca.cache_size * 1024 * 1024 // bucket_count(ca)
-        - _disk_usage(_make_bucket(bucket, ca.cache))
-        - _whole_blocks(size)
-    )
+    room = limit - _disk_usage(_make_bucket(bucket, directory)) - _whole_blocks(size)
     now = time.time()
     oldest_last = []
     for entry in posix.scandir(bucket):
         unfinished = entry.name[0] == "."
         try:
             status = entry.stat(follow_symlinks=False)
-            if now > (
-                status.st_ctime + limits.UNFINISHED_SECONDS if unfinished else status.st_mtime
-            ):
+            end = status.st_ctime + limits.UNFINISHED_SECONDS if unfinished else status.st_mtime
+            if now > end:
                 posix.unlink(entry.path)
             elif entry.path != path:  # which is going to be replaced
                 room -= _disk_usage(status)

@@ -5,7 +5,7 @@ One file is one response, to one CertID without a nonce, named by that CertID.  
 the response was made from:
 
     crc32 of all that follows
-    ocsp-cgi answer 2 SECTION
+    ocsp-cgi response 1 SECTION
     fingerprints of the config and of every certificate it names
     the line of the index
     thisUpdate, nextUpdate, the signer's serial number, the entity tag, the fingerprint of the
@@ -33,7 +33,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .config import CASettings, Settings
 
-_FORMAT = b"ocsp-cgi answer 2"
+_FORMAT = b"ocsp-cgi response 1"
 SUFFIX = ".ocsp"
 BUCKETS = "buckets-"
 _CACHED_FIELDS = ("serial", "status", "reason")  # of the log

@@ -73,7 +73,7 @@ def _watch(started: float, answering: _thread.LockType) -> None:
 def _answer(
     response: ocsp_http.Response, lines: list[str], started: float, answering: _thread.LockType
 ) -> None:
-    """Log, write the response, and end the process: for whichever thread comes first."""
+    """Log, write the response, and end the process: the thread that comes first does."""
     with answering:
         log(lines, _variable("REQUEST_METHOD"), _variable("REMOTE_ADDR"), started)
         _write(1, _head(response) + response.body)
@@ -112,7 +112,7 @@ def _origin() -> str:
     """Scheme, host and port that the client used, for the HTML page; the server's own name where
     the client's must not be shown.
 
-    Of headers only Host is looked at: what X-Forwarded-* say, anybody can send.
+    Of the headers only Host is used: anyone can send X-Forwarded-*.
     """
     is_https = _variable("HTTPS").lower() == "on" or _variable("REQUEST_SCHEME").lower() == "https"
     scheme = "https" if is_https else "http"
@@ -133,8 +133,11 @@ def may_be_shown(host: str) -> bool:
 
 
 def _head(response: ocsp_http.Response) -> bytes:
-    """The header.  A success has no Status line: only then does Apache itself answer 304 to who has
-    it already."""
+    """The header.
+
+    A success has no Status line: only then does Apache itself answer 304 to a client that has the
+    response already.
+    """
     lines = [f"{name}: {value}" for name, value in response.headers]
     if response.status != 200:
         lines.insert(
@@ -144,8 +147,8 @@ def _head(response: ocsp_http.Response) -> bytes:
 
 
 def log(lines: list[str], method: str, client: str, started: float) -> None:
-    """Write what ocsp_http.handle says of a request to Apache's error log, with the time, since mod_cgid
-    adds none.
+    """Write the log lines of a request to Apache's error log, with the time, since mod_cgid adds
+    none.
 
     What a client sent can neither break a line nor fill the log.  `started` is a time.monotonic().
     """

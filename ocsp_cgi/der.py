@@ -3,7 +3,7 @@ tag-length-value.
 
 Knows nothing of OCSP.  The reader never recurses and never copies: an Element is a pair of
 positions in the buffer it was found in, and Elements walks over the children of one, each child
-checked to lie inside its parent. Whoever reads a structure asks for its fields in their order, as
+checked to lie inside its parent. The reader of a structure asks for its fields in their order, as
 the ASN.1 names them:
 
     fields = read(buffer, SEQUENCE).elements()
@@ -118,7 +118,7 @@ class Element:
         return contents
 
     def bit_string(self) -> bytes:
-        """The octets of a BIT STRING whose length is a whole number of them."""
+        """The bytes of a BIT STRING whose length is a whole number of them."""
         contents = self.contents
         if not contents or contents[0] != 0:
             raise DERError(f"BIT STRING not of whole bytes at byte {self.start}")
@@ -180,7 +180,7 @@ def read(buffer: bytes, tag: int) -> Element:
 
 
 def from_pem(text: bytes, *labels: bytes) -> tuple[bytes, bytes]:
-    """The label and the octets of the first PEM block (RFC 7468) with one of these labels; text
+    """The label and the bytes of the first PEM block (RFC 7468) with one of these labels; text
     around it does no harm."""
     begins = {text.find(b"-----BEGIN %s-----" % label): label for label in labels}
     begins.pop(-1, None)

@@ -1,5 +1,5 @@
-"""Every limit of the responder, in one place.  A request past one of them gets an error, never a
-slow answer."""
+"""Every limit of the responder, in one place.  A request beyond one of them gets an error, never
+a slow response."""
 
 REQUEST_BYTES = 64 * 1024
 # Read and thrown away beyond that, so that Apache can finish sending it.

@@ -1,4 +1,4 @@
-"""The HTML page: for a person who looks at the responder's address, and for input that is no OCSP.
+"""The HTML page: for a person who looks at the responder's address, and for input that is not OCSP.
 
 One self-contained page.  It tells what this address is, how to ask it, and, unless `versions =
 hide` is in the config, the versions of ocsp.cgi, `cryptography` and OpenSSL.  It names no file and
@@ -15,7 +15,7 @@ _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012
 
 _WHAT_HAPPENED = {
     200: "",
-    404: "What came after the address is no OCSP request.",
+    404: "What follows the address is not an OCSP request.",
     405: "An OCSP request is a POST or a GET; this was neither.",
     415: (
         "A POST to this address must be of the type <code>application/ocsp-request</code>; this one"

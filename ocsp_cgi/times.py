@@ -1,7 +1,7 @@
 """Times.  Everywhere in this project a time is a whole number of seconds since 1970-01-01 UTC; here
 is how they are written.
 
-`datetime` would cost a millisecond of every answer, and its formats are not quite these.
+`datetime` would cost every response a millisecond, and its formats are not quite these.
 """
 
 import time
@@ -38,11 +38,11 @@ def parse_generalized_time(text: bytes) -> int:
     """Seconds since 1970 of a GeneralizedTime.
 
     Reads what `openssl ca -crl_compromise` lets through as well: no seconds, a fraction (dropped),
-    an offset. ValueError if it is no time at all.
+    an offset. ValueError if it is not a time.
     """
     digits, zone = _split(text)
     if len(digits) not in (12, 14):
-        raise ValueError(f"no GeneralizedTime: {text!r}")
+        raise ValueError(f"not a GeneralizedTime: {text!r}")
     return _seconds(int(digits[:4]), digits[4:], zone)
 
 
@@ -56,7 +56,7 @@ def parse_time(text: bytes) -> int:
     if len(digits) == 14:
         return parse_generalized_time(text)
     if len(digits) not in (10, 12):
-        raise ValueError(f"no time: {text!r}")
+        raise ValueError(f"not a time: {text!r}")
     year = int(digits[:2])
     return _seconds(year + (2000 if year < 50 else 1900), digits[2:], zone)
 
@@ -75,7 +75,7 @@ def _split(text: bytes) -> tuple[bytes, int]:
         offset = (60 * hours + minutes) * (-1 if sign == b"-" else 1)
     digits, point, fraction = number.partition(b".")
     if not digits.isdigit() or (point and not fraction.isdigit()):
-        raise ValueError(f"no time: {text!r}")
+        raise ValueError(f"not a time: {text!r}")
     return digits, offset
 
 

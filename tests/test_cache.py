@@ -693,7 +693,7 @@ def test_many_processes_at_once(kept, cgi):
 def test_a_file_can_be_read_by_a_person(kept):
     kept.fill()
     checksum, form, stamps, line, numbers, facts = kept.files[0].read_bytes().split(b"\n")[:6]
-    assert form == b"ocsp-cgi answer 2 root-ca"
+    assert form == b"ocsp-cgi response 1 root-ca"
     assert line in (kept.home / "db" / "index").read_bytes() and b"CN=good" in line
     assert numbers.startswith(
         f"{kept.now} {kept.now + 3600} {kept.serial('root-ocsp'):x} ".encode()

@@ -397,13 +397,13 @@ def several(world, encoded: bytes, *statuses: tuple, produced: int = 0) -> bytes
         single_id = ocsp_request.CertID(der.read(named, der.SEQUENCE))
         cert_status = ocsp_response.CertStatus(status, now if status == "revoked" else None)
         single = ocsp_response.SingleResponse(
-            single_id, cert_status, now - age, now - age + 3600, []
+            single_id, cert_status, now - age, now - age + 3600, {}
         )
         fields = der.read(single.encode(), der.SEQUENCE).contents + single_extensions
         responses.append(SimpleNamespace(encode=lambda fields=fields: der.sequence(fields)))
     key_hash = x509.SubjectKeyIdentifier.from_public_key(world.ca.public_key()).digest
     nonce = asked.request_extensions[ocsp_request.ID_PKIX_OCSP_NONCE]
-    responder_id, echo = ocsp_response.responder_id_by_key(key_hash), [(nonce.extn_id, nonce.value)]
+    responder_id, echo = ocsp_response.responder_id_by_key(key_hash), [nonce]
     tbs = ocsp_response.response_data(responder_id, now + produced, responses, echo)
     algorithm = der.sequence(der.tlv(der.OBJECT_IDENTIFIER, der.oid("1.2.840.10045.4.3.2")))
     return ocsp_response.basic_response(

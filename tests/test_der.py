@@ -54,7 +54,7 @@ def test_child_must_end_inside_its_parent():
     inner = (
         der.read(bytes.fromhex("30053002040204"), der.SEQUENCE)
         .elements()
-        .next(der.SEQUENCE)
+        .expect(der.SEQUENCE)
         .elements()
     )
     with pytest.raises(der.DERError):  # the buffer goes on, the parent does not

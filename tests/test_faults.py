@@ -346,7 +346,7 @@ def test_what_hangs_ends_at_the_deadline_with_try_later(prepared, cgi, place):
         assert limits.DEADLINE_SECONDS - 1 < seconds < limits.DEADLINE_SECONDS * 2
         what = str(hung[name] / name).replace("/index", "") if name else "the request"
         assert (
-            f"no answer within 10 seconds, still reading {what}" in log
+            f"no response within 10 seconds, still reading {what}" in log
             and "POST response=tryLater" in log
         )
 

@@ -44,7 +44,7 @@ def read(*arguments) -> Reader:
     "status, note",
     [
         (200, None),
-        (404, "What came after the address is no OCSP request."),
+        (404, "What follows the address is not an OCSP request."),
         (405, "An OCSP request is a POST or a GET; this was neither."),
         (
             415,

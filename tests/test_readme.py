@@ -58,7 +58,7 @@ def test_every_key_of_the_config_has_its_row():
     assert set(rows) == {*config.CASettings.__slots__, *config.Settings.__slots__} - {
         "name",
         "cas",
-        "stamp",
+        "fingerprint",
     }
     defaults = config.CASettings("")
     for key, default in rows.items():

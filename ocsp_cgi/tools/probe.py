@@ -177,7 +177,7 @@ def _status(
         )
     except (der.DERError, IndexError):
         raise Wrong(
-            f"{way}: the {len(answer)} octets that came are no OCSPResponse: something between here"
+            f"{way}: the {len(answer)} bytes that came are not an OCSPResponse: something between here"
             " and ocsp.cgi changes or cuts them"
         ) from None
     if response_status != 0:

@@ -16,8 +16,7 @@ from clients import run_cgi
 
 from ocsp_cgi import config
 from ocsp_cgi.commands import install
-
-from ..tools import plan, probe
+from ocsp_cgi.tools import plan, probe
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -244,7 +243,7 @@ OCSP_TYPE = "application/ocsp-response"
         ),
         (
             lambda handler: answer(handler, 200, OCSP_TYPE, b""),
-            "POST: the 0 octets that came are not an OCSPResponse",
+            "POST: the 0 bytes that came are not an OCSPResponse",
         ),
         (
             lambda handler: answer(handler, 200, OCSP_TYPE, b"0\x03\x0a\x01\x03"),
@@ -298,9 +297,7 @@ def test_merged_slashes_and_changed_answers(ask, responder):
                 handler, change=lambda body: body[:-1] + bytes((body[-1] ^ 1,))
             )
         )
-    with pytest.raises(
-        probe.Wrong, match="^POST: the 100 octets that came are not an OCSPResponse"
-    ):
+    with pytest.raises(probe.Wrong, match="^POST: the 100 bytes that came are not an OCSPResponse"):
         ask(lambda handler: responder(handler, change=lambda body: body[:100]))
 
 

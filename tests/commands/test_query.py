@@ -12,10 +12,8 @@ from clients import certificate, openssl_ocsp
 from cryptography.hazmat.primitives.serialization import Encoding
 from test_client import Responder
 
-from ocsp_cgi.answer import endswith, startswith
+from ocsp_cgi.tools import httpd
 from ocsp_cgi.tools.cgi_server import CGIServer
-
-from ..tools import httpd
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -106,7 +104,7 @@ def test_errors(pki):
         "the certificate was not issued by this issuer (--cert good.crt, --issuer bad.crt)\n",
     )
     returned, _, errors = query(pki.home, *options, "--timeout", "soon")
-    assert returned == 2 and endswith(
+    assert returned == 2 and errors.endswith(
         "argument --timeout: `soon` is no number of seconds up to 3600\n"
     )
 
@@ -129,7 +127,7 @@ def test_what_a_certificate_says_cannot_control_the_terminal(ca, url):
     assert url.encode() in certificate(ca.home / "attacker.crt").public_bytes(Encoding.DER)
     returned, output, errors = query(ca.home, "--issuer", "root-ca.crt", "--cert", "attacker.crt")
     assert (returned, output) == (2, "")
-    assert errors[:-1].isprintable() and endswith("\n") and len(errors) < 600
+    assert errors[:-1].isprintable() and errors.endswith("\n") and len(errors) < 600
 
 
 def test_names_of_files(pki, url, place):
@@ -210,7 +208,7 @@ def test_trusted_responder(ca, responder):
     url = responder(*local_responder(ca.home))
     options = ("--issuer", "root-ca.crt", "--cert", "good.crt", "--url", url)
     returned, output, errors = query(ca.home, *options)
-    assert (returned, output) == (2, "") and startswith("Untrusted: ")
+    assert (returned, output) == (2, "") and errors.startswith("Untrusted: ")
     returned, output, errors = query(ca.home, *options, "--trusted-responder", "local.crt")
     assert (returned, errors) == (0, "") and "good.crt: good\n" in output
     assert query(ca.home, *options, "--trusted-responder", "db/index") == (

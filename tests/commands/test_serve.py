@@ -32,8 +32,7 @@ from clients import (
 from cryptography.x509 import ocsp
 
 from ocsp_cgi import ocsp_http
-
-from ..tools import http_server
+from ocsp_cgi.tools import http_server
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "ocsp_cgi", "serve"]

@@ -8,8 +8,7 @@ import pytest
 from clients import cert_id_of, request
 
 from ocsp_cgi import client, der, ocsp_response
-
-from ..tools import openssl_text
+from ocsp_cgi.tools import openssl_text
 
 HOSTILE = "\x1b]0;x\x07\n\x9b31m\u202e" + "y" * 5000
 
