@@ -81,11 +81,8 @@ def _be_kept(answer: Answer, request: messages.OCSPRequest, settings, now: int) 
                 index.check_heartbeat(ca.db, ca.stale_after, now)
             found = index_search.find(ca.db, {cert_id.serial_number}, {kept.signer})
             row, signer_row = found.rows.get(cert_id.serial_number), found.rows.get(kept.signer)
-            if (
-                row is not None
-                and row.line == kept.line
-                and not (signer_row and signer_row.is_revoked)
-            ):
+            is_same = row is not None and row.line == kept.line
+            if is_same and _lets_sign(signer_row, ca, kept.signer):
                 answer.remarks += found.warnings
                 answer.be_kept(kept, now)
                 if found.stamp:  # so that the next one need not search
@@ -93,6 +90,18 @@ def _be_kept(answer: Answer, request: messages.OCSPRequest, settings, now: int) 
                     answer.remarks += store.keep(kept, cert_id.encoded)
                 return True
     return False
+
+
+def _lets_sign(row: index_row.Row | None, ca, serial_number: int) -> bool:
+    """Whether nothing in this row, that of the signer of a CA (CASettings), forbids what it signed.
+
+    Where something does, the answer is signed anew, and checked.
+    """
+    if row is None:
+        return True
+    own = load_certificates("rsigner", ca.rsigner)
+    ends = [None, *(one.not_after for one in own if one.serial_number == serial_number)]
+    return not row.is_revoked and row.expiry in ends
 
 
 def _is_for_all(request: messages.OCSPRequest, ca) -> bool:
@@ -275,11 +284,7 @@ class Authority:
         if own and not (issuers and certificate.OCSP_SIGNING in signer.extended_key_usages):
             return own[0]
         if len(issuers) > 1:  # the CA has changed its key
-            issuers = [
-                holder
-                for holder in issuers
-                if Signer(self.settings, self._load_own(), holder, 0).is_issued()
-            ]
+            issuers = self._issuers_by_signature(issuers)
         if not issuers:
             raise SignerError(
                 f"{rsigner}: not issued by any of the CAs in {ca}: clients would refuse its"
@@ -287,10 +292,31 @@ class Authority:
             )
         return issuers[0]
 
+    def _issuers_by_signature(self, holders: list[list[Certificate]]) -> list[list[Certificate]]:
+        """Those CAs whose key has signed the signer's certificate.
+
+        SignerError if none has, as far as can be verified, and of one it cannot.
+        """
+        issuers, unverified = [], None
+        for holder in holders:
+            try:
+                if Signer(self.settings, self._load_own(), holder, 0).is_issued():
+                    issuers.append(holder)
+            except SignerError as error:
+                unverified = unverified or error
+        if unverified and not issuers:
+            raise unverified
+        return issuers
+
     def _load_own(self) -> list[Certificate]:
-        """The certificates in `rsigner`.  SignerError if there is none."""
+        """The certificates in `rsigner`, a delegated signer's first: a chain may be in any order.
+
+        SignerError if there is none.
+        """
         if not self._own:
-            self._own = load_certificates("rsigner", self.settings.rsigner)
+            found = load_certificates("rsigner", self.settings.rsigner)
+            found.sort(key=lambda one: certificate.OCSP_SIGNING not in one.extended_key_usages)
+            self._own = found
         return self._own
 
     def signer(self, now: int) -> Signer:

@@ -16,6 +16,8 @@ from clients import as_nobody, cert_id, certificate, nonce, request, run_cgi, se
 
 from ocsp_cgi import admission, config, errors, limits
 
+pytestmark = pytest.mark.slow
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 SLOTS = 2 * len(os.sched_getaffinity(0))
 TRY_LATER = errors.error_response(errors.TRY_LATER)

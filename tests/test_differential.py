@@ -15,6 +15,7 @@ import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from clients import (
     NULL,
     OCSP_NONCE,
@@ -33,6 +34,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509 import ocsp
 
 from ocsp_cgi import config, der, errors, messages, responder
+
+pytestmark = pytest.mark.slow
 
 DATABASES, REQUESTS_EACH = 150, 20
 

@@ -16,6 +16,8 @@ from ocsp_cgi import der, index_search
 from ocsp_cgi.commands import httpd
 from ocsp_cgi.index import DatabaseUnavailable
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", trials.TRIALS)
 def test_trial(name, place):

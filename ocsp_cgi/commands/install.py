@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from .. import certificate, config, index
+from .. import admission, certificate, config, index, store
 from ..keys import SignerError
 from ..producer import Authority
 from . import live
@@ -736,10 +736,13 @@ def _remove(path: Path) -> None:
 
 
 def _empty_cache() -> None:
+    """Remove what the responder puts into its cache, and nothing else."""
     if CACHE.is_dir():
         for path in CACHE.iterdir():
-            if path.suffix == ".ocsp" or path.name == ".swept":
+            if path.suffix == store.SUFFIX or path.name == admission.FILE:
                 path.unlink(missing_ok=True)
+            elif path.name.startswith(store.BUCKETS) and not path.is_symlink():
+                shutil.rmtree(path)
 
 
 def _remove_if_empty(directory: str) -> None:
