@@ -1,12 +1,13 @@
 #!/usr/bin/python3 -IS
-"""What Apache runs.  The package ocsp_cgi lies beside this file, or beside the file this is a link to, or is installed."""
-import time
+"""What Apache runs.  The package ocsp_cgi lies beside this file, or beside the file this is a link to, or is installed.
 
-started = time.monotonic()
-
+It must parse under Python 2.7 too, so that an interpreter which is too old can say so.
+"""
 import posix
 import sys
+import time
 
+is_too_old = sys.version_info < (3, 9)
 path = __file__
 try:
     while True:
@@ -16,6 +17,9 @@ try:
 except OSError:
     sys.path.insert(0, directory)
 try:
+    if is_too_old:
+        raise SystemError
+    started = time.monotonic()
     try:
         import ocsp_cgi
     except ModuleNotFoundError:
@@ -27,12 +31,17 @@ try:
     cgi.main(started)
 except BaseException as error:
     try:
-        from ocsp_cgi import failure
+        if is_too_old:
+            reason = "needs Python 3.9 or newer; %s, which the first line of %s names, is Python %s" % (
+                sys.executable, path, sys.version.split()[0])
+        else:
+            from ocsp_cgi import failure
 
-        reason = failure.explain(error)
+            reason = failure.explain(error)
     except BaseException:
         reason = repr(error)
-    reason += "; is the whole of ocsp_cgi in %s, or installed for %s?" % (directory, sys.executable)
+    if not is_too_old:
+        reason += "; is the whole of ocsp_cgi in %s, or installed for %s?" % (directory, sys.executable)
     try:
         posix.write(2, ("ocsp.cgi: " + " ".join(reason.split()) + "\n").encode("ascii", "backslashreplace"))
         for _ in range(1024):
@@ -42,3 +51,5 @@ except BaseException as error:
         pass
     head = b"Content-Type: application/ocsp-response\r\nContent-Length: 5\r\nCache-Control: no-cache, no-store\r\n\r\n"
     posix.write(1, head + b"\x30\x03\x0a\x01\x02")
+    if is_too_old:
+        sys.exit(1)

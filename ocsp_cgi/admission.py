@@ -32,7 +32,7 @@ OVERLOADED = (
     f" {limits.DEADLINE_SECONDS} seconds. What helps: a newer `cryptography`, a P-256 signer, a"
     " `cache` in every section, `nonce = ignore`, more processors"
 )
-_FILE = "/.slots"
+FILE = ".slots"
 _RECORD = b"%020d"  # of a time.monotonic_ns()
 _RECORD_BYTES = 20
 
@@ -62,7 +62,7 @@ def enter(settings: "Settings", deadline: "float | None") -> bool:
     overloaded = True
     try:
         flags = posix.O_RDWR | posix.O_CREAT | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
-        descriptor = posix.open(directory + _FILE, flags, 0o600)
+        descriptor = posix.open(f"{directory}/{FILE}", flags, 0o600)
         _lock(descriptor, 0, posix.F_LOCK)
         _take_slot(descriptor, deadline)
         _lock(descriptor, 0, posix.F_ULOCK)

@@ -74,8 +74,9 @@ _ALWAYS_PRINTABLE = (
     bytes.fromhex("55042e"),  # 2.5.4.46, dnQualifier
 )
 
-# rsaEncryption and id-RSASSA-PSS: 1.2.840.113549.1.1.1 and .10
-_RSA = (bytes.fromhex("2a864886f70d010101"), bytes.fromhex("2a864886f70d01010a"))
+# RFC 7468 section 5.1; the last is openssl's, with what it trusts the certificate for behind it.
+PEM_LABELS = (b"CERTIFICATE", b"X509 CERTIFICATE", b"TRUSTED CERTIFICATE")
+_BEGIN = b"-----BEGIN "
 
 
 class CertificateError(ValueError):
@@ -146,18 +147,6 @@ class Certificate:
                     if critical is not None and critical.contents != b"\x00":
                         self.critical.append(extension_id)
                     self.extensions[extension_id] = parts.expect(der.OCTET_STRING).contents
-
-    @property
-    def rsa_bits(self) -> int | None:
-        """The length of the modulus, if it is an RSA key that can be read."""
-        try:
-            algorithm = der.read(self.key_algorithm, der.SEQUENCE).elements()
-            if algorithm.expect(der.OBJECT_IDENTIFIER).contents not in _RSA:
-                return None
-            numbers = der.read(self.public_key, der.SEQUENCE).elements()
-            return numbers.expect(der.INTEGER).integer().bit_length()
-        except der.DERError:
-            return None
 
     @property
     def extended_key_usages(self) -> list[bytes]:
@@ -238,21 +227,55 @@ def load_all(path: str) -> list[Certificate]:
     reading(path)
     with open(path, "rb") as file:
         content = file.read()
-    blocks = content.split(b"-----BEGIN ")
-    blocks = [b"-----BEGIN " + block for block in blocks[1:]] or blocks
     found: dict[bytes, Certificate] = {}
     unreadable = None
-    for block in blocks:
+    for block in blocks(content):
         try:
-            encoded = block if block[:1] == b"\x30" else der.from_pem(block, b"CERTIFICATE")[1]
+            encoded = block_der(block)
             if encoded not in found:
                 found[encoded] = Certificate(encoded)
         except ValueError as error:  # of der.DERError and CertificateError alike
             if unreadable is None or isinstance(error, CertificateError):
                 unreadable = CertificateError(str(error))
     if not found:
-        raise unreadable
+        from . import file_kinds
+
+        hint = file_kinds.certificate_hint(path, content)
+        raise CertificateError(hint) if hint else unreadable
     return list(found.values())
+
+
+def blocks(content: bytes) -> list[bytes]:
+    """What may be certificates in PEM or DER: each PEM block, of whatever label, from its beginning
+    to that of the next; or the whole if it is DER.
+
+    Text may begin with a digit 0, which is the first byte of DER too.
+    """
+    if _BEGIN not in content or _is_der(content):
+        return [content]
+    return [_BEGIN + block for block in content.split(_BEGIN)[1:]]
+
+
+def block_der(block: bytes) -> bytes:
+    """The DER of the certificate in one of `blocks`.  der.DERError if it has none."""
+    if _is_der(block):
+        encoded, rest = _first(block)
+        if rest.strip():
+            raise der.DERError(f"more than a certificate in DER, from byte {len(encoded)} on")
+        return encoded
+    label, encoded = der.from_pem(block, *PEM_LABELS)
+    return _first(encoded)[0] if label == b"TRUSTED CERTIFICATE" else encoded
+
+
+def _is_der(content: bytes) -> bool:
+    """Whether it begins as a SEQUENCE of 128 bytes or more, as each certificate does."""
+    return content[:2] in (b"\x30\x81", b"\x30\x82", b"\x30\x83")
+
+
+def _first(encoded: bytes) -> tuple[bytes, bytes]:
+    """The first element of some DER, and what is behind it."""
+    element = der.Elements(encoded, 0, len(encoded)).expect(der.SEQUENCE)
+    return element.encoded, encoded[element.end :]
 
 
 def newest(certificates: list[Certificate], now: int) -> Certificate:

@@ -37,7 +37,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from . import certificate as x509_reader
-from . import der, keys, ocsp_response, times
+from . import der, keys, limits, ocsp_response, times
 from .answer import RESPONSE_STATUS_NAMES, SUCCESSFUL, printable
 from .ocsp_request import (
     ID_PKIX_OCSP_NONCE,
@@ -53,8 +53,6 @@ ANSWER_BYTES = 64 * 1024
 SKEW_SECONDS = 5 * 60
 MAX_AGE_SECONDS = 60 * 60
 MESSAGE_CHARACTERS = 500  # of a QueryError
-REFUSED_RSA_BITS = 1024  # a shorter key is refused
-WEAK_RSA_BITS = 2048  # a shorter key is warned of
 _NONCES = ("required", "optional", "none")
 _HASH_NAMES = ("sha1", "sha256", "sha384", "sha512")
 _ID_AD_OCSP = bytes.fromhex("2b06010505073001")  # 1.3.6.1.5.5.7.48.1
@@ -77,7 +75,6 @@ _UNDERSTOOD_IN_SIGNER = {
 }
 _MAY_SIGN_OCSP = 0x80 | 0x40  # digitalSignature or nonRepudiation, RFC 5280 section 4.2.1.12
 _SEVERITY = {"good": 0, "unknown": 1, "revoked": 2}
-_BEGIN_OF_PEM, _END_OF_PEM = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 
 
 class QueryError(Exception):
@@ -224,7 +221,7 @@ def _read_all(
             yield x509_reader.Certificate(given.public_bytes(Encoding.DER))
         elif isinstance(given, (bytes, str)):
             content = given.encode("ascii") if isinstance(given, str) else given
-            for encoded in [content] if content[:1] == b"\x30" else _from_pem(content):
+            for encoded in _encoded(content):
                 yield x509_reader.Certificate(encoded)
         else:
             kind = type(given).__name__
@@ -233,13 +230,13 @@ def _read_all(
         raise UnusableCertificate(f"{name}: {error}") from None
 
 
-def _from_pem(text: bytes) -> Iterator[bytes]:
-    """The DER of each certificate in PEM; DERError if there is none."""
-    while True:
-        yield der.from_pem(text, b"CERTIFICATE")[1]
-        _, _, text = text.partition(_END_OF_PEM)
-        if _BEGIN_OF_PEM not in text:
-            return
+def _encoded(content: bytes) -> Iterator[bytes]:
+    """The DER of each certificate in PEM or DER; DERError if there is none.  PEM blocks of other
+    labels, such as a key's, are passed over."""
+    blocks = x509_reader.blocks(content)
+    labelled = tuple(b"-----BEGIN %s-----" % label for label in x509_reader.PEM_LABELS)
+    for block in [one for one in blocks if one.startswith(labelled)] or blocks[:1]:
+        yield x509_reader.block_der(block)
 
 
 def _check_issued(subject: x509_reader.Certificate, authority: x509_reader.Certificate) -> None:
@@ -249,30 +246,34 @@ def _check_issued(subject: x509_reader.Certificate, authority: x509_reader.Certi
     Where the signature on the certificate is with an algorithm that is not known here, the name
     alone decides: whether a certificate is genuine is for TLS to find out.
     """
-    signed = _signed_by(authority, subject.signature_algorithm, subject.signature, subject.tbs)
-    if signed is False or not x509_reader.same_name(subject.issuer, authority.subject):
+    try:
+        issued = x509_reader.same_name(subject.issuer, authority.subject) and keys.verifies(
+            authority, subject.signature, subject.tbs, subject.signature_algorithm
+        )
+    except keys.Unsupported:
+        return
+    if not issued:
         raise UnusableCertificate("the certificate was not issued by this issuer")
 
 
-def _signed_by(
-    holder: x509_reader.Certificate, identifier: bytes, signature: bytes, data: bytes
-) -> bool | None:
-    """Whether this is the signature of a certificate's key over `data`; None if the algorithm is
-    unknown or weak."""
-    if not _is_known_key(holder):
-        return None
-    for algorithm in keys.ALGORITHMS:
-        if keys.same_algorithm(algorithm, identifier):
-            return keys.verifies(holder, signature, data, algorithm)
-    return None
+def _is_signed(
+    what: str,
+    whose: str,
+    holder: x509_reader.Certificate,
+    signature: bytes,
+    data: bytes,
+    identifier: bytes,
+) -> bool:
+    """Whether `data`, which is `what`, is signed with the key of `whose` certificate.
 
-
-def _is_known_key(holder: x509_reader.Certificate) -> bool:
+    Untrusted with the reason if that cannot be verified.
+    """
     try:
-        keys.key_type(holder)
-    except (KeyError, der.DERError):
-        return False
-    return True
+        return keys.verifies(holder, signature, data, identifier)
+    except keys.UnsupportedKey as error:
+        raise Untrusted(f"the key of {whose} is {error}: {what} cannot be verified") from None
+    except keys.Unsupported as error:
+        raise Untrusted(f"{what} is signed {error}") from None
 
 
 def _ocsp_url(subject: x509_reader.Certificate) -> str:
@@ -498,10 +499,10 @@ def _signer(
     for holder in named:
         try:
             if holder.der == authority.der:
-                warnings = _check_rsa_key(authority, "the issuer")
+                warnings = _check_key_size(authority, "the issuer")
             elif trusted is not None and holder.der == trusted.der:
                 _check_validity(holder, now, skew)
-                warnings = _check_rsa_key(holder, "the signer of the answer")
+                warnings = _check_key_size(holder, "the signer of the answer")
             else:
                 warnings = _check_delegated(holder, authority, now, skew)
             _check_signature(answer, holder)
@@ -528,13 +529,15 @@ def _check_delegated(
     section 4.2).  Returns warnings."""
     if not x509_reader.same_name(holder.issuer, authority.subject):
         raise Untrusted("the signer of the answer was issued by another CA")
-    warnings = _check_rsa_key(authority, "the issuer")
-    signed = _signed_by(authority, holder.signature_algorithm, holder.signature, holder.tbs)
-    if signed is None:
-        raise Untrusted(
-            "the certificate of the signer of the answer is signed with a weak or unknown algorithm"
-        )
-    if not signed:
+    warnings = _check_key_size(authority, "the issuer")
+    if not _is_signed(
+        "the certificate of the signer of the answer",
+        "the issuer",
+        authority,
+        holder.signature,
+        holder.tbs,
+        holder.signature_algorithm,
+    ):
         raise Untrusted("the certificate of the signer of the answer is not signed by the issuer")
     if x509_reader.OCSP_SIGNING not in holder.extended_key_usages:
         raise Untrusted("the signer of the answer lacks the extended key usage OCSPSigning")
@@ -550,7 +553,7 @@ def _check_delegated(
     _check_validity(holder, now, skew)
     if holder.is_ca:
         warnings.append("the signer of the answer is itself a CA, which some clients refuse")
-    return warnings + _check_rsa_key(holder, "the signer of the answer")
+    return warnings + _check_key_size(holder, "the signer of the answer")
 
 
 def _check_validity(holder: x509_reader.Certificate, now: float, skew: float) -> None:
@@ -566,28 +569,32 @@ def _check_validity(holder: x509_reader.Certificate, now: float, skew: float) ->
         )
 
 
-def _check_rsa_key(holder: x509_reader.Certificate, whose: str) -> list[str]:
-    """Untrusted if it is an RSA key that can be broken; a warning if it is shorter than is now
-    usual."""
-    bits = holder.rsa_bits
-    if bits is None or bits >= WEAK_RSA_BITS:
-        return []
-    if bits < REFUSED_RSA_BITS:
-        minimum = f"fewer than {REFUSED_RSA_BITS} are not accepted"
-        raise Untrusted(f"the RSA key of {whose} has {bits} bits: {minimum}")
-    return [f"the RSA key of {whose} has {bits} bits: replace it with {WEAK_RSA_BITS} or more"]
+def _check_key_size(holder: x509_reader.Certificate, whose: str) -> list[str]:
+    """Untrusted if the key is so short that it can be broken; a warning if it is shorter than is
+    now usual."""
+    try:
+        kind, bits = keys.key_size(holder)
+    except keys.UnsupportedKey as error:
+        raise Untrusted(f"the key of {whose} is {error}") from None
+    minimum, usual = limits.REFUSED_KEY_BITS.get(kind, 0), limits.WEAK_KEY_BITS.get(kind, 0)
+    if bits < minimum:
+        raise Untrusted(
+            f"the {kind} key of {whose} has {bits} bits: fewer than {minimum} are not accepted"
+        )
+    if bits < usual:
+        return [f"the {kind} key of {whose} has {bits} bits: replace it with {usual} or more"]
+    return []
 
 
 def _check_signature(answer: OCSPResponse, holder: x509_reader.Certificate) -> None:
-    if not _is_known_key(holder):
-        raise Untrusted(
-            "the key of the answer's signer is none of RSA, EC (P-256, P-384, P-521), Ed25519 and"
-            " Ed448"
-        )
-    signed = _signed_by(holder, answer.signature_algorithm, answer.signature, answer.tbs)
-    if signed is None:
-        raise Untrusted("the answer is signed with a weak or unknown algorithm, such as SHA-1")
-    if not signed:
+    if not _is_signed(
+        "the answer",
+        "the signer of the answer",
+        holder,
+        answer.signature,
+        answer.tbs,
+        answer.signature_algorithm,
+    ):
         raise Untrusted("the signature of the answer is wrong")
 
 

@@ -25,10 +25,13 @@ from .ocsp_request import Extension
 from .ocsp_response import CertStatus
 
 _HEX_DIGITS = b"0123456789ABCDEFabcdef"
-_JUNK = b"\xef\xbb\xbf \t\"'"  # a byte order mark, blanks and quotes
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_JUNK = _BYTE_ORDER_MARK + b" \t\"'"  # and blanks and quotes
 # What stands between words where TABs have gone wrong: blanks (that of a web page is C2 A0), CSV.
 SEPARATORS = b"\t\v\f\r ,;|\"'\xc2\xa0"
 _TO_BLANKS = bytes.maketrans(SEPARATORS, b" " * len(SEPARATORS))
+# What gets in front of a line: zeros where a write was lost, and what shows or quotes changes.
+_MARKS = b"\0+->*"
 _FILE_NAME = b"unknown"  # what `openssl ca` writes into the fifth field
 
 # openssl's names of reasons in lower case (crl_reasons of apps/lib/apps.c), and RFC 5280's own
@@ -101,6 +104,8 @@ class Row:
                 )
         elif self.type in (b"R", b"S"):
             self.cert_status = self._revoked(revocation)
+            if fields[0].strip(_JUNK)[:1].upper() != self.type:
+                self.warning = f"type {readable(fields[0])} is not one of V, R, E, S: revoked"
         else:
             self.cert_status = CertStatus("unknown")
             self.warning = f"type {readable(self.type)} is not one of V, R, E, S: unknown"
@@ -156,7 +161,7 @@ def read(
     line: bytes, offset: int, serial_numbers: set[int]
 ) -> tuple[list[tuple[int, Row]], list[str]]:
     """What a line says of these serial numbers: (serial number, Row) pairs, and warnings."""
-    if line[:1] == b"#":
+    if _is_comment(line):
         return [], []
     rows: list[tuple[int, Row]] = []
     warnings = []
@@ -165,11 +170,11 @@ def read(
             number = _serial_number(part[3])
             if number is not None and number in serial_numbers:
                 rows.append((number, Row(line, offset, part)))
-            ignored = _numbers(_words(part[6:])) & serial_numbers
+            ignored = numbers_in(split_into_words(b"\t".join(part[6:]))) & serial_numbers
         else:
-            words = _words(part)
-            revoked = _numbers(_before_subject(words)) & serial_numbers
-            if words[:1] and words[0].upper() not in (b"R", b"REVOKED"):
+            words = split_into_words(b"\t".join(part))
+            revoked = numbers_in(_before_subject(words)) & serial_numbers
+            if words[:1] and words[0].upper().lstrip(_MARKS) not in (b"R", b"REVOKED"):
                 revoked = set()
             row = Row(line, offset, [b"R", b"", _revocation(part)])
             row.warning = (
@@ -177,7 +182,7 @@ def read(
                 " with TABs between the fields"
             )
             rows += [(number, row) for number in sorted(revoked)]
-            ignored = (_numbers(words) & serial_numbers) - revoked
+            ignored = (numbers_in(words) & serial_numbers) - revoked
         for number in sorted(ignored):
             warnings.append(
                 f"contains {number:X}, but not as the serial number of a row (six fields with TABs"
@@ -190,12 +195,16 @@ def is_row(line: bytes) -> bool:
     """Whether a line has the form of a row, whatever it says."""
     fields = line.lstrip(_JUNK).split(b"\t", 5)
     is_type = _type(fields[0]) in (b"V", b"R", b"E", b"S") or len(fields[0].strip(_JUNK)) == 1
-    return line[:1] != b"#" and is_type and _is_row(fields)
+    return not _is_comment(line) and is_type and _is_row(fields)
 
 
 def is_blank(line: bytes) -> bool:
     """Whether a line is a comment, or nothing."""
-    return line[:1] == b"#" or not line.strip(_JUNK + b"\r\n")
+    return _is_comment(line) or not line.strip(_JUNK + b"\r\n")
+
+
+def _is_comment(line: bytes) -> bool:
+    return line.startswith((b"#", _BYTE_ORDER_MARK + b"#"))
 
 
 def readable(text: bytes) -> str:
@@ -218,8 +227,9 @@ def _split_joined(fields: list[bytes]) -> list[list[bytes]]:
         if len(field) == 1:
             parts.append(fields[begin:position])
             begin = position
-        elif position - begin >= 4 and _time(fields[position + 1]) is not None:
-            # The newline is gone without a trace, and the R stands at the end of a subject.
+        elif _time(fields[position + 1]) is not None:
+            # The newline is gone without a trace, and the R stands at the end of a subject, or of
+            # whatever field the row before breaks off in.
             parts.append([*fields[begin:position], field[:-1]])
             fields[position] = b"R"
             begin = position
@@ -228,8 +238,11 @@ def _split_joined(fields: list[bytes]) -> list[list[bytes]]:
 
 def _type(field: bytes) -> bytes:
     """The letter of a type.  openssl looks at the first one alone; `r` and `s` revoke as well."""
-    letter = field.strip(_JUNK)[:1]
-    return letter.upper() if letter in b"rs" else letter
+    field = field.strip(_JUNK)
+    revoking = field.lstrip(_MARKS + _JUNK)[:1].upper()
+    if field[-1:] in (b"R", b"r"):  # behind the V of a row that breaks off there
+        revoking = b"R"
+    return revoking if revoking in (b"R", b"S") else field[:1]
 
 
 def _serial_number(field: bytes) -> int | None:
@@ -241,11 +254,11 @@ def _serial_number(field: bytes) -> int | None:
     return int(field, 16)
 
 
-def _words(fields: list[bytes]) -> list[bytes]:
-    return b"\t".join(fields).translate(_TO_BLANKS).split()
+def split_into_words(text: bytes) -> list[bytes]:
+    return text.translate(_TO_BLANKS).split()
 
 
-def _numbers(words: list[bytes]) -> set[int]:
+def numbers_in(words: list[bytes]) -> set[int]:
     """Every number that one of these words may spell: `0x1A2C`, `1a:2c`, `001A2C`, `-1A2C`."""
     numbers = set()
     for word in words:
@@ -254,7 +267,11 @@ def _numbers(words: list[bytes]) -> set[int]:
             digits = digits[2:]
         if b":" in digits:
             pairs = digits.strip(b":").split(b":")
-            digits = b"".join(pair.zfill(2) for pair in pairs) if max(map(len, pairs)) < 3 else b""
+            are_pairs = all(len(pair) == 2 for pair in pairs[1:]) or not any(
+                pair.startswith(b"0") and pair != b"0" for pair in pairs[1:]
+            )
+            digits = b"".join(pair.zfill(2) for pair in pairs)
+            digits = digits if are_pairs and len(digits) == 2 * len(pairs) else b""
         number = _serial_number(sign + digits)
         if number is not None:
             numbers.add(number)
@@ -266,12 +283,14 @@ def _before_subject(words: list[bytes]) -> list[bytes]:
     for position, word in enumerate(words):
         if word[:1] == b"/" or word == _FILE_NAME:
             return words[1:position]
+        if b"=" in word:  # a subject as `openssl x509 -subject` prints it, `CN = www`
+            return words[1 : position - word.startswith(b"=")]
     return words[1:]
 
 
 def _revocation(fields: list[bytes]) -> bytes:
     """The revocation field of a line that is not a row: its second date, with the reason."""
-    for words in (b" ".join(fields).split(), _words(fields)):
+    for words in (b" ".join(fields).split(), split_into_words(b"\t".join(fields))):
         dates = [word for word in words if _time(word.partition(b",")[0]) is not None]
         if len(dates) > 1:
             return dates[1]
@@ -296,5 +315,9 @@ def _may_be_of_a_revocation(field: bytes, expiry: int | None) -> bool:
     if field.lower() in (b"", b"none") or (time is not None and time == expiry):
         return False
     word = field.lower()
-    names = (*_REASONS, *_HOLD_INSTRUCTIONS)
-    return field.strip(b"0123456789,Zz") != field or any(name.endswith(word) for name in names)
+    names = (*_REASONS, *_HOLD_INSTRUCTIONS, b"revoked")
+    return (
+        field.strip(b",Zz") != field
+        or field.translate(None, b"0123456789") != field
+        or any(name.endswith(word) for name in names)
+    )

@@ -30,15 +30,16 @@ _BLOCK_BYTES = 128 * 1024  # what stays in a processor's cache between reading a
 _LINE_BYTES = 1024 * 1024
 _CAPITALS = bytes(range(256)).upper()
 _HEX_DIGITS = b"0123456789ABCDEF"
+_IN_PAIRS = _HEX_DIGITS + b":-X"
 _BEFORE_SERIAL = index_row.SEPARATORS + b"-0X:"
-_BEHIND_SERIAL = index_row.SEPARATORS + b"\n"
+_BEHIND_SERIAL = index_row.SEPARATORS + b"\n:"
 _TRUNCATION_SECONDS = 0.1  # a file that is being truncated is empty before its times tell
 # The time it takes to find something grows with the number of needles and, up to a length of
 # _LONG_DIGITS, falls with theirs: a short one weighs as much as three long ones.
 _LONG_DIGITS = 16
 _MOST_WEIGHT = 9
 _MOST_HITS = 50  # of one needle in a block
-_MOST_DIGITS = 64  # of a serial number with zeros in front, where a block is split into rows
+_MOST_ZEROS = 64  # in front of a serial number, where a block is split
 _MOST_WARNINGS = 10  # of one search
 
 
@@ -200,20 +201,24 @@ def _search(file: FileIO, serial_numbers: set[int], found: Found) -> tuple[int, 
 
 
 def _is_cut(last_line: bytes) -> bool:
-    """Whether what stands behind the last newline is the beginning of a row."""
-    return not index_row.is_blank(last_line) and last_line.count(b"\t") < 5
+    """Whether what stands behind the last newline is the beginning of a row.
+
+    A file that was given its length before its contents has zeros where these are missing.
+    """
+    if index_row.is_blank(last_line):
+        return False
+    return last_line.count(b"\t") < 5 or b"\0" in last_line
 
 
 class _Needles:
     """What to look for in the file: the digits of serial numbers, and how."""
 
-    __slots__ = ("_digits", "_few", "_in_pairs", "_spellings")
+    __slots__ = ("_digits", "_in_pairs", "_serial_numbers", "_spellings")
 
     def __init__(self, serial_numbers: set[int]):
+        self._serial_numbers = serial_numbers
         self._digits = [b"%X" % abs(number) for number in serial_numbers]
-        self._in_pairs = [_pairs(digits) for digits in self._digits if len(digits) > 2]
-        weights = [1 if len(digits) >= _LONG_DIGITS else 3 for digits in self._digits]
-        self._few = sum(weights) <= _MOST_WEIGHT
+        self._in_pairs = [pairs for digits in self._digits for pairs in _pairs(digits)]
         self._spellings: set[bytes] = set()
 
     def lines_in(self, lines: bytearray, end: int) -> list[tuple[int, int]]:
@@ -222,44 +227,77 @@ class _Needles:
         lines[:end] is whole lines.
         """
         block = bytes(memoryview(lines)[:end]).translate(_CAPITALS)
-        places = None
-        if self._few:
-            needles = self._digits + self._in_pairs if b":" in block else self._digits
-            places = _lines_with(needles, block)
+        needles = self._digits + self._in_pairs if b":" in block else self._digits
+        places = _lines_with(needles, block) if _weight(needles) <= _MOST_WEIGHT else None
         if places is None:
             places = self._split(block)
         return sorted(places)
 
     def _split(self, block: bytes) -> set[tuple[int, int]]:
-        """The same, by splitting the block: into rows if it has nothing else, or into lines."""
+        """The same, by splitting the block: into rows if it has nothing else, or into words."""
+        if b"0" * _MOST_ZEROS in block:
+            return set(_lines_of(block))
         fields = block.split(b"\t")
-        serials, newlines = fields[3::5], block.count(b"\n")
+        serials, ends = fields[3::5], fields[5::5]
+        spellings = self._every_spelling()
         if (
-            len(fields) == 5 * len(serials) + 1
-            and b"".join(fields[5::5]).count(b"\n") == newlines
-            and newlines + (not block.endswith(b"\n")) == len(serials)
-            and not b"".join(serials).translate(None, _HEX_DIGITS)
-            and b"0" * _MOST_DIGITS not in block
+            len(fields) != 5 * len(serials) + 1
+            or block.count(b"\n") != len(serials) - (not block.endswith(b"\n"))
+            or 0 in map(bytes.count, ends[:-1], itertools.repeat(b"\n"))
+            or b"\n" in ends[-1][:-1]
+            or b"" in serials
+            or b"".join(serials).translate(None, _HEX_DIGITS)
         ):
-            spellings = self._every_spelling()
-            if spellings.isdisjoint(serials):
-                return set()
-            ends = list(itertools.accumulate(map(len, fields)))
-            hits = [5 * row + 3 for row, one in enumerate(serials) if one in spellings]
-            starts = [ends[hit - 1] + hit for hit in hits]
-        else:
-            starts = [0, *(at + 1 for at in _every(b"\n", block))]
-        return {_line_around(start, block) for start in starts if start < len(block)}
+            return self._split_words(block)
+        if spellings.isdisjoint(serials):
+            return set()
+        places = list(itertools.accumulate(map(len, fields)))
+        hits = [5 * row + 3 for row, one in enumerate(serials) if one in spellings]
+        return {_line_around(places[hit - 1] + hit, block) for hit in hits}
+
+    def _split_words(self, block: bytes) -> set[tuple[int, int]]:
+        """The same for lines of which some are not rows."""
+        if not self._has_spelling(block):
+            return set()
+        return {(at, end) for at, end in _lines_of(block) if self._may_be_about(block[at:end])}
+
+    def _may_be_about(self, line: bytes) -> bool:
+        """Of a row only the serial number counts: subjects may have the same digits."""
+        fields = line.split(b"\t", 6)
+        if len(fields) == 6 and fields[3] and not fields[3].translate(None, _HEX_DIGITS):
+            return fields[3] in self._every_spelling()
+        return self._has_spelling(line)
+
+    def _has_spelling(self, text: bytes) -> bool:
+        """Whether a word of this text, which is in capitals, spells one of the serial numbers."""
+        words = index_row.split_into_words(text)
+        if not self._every_spelling().isdisjoint(words):
+            return True
+        if b":" not in text:
+            return False
+        in_pairs = [word for word in words if b":" in word and not word.translate(None, _IN_PAIRS)]
+        return not self._serial_numbers.isdisjoint(index_row.numbers_in(in_pairs))
 
     def _every_spelling(self) -> set[bytes]:
-        """The serial numbers as a row may have them, with or without zeros in front."""
+        """The serial numbers as one word, with or without zeros in front."""
         if not self._spellings:
-            self._spellings = {
-                digits.zfill(length)
-                for digits in self._digits
-                for length in range(len(digits), max(len(digits), _MOST_DIGITS) + 1)
-            }
+            padded = {b"0" * zeros + one for one in self._digits for zeros in range(_MOST_ZEROS)}
+            signs = (b"", b"-", b"0X", b"-0X")
+            self._spellings = {sign + digits for sign in signs for digits in padded}
         return self._spellings
+
+
+def _weight(needles: list[bytes]) -> int:
+    return sum(1 if len(needle) >= _LONG_DIGITS else 3 for needle in needles)
+
+
+def _lines_of(block: bytes) -> Iterator[tuple[int, int]]:
+    """Yield (start, end) of every line."""
+    start = 0
+    for line in block.split(b"\n"):
+        if line:
+            yield start, start + len(line)
+        start += len(line) + 1
 
 
 def _every(needle: bytes, block: bytes) -> Iterator[int]:
@@ -276,11 +314,16 @@ def _line_around(at: int, block: bytes) -> tuple[int, int]:
     return block.rfind(b"\n", 0, at) + 1, end if end >= 0 else len(block)
 
 
-def _pairs(digits: bytes) -> bytes:
-    """Digits as `openssl x509 -text` prints them, `1A:2C`, without a zero in front."""
-    digits = b"0" * (len(digits) % 2) + digits
-    pairs = [digits[position : position + 2] for position in range(0, len(digits), 2)]
-    return b":".join(pairs)[digits[:1] == b"0" :]
+def _pairs(digits: bytes) -> list[bytes]:
+    """Digits as `openssl x509 -text` prints them, `1A:02`, without a zero in front.
+
+    Others leave out the zero of each pair.
+    """
+    if len(digits) < 3:
+        return []
+    even = digits.decode().zfill(len(digits) + len(digits) % 2)
+    pairs = bytes.fromhex(even).hex(":").upper().encode()[even[0] == "0" :]
+    return list({pairs: None, pairs.replace(b":0", b":"): None})
 
 
 def _lines_with(needles: list[bytes], block: bytes) -> set[tuple[int, int]] | None:

@@ -85,11 +85,7 @@ class Issuer:
         if own and not (issuers and certificate.OCSP_SIGNING in signer.extended_key_usages):
             return own[0]
         if len(issuers) > 1:  # the CA has changed its key
-            issuers = [
-                holder
-                for holder in issuers
-                if Signer(self.settings, self._load_own(), holder, 0).is_issued()
-            ]
+            issuers = self._issuers_by_signature(issuers)
         if not issuers:
             raise SignerError(
                 f"{rsigner}: not issued by any of the CAs in {ca}: clients would refuse its"
@@ -97,10 +93,31 @@ class Issuer:
             )
         return issuers[0]
 
+    def _issuers_by_signature(self, holders: list[list[Certificate]]) -> list[list[Certificate]]:
+        """Those CAs whose key has signed the signer's certificate.
+
+        SignerError if none has, as far as can be verified, and one cannot be verified.
+        """
+        issuers, unverified = [], None
+        for holder in holders:
+            try:
+                if Signer(self.settings, self._load_own(), holder, 0).is_issued():
+                    issuers.append(holder)
+            except SignerError as error:
+                unverified = unverified or error
+        if unverified and not issuers:
+            raise unverified
+        return issuers
+
     def _load_own(self) -> list[Certificate]:
-        """The certificates in `rsigner`.  SignerError if there is none."""
+        """The certificates in `rsigner`, a delegated signer's first: a chain may be in any order.
+
+        SignerError if there is none.
+        """
         if not self._own:
-            self._own = load_certificates("rsigner", self.settings.rsigner)
+            found = load_certificates("rsigner", self.settings.rsigner)
+            found.sort(key=lambda one: certificate.OCSP_SIGNING not in one.extended_key_usages)
+            self._own = found
         return self._own
 
     def signer(self, now: int) -> Signer:

@@ -89,7 +89,7 @@ def ocsp_request(request: Request) -> "bytes | None":
     if request.method not in ("GET", "HEAD"):
         raise NotOCSP(405)
     path, _, rest = _split(request)
-    for text in dict.fromkeys((rest, path, request.path_info)):
+    for text in dict.fromkeys((path, rest, request.path_info)):  # slashes may be merged in the last
         encoded = _whole(text)
         if encoded:
             break

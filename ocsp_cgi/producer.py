@@ -27,6 +27,7 @@ from .ocsp_request import (
     OCSPRequest,
 )
 from .ocsp_response import CertStatus, SingleResponse
+from .signer import load_certificates
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def _get_cached(request: OCSPRequest, settings: Settings, now: int, log: Log) ->
         _check_heartbeat(ca, now)
         found = index_search.find(ca.db, {cert_id.serial_number}, {cached.signer})
         row, signer_row = found.rows.get(cert_id.serial_number), found.rows.get(cached.signer)
-        if row is None or row.line != cached.line or (signer_row and signer_row.is_revoked):
+        if row is None or row.line != cached.line or not _lets_sign(signer_row, ca, cached.signer):
             continue
         log.warn(*found.warnings)
         if found.fingerprint:  # so that the next request need not search
@@ -132,6 +133,16 @@ def _get_cached(request: OCSPRequest, settings: Settings, now: int, log: Log) ->
         log.fields = cached.log_fields
         return cached.answer(now)
     return None
+
+
+def _lets_sign(row: Row | None, ca: CASettings, serial_number: int) -> bool:
+    """Whether the row of a CA's signer allows what it signed.  If not, a new response is made, for
+    which the signer is checked."""
+    if row is None:
+        return True
+    own = load_certificates("rsigner", ca.rsigner)
+    ends = [None, *(one.not_after for one in own if one.serial_number == serial_number)]
+    return not row.is_revoked and row.expiry in ends
 
 
 def _is_cachable(request: OCSPRequest, ca: CASettings) -> bool:

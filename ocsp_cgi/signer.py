@@ -6,7 +6,7 @@ that belongs to another certificate is found out, at a tenth of a millisecond.
 
 from __future__ import annotations
 
-from . import certificate, der, keys, times
+from . import certificate, der, keys, limits, times
 from .certificate import Certificate
 from .keys import SignerError
 
@@ -19,7 +19,7 @@ class Signer:
     for a signer that is only trusted locally.
     """
 
-    __slots__ = ("certificate", "ca", "delegated", "_ca_certificates", "_settings", "_usable")
+    __slots__ = ("certificate", "ca", "delegated", "_algorithm", "_ca_certificates", "_settings")
 
     def __init__(self, settings, own: list[Certificate], ca: list[Certificate], now: int):
         """`settings` are a CASettings, `own` the certificates in `rsigner`, `ca` those of the CA,
@@ -32,7 +32,14 @@ class Signer:
         signs_itself = self.certificate.is_same_holder(self.ca)
         if signs_itself and not self.certificate.not_before <= now < self.certificate.not_after:
             self.certificate = certificate.newest(own + ca, now)
-        self._usable = _usable_algorithms(self.certificate, settings.rsigner)
+        try:
+            _refuse_short_key(self.certificate, settings.rsigner)
+            self._algorithm = keys.own_algorithm(self.certificate)
+        except keys.UnsupportedKey as error:
+            raise SignerError(
+                f"{settings.rsigner}: its key is {error}: issue a signer certificate with a new"
+                " key, P-256 or RSA"
+            ) from None
         self.delegated = not signs_itself
         if self.delegated and settings.signer_trust == "local":
             try:
@@ -45,6 +52,10 @@ class Signer:
         rsigner = self._settings.rsigner
         check_validity(self.certificate, rsigner, now)
         check_validity(self.ca, self._settings.ca, now)
+        try:
+            _refuse_short_key(self.ca, self._settings.ca)
+        except keys.UnsupportedKey:
+            pass  # said when it has to verify something
         if not self.delegated or self._settings.signer_trust == "local":
             return
         if certificate.OCSP_SIGNING not in self.certificate.extended_key_usages:
@@ -63,15 +74,19 @@ class Signer:
         return same_name and self._issued_by_ca()
 
     def _issued_by_ca(self) -> bool:
-        for algorithm in keys.ALGORITHMS:
-            if keys.same_algorithm(algorithm, self.certificate.signature_algorithm):
-                return keys.verifies(
-                    self.ca, self.certificate.signature, self.certificate.tbs, algorithm
-                )
-        raise SignerError(
-            f"{self._settings.rsigner}: its own signature is with a weak or unknown algorithm:"
-            " issue it with SHA-256"
-        )
+        own, ca, rsigner = self.certificate, self._settings.ca, self._settings.rsigner
+        try:
+            _refuse_short_key(self.ca, ca)
+            return keys.verifies(self.ca, own.signature, own.tbs, own.signature_algorithm)
+        except keys.UnsupportedKey as error:
+            raise SignerError(
+                f"{ca}: its key is {error}: whether this CA issued {rsigner} cannot be verified"
+            ) from None
+        except keys.Unsupported as error:
+            raise SignerError(
+                f"{rsigner}: the CA has signed it {error}: issue it with SHA-256"
+                " (`default_md` in the CA's config)"
+            ) from None
 
     def warnings(self) -> list[str]:
         """What is not as it should be with the certificate, but keeps no client from believing it
@@ -80,6 +95,8 @@ class Signer:
         faults = {"keyUsage-lacks-digitalSignature": not holder.may_sign_data}
         for extension in holder.unusual_critical_extensions:
             faults[f"has-critical-extension-{der.dotted(extension)}"] = True
+        faults["key-cannot-be-verified-by-Firefox"] = not keys.is_known_to_firefox(holder)
+        faults[_short_key(holder)] = bool(_short_key(holder))
         if self.delegated:
             faults["lacks-ocsp-nocheck"] = certificate.OCSP_NOCHECK not in holder.extensions
             faults["lacks-authorityKeyIdentifier"] = (
@@ -101,27 +118,32 @@ class Signer:
             faults["is-a-CA"] = holder.is_ca
         elif holder.is_same_holder(self.ca):
             faults["is-not-the-newest-certificate-in-ca"] = holder.der != self.ca.der
-        return ["rsigner-" + fault for fault, present in faults.items() if present]
+        said = ["rsigner-" + fault for fault, present in faults.items() if present]
+        if self.ca.public_key != holder.public_key and _short_key(self.ca):
+            said.append("ca-" + _short_key(self.ca))
+        return said
 
     def algorithm(self, preferred: list[bytes]) -> keys.SignatureAlgorithm:
         """The first AlgorithmIdentifier (DER) of the client's wishes that the key can make, else
         the key's own (RFC 6960 section 4.4.7.2)."""
-        for identifier in preferred:
-            for algorithm in self._usable:
-                if keys.same_algorithm(algorithm, identifier):
-                    return algorithm
-        return self._usable[0]
+        return keys.preferred_algorithm(self.certificate, self._algorithm, preferred)
 
     def sign(self, tbs: bytes, algorithm: keys.SignatureAlgorithm) -> bytes:
         """The signature over these bytes.  SignerError if the key cannot be used, or is not the
         certificate's."""
-        signature = keys.sign(self._settings.rkey, self._settings.passin, algorithm, tbs)
-        if not keys.verifies(self.certificate, signature, tbs, algorithm):
+        settings, own = self._settings, self.certificate
+        signature = keys.sign(settings.rkey, settings.passin, algorithm, tbs)
+        try:
+            if keys.verifies(own, signature, tbs, algorithm.identifier):
+                return signature
+        except keys.Unsupported as error:
             raise SignerError(
-                f"{self._settings.rkey}: not the private key of the certificate in"
-                f" {self._settings.rsigner}"
-            )
-        return signature
+                f"{settings.rsigner}: its key is {error}: issue a signer certificate with a new key"
+            ) from None
+        from . import file_kinds
+
+        is_own = keys.is_own_key(own, settings.rkey, settings.passin)
+        raise SignerError(file_kinds.wrong_key(settings.rkey, settings.rsigner, is_own))
 
 
 def load_certificates(option: str, path: str) -> list[Certificate]:
@@ -150,38 +172,20 @@ def check_validity(holder: Certificate, path: str, now: int) -> None:
         )
 
 
-def _usable_algorithms(holder: Certificate, path: str) -> list[keys.SignatureAlgorithm]:
-    """The algorithms that the key of a certificate can sign with, its own first."""
+def _short_key(holder: Certificate) -> str:
+    """A warning if the key of a certificate is shorter than it should be, "" if it is not."""
     try:
-        key_type, _, hash_name = keys.key_type(holder)
-        if key_type == "EC":
-            usable = [
-                algorithm
-                for algorithm in keys.ALGORITHMS
-                if (algorithm.key_type, algorithm.hash_name) == ("EC", hash_name)
-            ]
-        elif key_type == "RSA":
-            usable = [
-                algorithm
-                for algorithm in keys.ALGORITHMS
-                if algorithm.key_type in ("RSA", "RSASSA-PSS")
-            ]
-        else:
-            usable = [algorithm for algorithm in keys.ALGORITHMS if algorithm.key_type == key_type]
-        if key_type == "RSASSA-PSS":  # the certificate may allow one hash alone
-            fields = der.read(holder.key_algorithm, der.SEQUENCE).elements()
-            next(fields)
-            if next(fields, None) is not None:
-                usable = [
-                    algorithm
-                    for algorithm in usable
-                    if keys.same_algorithm(algorithm, holder.key_algorithm)
-                ]
-        if not usable:
-            raise KeyError(key_type)
-    except (der.DERError, KeyError):
+        kind, bits = keys.key_size(holder)
+    except keys.UnsupportedKey:
+        return ""
+    return f"{kind}-key-has-{bits}-bits" if bits < limits.WEAK_KEY_BITS.get(kind, 0) else ""
+
+
+def _refuse_short_key(holder: Certificate, path: str) -> None:
+    """SignerError if the key of the certificate in this file is so short that it can be broken."""
+    kind, bits = keys.key_size(holder)
+    if bits < limits.REFUSED_KEY_BITS.get(kind, 0):
         raise SignerError(
-            f"{path}: its key is none of RSA (with SHA-2), EC (P-256, P-384, P-521), Ed25519 and"
-            " Ed448"
-        ) from None
-    return usable
+            f"{path}: its {kind} key has {bits} bits, and can be broken: replace it with P-256 or"
+            f" RSA of {limits.WEAK_KEY_BITS['RSA']} bits"
+        )

@@ -1,26 +1,26 @@
-"""Run the tests: python3 tests [options of pytest's].  What they need of Python is installed into
-.venv if it is not there."""
+"""Run the tests: python3 tests [--all] [options of pytest's].
 
+The Python packages that they need are installed into .venv if they are not there.
+"""
+
+import os
 import sys
-from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(CHECKOUT))
+CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, CHECKOUT)
 
-from ocsp_cgi.tools import environment
+from ocsp_cgi.tools import entry
 
-environment.ensure("cryptography", "pytest")
 
-import pytest
+def _load():
+    from ocsp_cgi.tools import environment
 
-sys.exit(
-    pytest.main(
-        [
-            "--rootdir",
-            str(CHECKOUT),
-            "-c",
-            str(CHECKOUT / "setup.cfg"),
-            *(sys.argv[1:] or [str(CHECKOUT / "tests")]),
-        ]
-    )
-)
+    environment.ensure("cryptography", "pytest")
+
+    import run_pytest
+
+    return run_pytest.main
+
+
+if __name__ == "__main__":
+    entry.run("python3 tests", _load)

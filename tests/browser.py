@@ -80,12 +80,13 @@ class _Browser:
 
     def __init__(self, home: Path):
         self.home = home
+        self._output = home.with_name(f"{home.name}.output")
         home.mkdir(parents=True)
 
     def _start(self, command: list[str], **options) -> None:
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.home), "TMPDIR": str(self.home)}
-        httpd.give_away(self.home)
-        with open(self.home / "output", "wb") as output:
+        httpd.let_write(self.home)
+        with open(self._output, "wb") as output:
             self._process = subprocess.Popen(
                 command,
                 stdout=output,
@@ -108,9 +109,7 @@ class _Browser:
         self._process.wait()
 
     def _died(self) -> BrowserError:
-        return BrowserError(
-            f"the browser has ended:\n{(self.home / 'output').read_text(errors='replace')}"
-        )
+        return BrowserError(f"the browser has ended:\n{self._output.read_text(errors='replace')}")
 
 
 class Firefox(_Browser):

@@ -184,10 +184,14 @@ def run_cgi(
     return parse_http(run.stdout, run.stderr.decode())
 
 
+def need_curl() -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed (Debian: apt-get install curl)")
+
+
 def curl(*arguments: str) -> HTTPAnswer:
     """Ask with the real curl.  Returns its answer."""
-    if shutil.which("curl") is None:
-        pytest.skip("curl is not installed")
+    need_curl()
     command = [
         "curl",
         "--silent",
@@ -254,6 +258,15 @@ def settle(path: Path) -> None:
     """Make a file look as if it had been written a minute ago: an index written to a moment ago may
     not be whole."""
     os.utime(path, (time.time() - 60,) * 2)
+
+
+def need_namespaces(*options: str) -> None:
+    """Skip the test where `unshare` with these options is not allowed, as in most containers."""
+    if shutil.which("unshare") is None:
+        pytest.skip("unshare is not installed (Debian: apt-get install util-linux)")
+    run = subprocess.run(["unshare", *options, "true"], capture_output=True, text=True)
+    if run.returncode != 0:
+        pytest.skip(f"namespaces are not allowed here: {run.stderr.strip()}")
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+_LEFT_OUT = pytest.StashKey[dict[str, int]]()
 sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "tests")]
 
 from clients import settle
@@ -21,7 +22,41 @@ from ocsp_cgi.tools import httpd
 from ocsp_cgi.tools.openssl_ca import PrivateCA
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="also run what is marked as slow")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    left_out: dict[str, list[pytest.Item]] = {"slow": [], "root": []}
+    run = []
+    for item in items:
+        if item.get_closest_marker("slow") and not config.getoption("--all"):
+            left_out["slow"].append(item)
+        elif item.get_closest_marker("root") and os.geteuid() != 0:
+            left_out["root"].append(item)
+        else:
+            run.append(item)
+    items[:] = run
+    config.stash[_LEFT_OUT] = {why: len(which) for why, which in left_out.items()}
+    config.hook.pytest_deselected(items=left_out["slow"] + left_out["root"])
+
+
+def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
+    left_out = config.stash.get(_LEFT_OUT, {})
+    if left_out.get("slow"):
+        terminalreporter.write_line(
+            f"{left_out['slow']} slow tests were left out (real browsers, trials, benchmarks, the"
+            " installer, much of Apache); to run them too: python3 tests --all"
+        )
+    if left_out.get("root"):
+        terminalreporter.write_line(
+            f"{left_out['root']} tests that only root can run were left out"
+        )
+
+
 def pytest_configure() -> None:
+    # Where the product is installed, no test may read its config.
+    os.environ["OCSP_CGI_CONFIG"] = "/nowhere/ocsp-cgi.conf"
     if shutil.which("openssl") is None:
         pytest.exit("the tests need the command openssl: install the package openssl", 2)
 
@@ -36,10 +71,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session")
 def workspace():
-    """A directory of the whole session that the web server's user can enter, which pytest's own are
-    not."""
+    """A directory of the whole session that everybody can enter, which pytest's own are not."""
     directory = Path(tempfile.mkdtemp(prefix="ocsp-cgi-tests-"))
-    httpd.give_away(directory)
+    directory.chmod(0o755)
     yield directory
     shutil.rmtree(directory)
 
@@ -48,7 +82,7 @@ def workspace():
 def place(workspace):
     """A directory of one test, as `workspace` is."""
     directory = Path(tempfile.mkdtemp(dir=workspace))
-    httpd.give_away(directory)
+    directory.chmod(0o755)
     return directory
 
 

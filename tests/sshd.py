@@ -58,11 +58,6 @@ class Sshd:
             )
         (home / "user_key.pub").rename(home / "authorized_keys")
         (home / "probe").touch()
-        httpd.give_away(home)
-        if os.geteuid() == 0:
-            os.chown(
-                home / "user_key", 0, 0
-            )  # scp runs as root, and ssh refuses a key of another user's
 
     def __enter__(self) -> Sshd:
         """httpd.Unavailable if it does not start, or lets nobody in."""
@@ -70,6 +65,8 @@ class Sshd:
         for use_pam in ("no", "yes"):
             config = self._home / "sshd_config"
             config.write_text(_CONFIG.format(port=self._port, home=self._home, use_pam=use_pam))
+            # ssh refuses a key that a group can read.
+            httpd.let_read(self._home, without="user_key")
             command = [_binary(), "-D", "-e", "-f", str(config)]
             with open(self._home / "log", "ab") as log:
                 self._process = subprocess.Popen(

@@ -17,6 +17,8 @@ from clients import as_nobody, cert_id, certificate, nonce, request, run_cgi, se
 from ocsp_cgi import admission, config, limits
 from ocsp_cgi.answer import TRY_LATER, error_response
 
+pytestmark = pytest.mark.slow
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 SLOTS = 2 * len(os.sched_getaffinity(0))
 TRY_LATER = error_response(TRY_LATER)

@@ -35,7 +35,7 @@ def ca(pki, workspace):
     """A copy of the CA that the web server can read, for the tests of this module to change."""
     ca = pki.copy(workspace / "apache-ca")
     settle(ca.home / "db" / "index")
-    httpd.give_away(ca.home)
+    httpd.let_read(ca.home)
     return ca
 
 
@@ -44,7 +44,7 @@ def root(ca):
     return certificate(ca.home / "root-ca.crt")
 
 
-@pytest.fixture(scope="module", params=["event", "prefork"])
+@pytest.fixture(scope="module", params=["event", pytest.param("prefork", marks=pytest.mark.slow)])
 def apache(request, workspace, ca, cgi):
     """A running Apache: mod_cgid in the event MPM, Debian's default, or mod_cgi in prefork."""
     with started(
@@ -83,6 +83,7 @@ def post(apache, place):
     "name, status", [("good", "good"), ("bad", "revoked"), ("held", "revoked")]
 )
 @pytest.mark.parametrize("options", [(), ("-no_nonce",), ("-sha256",)], ids=" ".join)
+@pytest.mark.slow
 def test_openssl_ocsp(apache, ca, name, status, options):
     answer = openssl_ocsp(ca.home, *options, "-cert", f"{name}.crt", "-url", apache.url)
     assert answer.stderr == "Response verify OK\n"
@@ -139,6 +140,7 @@ def test_curl_post_in_other_ways(post, question, root, options):
         "absolute-form",
     ],
 )
+@pytest.mark.slow
 def test_section_5_curl_get(apache, question, root, form):
     for number in range(10000):  # until one comes by with //, which Apache would merge, and with +
         text = base64_of(
@@ -171,6 +173,7 @@ def test_curl_head(apache, question):
     )
 
 
+@pytest.mark.slow
 def test_section_5_apache_answers_304_for_what_a_cache_has(apache, question):
     url = f"{apache.url}/{base64_of(question('good'))}"
     now = lambda: email.utils.formatdate(usegmt=True)
@@ -183,6 +186,7 @@ def test_section_5_apache_answers_304_for_what_a_cache_has(apache, question):
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS", "PATCH", "NONSENSE"])
+@pytest.mark.slow
 def test_section_5_other_methods(apache, method):
     answer = curl("-X", method, apache.url)
     assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD, POST")
@@ -203,6 +207,7 @@ def test_page(apache):
     assert curl("-d", "text", apache.url).status == 415
 
 
+@pytest.mark.slow
 def test_body_of_a_request_that_is_answered_unread_does_no_harm(post, apache):
     """mod_cgid cuts off the answer of a script that leaves input unread."""
     for _ in range(20):
@@ -219,11 +224,11 @@ def test_query_string_of_words_is_not_taken_as_arguments(apache, question, root)
 def test_a_revocation_is_in_the_next_answer(apache, ca, post, root):
     name = f"for-{apache.home.name}"
     ca.issue(name)
-    httpd.give_away(ca.home)
+    httpd.let_read(ca.home)
     encoded = request(cert_id(root, certificate(ca.home / f"{name}.crt").serial_number))
     assert verified(post(encoded).body, root).certificate_status == GOOD
     ca.revoke(name, "-crl_reason", "superseded")
-    httpd.give_away(ca.home)
+    httpd.let_read(ca.home)
     response = verified(post(encoded).body, root)
     assert (response.certificate_status, response.revocation_reason.value) == (
         REVOKED,
@@ -248,17 +253,19 @@ def test_error_log_has_a_line_for_each_request_and_no_noise(apache, post, questi
     )
 
 
+@pytest.mark.slow
 def test_linked_into_cgi_bin(workspace, place, ca, cgi, root, question):
     link = place / "cgi-bin" / "ocsp.cgi"
     link.parent.mkdir()
     link.symlink_to(cgi)
-    httpd.give_away(workspace / "ocsp-cgi")
-    httpd.give_away(place)
+    httpd.let_read(workspace / "ocsp-cgi")
+    httpd.let_read(place)
     with started(place / "httpd", link, ca.home / "ocsp-cgi.conf") as server:
         answer = curl(f"{server.url}/{base64_of(question('good'))}")
     assert verified(answer.body, root).certificate_status == GOOD
 
 
+@pytest.mark.slow
 def test_site_conf_fits_rhel_as_it_is(place, ca, cgi, root, question):
     """Its cgi-bin is another; the file finds it by itself."""
     site_conf = (
@@ -281,6 +288,7 @@ def test_site_conf_fits_rhel_as_it_is(place, ca, cgi, root, question):
         ("TraceEnable off", "TRACE is answered"),
     ],
 )
+@pytest.mark.slow
 def test_every_directive_of_the_site_conf_is_needed(place, ca, cgi, question, directive, effect):
     site_conf = httpd.SITE_CONF.read_text()
     assert site_conf.count(directive) == 1
@@ -437,6 +445,7 @@ def status(answer, root):
 
 
 @pytest.mark.parametrize("kind", ADDRESSES)
+@pytest.mark.slow
 def test_every_way_to_an_address(addresses, awkward, place, root, kind):
     address = ADDRESSES[kind][0]
     for encoded, expected in awkward:
@@ -459,6 +468,7 @@ def test_every_way_to_an_address(addresses, awkward, place, root, kind):
     assert f"-url {shown}</pre>" in answer.body.decode()
 
 
+@pytest.mark.slow
 def test_page_shows_scheme_and_port_that_the_client_used(addresses):
     forwarded = (
         "-H",
@@ -475,6 +485,7 @@ def test_page_shows_scheme_and_port_that_the_client_used(addresses):
     )
 
 
+@pytest.mark.slow
 def test_limits_of_apache_on_processes(place, ca, cgi, root, question):
     """RLimitNPROC counts the threads of its user: the CGI answers without its second one."""
     site_conf = httpd.SITE_CONF.read_text().replace(
@@ -487,6 +498,7 @@ def test_limits_of_apache_on_processes(place, ca, cgi, root, question):
     assert "no second thread can be started" in log and "status=good" in log
 
 
+@pytest.mark.slow
 def test_embedded_server_answers_as_apache_does(ca, cgi, question, root, place):
     from ocsp_cgi.tools.cgi_server import CGIServer
 
@@ -507,8 +519,9 @@ def test_embedded_server_answers_as_apache_does(ca, cgi, question, root, place):
         assert server.error_log.count("\n") == 5
 
 
+@pytest.mark.slow
 def test_apache_is_gone_afterwards(place, ca, cgi):
     with started(place / "httpd", cgi, ca.home / "ocsp-cgi.conf") as server:
         assert curl(server.url).status == 200
-    assert not (place / "httpd" / "httpd.pid").exists()
+    assert not (place / "httpd" / "run" / "httpd.pid").exists()
     shutil.rmtree(place / "httpd")

@@ -30,6 +30,7 @@ def test_a_wrong_answer_ends_it(tmp_path):
         measure.run(command(tmp_path, "print(input())", b"answered"))
 
 
+@pytest.mark.slow
 def test_processor_time_is_the_childs(tmp_path):
     busy = measure.run(command(tmp_path, "sum(range(20_000_000))"))
     idle = measure.run(command(tmp_path, "import time; time.sleep(0.5)"))
@@ -62,6 +63,7 @@ def test_picture():
     assert "shell <script>" in [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
 
 
+@pytest.mark.slow
 def test_quick():
     run = subprocess.run(
         [sys.executable, str(BENCH), "--quick"], capture_output=True, text=True, timeout=500

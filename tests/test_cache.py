@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import os
 import pwd
+import re
 import shutil
 import signal
 import statistics
@@ -22,6 +23,7 @@ from clients import (
     cert_id,
     certificate,
     extension,
+    need_namespaces,
     nonce,
     oid,
     request,
@@ -162,6 +164,21 @@ def test_a_revoked_signer_counts_at_once(kept):
         answered.response_status == INTERNAL_ERROR
         and "revoked in the database of" in answered.warnings[0]
     )
+
+
+def test_an_index_with_another_row_for_the_signer_is_that_of_another_ca(kept):
+    kept.fill()
+    index = kept.home / "db" / "index"
+    serial = kept.ca.serial("root-ocsp").encode()
+    content, count = re.subn(
+        b"V\t[^\t]+(\t\t%s\t)" % serial, b"V\t491231235959Z\\1", index.read_bytes()
+    )
+    assert count == 1
+    index.write_bytes(content)
+    settle(index)
+    answered = kept.ask()
+    assert answered.response_status == TRY_LATER
+    assert "it is the database of another CA" in answered.remarks[0]
 
 
 def test_a_long_index_is_not_searched_while_it_is_the_same(kept, monkeypatch):
@@ -358,6 +375,7 @@ def test_two_cas_in_one_directory(kept, place):
 
 
 @pytest.mark.parametrize("damage", ["cut off", "another octet", "zeros"])
+@pytest.mark.slow
 def test_a_damaged_file_counts_as_none(kept, damage):
     kept.fill()
     [path] = kept.files
@@ -440,9 +458,11 @@ def test_a_directory_that_cannot_be_written(kept):
     ]
 
 
+@pytest.mark.slow
 def test_a_full_disk(kept, cgi):
     """A real one, of 16 KiB: every answer is right, what fits is kept, and the log says what is
     wrong."""
+    need_namespaces("--map-root-user", "--mount")
     fill = (
         f"mount -t tmpfs -o size=16k,mode=750 none {kept.cache} && head -c 14000 /dev/zero >"
         f" {kept.cache}/ballast"
@@ -521,6 +541,7 @@ def disk_usage(directory: Path) -> int:
     return sum(path.lstat().st_blocks * 512 for path in directory.rglob("*"))
 
 
+@pytest.mark.slow
 def test_the_cache_is_bounded(kept):
     """Four processes put twenty thousand responses, forty times as many as fit; what was put last
     is always found."""
@@ -554,6 +575,7 @@ def test_the_cache_is_bounded(kept):
     assert kept.says() == (GOOD, False) and kept.says() == (GOOD, True)
 
 
+@pytest.mark.slow
 def test_a_put_costs_the_same_however_many_there_are(kept):
     filler = Filler(kept, 4)
     few, _, full, _, later = (
@@ -564,6 +586,7 @@ def test_a_put_costs_the_same_however_many_there_are(kept):
     assert later / full < 1.5, (full, later)
 
 
+@pytest.mark.slow
 def test_the_oldest_make_room(kept):
     """Those of one bucket; what has been put since stays."""
     filler = Filler(kept, 1)
@@ -585,6 +608,7 @@ def test_large_responses_take_as_much_as_they_take(kept):
     assert filler.size / 2 < disk_usage(kept.cache) <= filler.size + 4096
 
 
+@pytest.mark.slow
 def test_a_cache_of_another_size_or_version(kept):
     """It is removed little by little; names that are not ours stay."""
     old = Filler(kept, 2)
@@ -649,10 +673,9 @@ def test_a_bucket_full_of_what_cannot_be_removed(kept):
     assert answered.warnings == [] and verified(answered.der, kept.root) and kept.files == []
 
 
+@pytest.mark.root
 def test_root_puts_nothing_into_the_cache_of_another_user(kept):
     """Who could lead it elsewhere by a link, and could neither read nor enter what root has made."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can be in that position")
     os.chown(kept.cache, pwd.getpwnam("nobody").pw_uid, -1)
     answered = kept.ask()
     assert (
@@ -667,6 +690,7 @@ def test_the_time_of_a_file_is_its_next_update(kept):
     assert kept.files[0].stat().st_mtime == kept.now + 3600
 
 
+@pytest.mark.slow
 def test_many_processes_at_once(kept, cgi):
     """All over the same names, while the index changes: none sees a part of a file, and none an old
     status."""

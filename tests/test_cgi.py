@@ -110,6 +110,7 @@ def awkward(pki):
 
 
 @pytest.mark.parametrize("form", paths(b"").keys())
+@pytest.mark.slow
 def test_section_5_get(ask, root, awkward, form):
     for encoded in awkward:
         answer = ask("GET", path=paths(encoded)[form])
@@ -135,6 +136,7 @@ def test_get_where_only_path_info_tells_the_path(ask, question, root):
     assert verified(answer.body, root).certificate_status == ocsp.OCSPCertStatus.REVOKED
 
 
+@pytest.mark.slow
 def test_get_at_a_path_that_the_server_has_rewritten(ask, awkward, root):
     """PATH_INFO then lacks one slash of two, but the path as it came is whole."""
     for encoded in awkward:
@@ -189,6 +191,7 @@ def test_chunked_body_without_content_length(ask, question, root):
         ("DELETE", "", "", 405),
     ],
 )
+@pytest.mark.slow
 def test_section_0_page(ask, pki, method, path, content_type, status):
     answer = ask(
         method,
@@ -350,6 +353,7 @@ def installed(workspace):
     return python
 
 
+@pytest.mark.slow
 def test_copied_to_cgi_bin_with_the_package_installed(installed, place, pki, question, root):
     script = httpd.install_script(place, str(installed))
     answer = run_cgi(script, pki.home / "ocsp-cgi.conf", "POST", question("good"))

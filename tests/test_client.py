@@ -645,11 +645,23 @@ def test_the_signer_among_the_certificates_given(query, world):
 
 
 @pytest.mark.parametrize(
-    "bits, warned", [(512, None), (1023, None), (1024, True), (2047, True), (2048, False)]
+    "kind, bits, warned",
+    [
+        ("RSA", 512, None),
+        ("RSA", 1023, None),
+        ("RSA", 1024, True),
+        ("RSA", 2047, True),
+        ("RSA", 2048, False),
+        ("EC", 112, None),
+        ("EC", 192, True),
+        ("EC", 224, False),
+    ],
 )
 @pytest.mark.parametrize("who", ["issuer", "signer", "trusted"])
-def test_short_rsa_keys(tmp_path, respond, who, bits, warned):
+@pytest.mark.slow
+def test_short_keys(tmp_path, respond, who, kind, bits, warned):
     """Made, and signed with, by openssl, since `cryptography` makes no key of 512 bits."""
+    curves = {112: "secp112r1", 192: "prime192v1", 224: "secp224r1"}
 
     def openssl(*arguments: str) -> bytes:
         run = subprocess.run(
@@ -663,7 +675,10 @@ def test_short_rsa_keys(tmp_path, respond, who, bits, warned):
         ("signer", 2048 if who == "issuer" else bits),
         ("subject", 2048),
     ):
-        openssl("genrsa", "-out", f"{name_}.key", str(length))
+        if kind == "EC" and length == bits:
+            openssl("ecparam", "-genkey", "-noout", "-name", curves[bits], "-out", f"{name_}.key")
+        else:
+            openssl("genrsa", "-out", f"{name_}.key", str(length))
     openssl("req", "-x509", "-new", "-key", "ca.key", "-subj", "/CN=CA", "-out", "ca.crt")
     (tmp_path / "eku").write_text("extendedKeyUsage = OCSPSigning\n")
     for name_ in ("signer", "subject"):
@@ -724,20 +739,42 @@ def test_short_rsa_keys(tmp_path, respond, who, bits, warned):
 
     whose = "the issuer" if who == "issuer" else "the signer of the answer"
     if warned is None:
-        with pytest.raises(client.Untrusted, match=f"RSA key of {whose} has {bits} bits"):
+        with pytest.raises(client.Untrusted, match=f"{kind} key of {whose} has {bits} bits"):
             ask()
     else:
         result = ask()
-        warning = f"the RSA key of {whose} has {bits} bits: replace it with 2048 or more"
+        usual = 2048 if kind == "RSA" else 224
+        warning = f"the {kind} key of {whose} has {bits} bits: replace it with {usual} or more"
         assert (result.status, result.warnings) == ("good", (warning,) if warned else ())
 
 
-@pytest.mark.parametrize("kind", ["RSA", "RSA-PSS", "P-384", "P-521", "Ed25519", "Ed448"])
+PSS_SHA512 = bytes.fromhex(
+    "304106092a864886f70d01010a3034a00f300d06096086480165030402030500"
+    "a11c301a06092a864886f70d010108300d06096086480165030402030500a203020140"
+)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "RSA",
+        "RSA-PSS",
+        "P-384",
+        "P-521",
+        "Ed25519",
+        "Ed448",
+        "secp256k1",
+        "brainpoolP384r1",
+    ],
+)
+@pytest.mark.slow
 def test_signature_algorithms(world, respond, kind):
     """Of the answer, and of the certificates.  The CA signs its own answers."""
     key = {
         "P-384": lambda: ec.generate_private_key(ec.SECP384R1()),
         "P-521": lambda: ec.generate_private_key(ec.SECP521R1()),
+        "secp256k1": lambda: ec.generate_private_key(ec.SECP256K1()),
+        "brainpoolP384r1": lambda: ec.generate_private_key(ec.BrainpoolP384R1()),
         "Ed25519": ed25519.Ed25519PrivateKey.generate,
         "Ed448": ed448.Ed448PrivateKey.generate,
     }.get(kind, lambda: rsa.generate_private_key(65537, 2048))()
@@ -757,14 +794,7 @@ def test_signature_algorithms(world, respond, kind):
         signature = key.sign(
             made.tbs_response_bytes, padding.PSS(padding.MGF1(hash_algorithm), 64), hash_algorithm
         )
-        [algorithm] = [
-            one
-            for one in client.keys.ALGORITHMS
-            if (one.key_type, one.hash_name) == ("RSASSA-PSS", "SHA512")
-        ]
-        return ocsp_response.basic_response(
-            made.tbs_response_bytes, algorithm.identifier, signature, []
-        )
+        return ocsp_response.basic_response(made.tbs_response_bytes, PSS_SHA512, signature, [])
 
     assert client.query(subject, ca, respond(reply).url).status == "good"
     with pytest.raises(client.Untrusted, match="signature of the answer is wrong"):
@@ -978,7 +1008,11 @@ LIES = {
         "signature of the answer",
         lambda world: {"sign": wrong, **as_ca(world)},
     ),
-    "SHA-1": (client.Untrusted, "weak", lambda world: {"sign": with_sha1}),
+    "SHA-1": (
+        client.Untrusted,
+        "the answer is signed with SHA-1, which is weak",
+        lambda world: {"sign": with_sha1},
+    ),
     "SHA-1 of the CA": (
         client.Untrusted,
         "weak",
@@ -998,6 +1032,7 @@ LIES = {
 
 
 @pytest.mark.parametrize("lie", LIES)
+@pytest.mark.slow
 def test_a_lie_is_refused(query, world, lie):
     error, words, lies = LIES[lie]
     with pytest.raises(error, match=words) as raised:
@@ -1050,6 +1085,7 @@ def test_errors_of_the_responder(query, status, name):
     assert raised.value.response_status == name
 
 
+@pytest.mark.slow
 def test_truncated_and_changed_answers(world, query, respond):
     """At every octet; nothing but a QueryError comes of it, and never an answer where the octet is
     a signed one."""
@@ -1158,6 +1194,7 @@ def test_endless_body(query):
     ],
     ids=["no answer", "slow body", "slow body of known length"],
 )
+@pytest.mark.slow
 def test_the_timeout_is_for_everything(query, reply):
     started = time.monotonic()
     with pytest.raises(client.Unreachable, match="no whole answer within 0.5 seconds"):
@@ -1208,6 +1245,7 @@ def raw(octets: bytes, pause: float) -> tuple[str, threading.Thread]:
         (b"\x16\x03\x01", 0, "what is no HTTP"),
     ],
 )
+@pytest.mark.slow
 def test_slow_or_odd_heads(world, octets, pause, words):
     url, thread = raw(octets, pause)
     started = time.monotonic()
@@ -1251,6 +1289,7 @@ def test_a_server_of_https_is_verified(world, tmp_path):
     thread.join(10)
 
 
+@pytest.mark.slow
 def test_name_resolution_is_within_the_timeout(world, respond, monkeypatch):
     resolve, release = socket.getaddrinfo, threading.Event()
 

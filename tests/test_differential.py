@@ -15,6 +15,7 @@ import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from clients import (
     NULL,
     OCSP_NONCE,
@@ -34,6 +35,8 @@ from cryptography.x509 import ocsp
 
 from ocsp_cgi import config, der, ocsp_request
 from ocsp_cgi.answer import error_response
+
+pytestmark = pytest.mark.slow
 
 DATABASES, REQUESTS_EACH = 150, 20
 

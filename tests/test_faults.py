@@ -261,9 +261,9 @@ def broken(prepared, place):
 
     def make(fault: str) -> Path:
         prepared[0].copy(home)
-        if os.geteuid() == 0:
-            subprocess.run(["chown", "-R", "nobody", str(home)], check=True)
         FAULTS[fault][0](home)
+        if os.geteuid() == 0:
+            subprocess.run(["chown", "-R", "-h", "nobody", str(home)], check=True)
         return home
 
     yield make
@@ -285,6 +285,7 @@ def test_fault(broken, prepared, fault):
 
 
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if "unreadable" not in fault])
+@pytest.mark.slow
 def test_fault_in_the_cgi(broken, prepared, cgi, fault):
     """Also through the real one: a well-formed answer, and no word of it to the client."""
     _, expected, message = FAULTS[fault]
@@ -311,6 +312,7 @@ def environment(config: Path, **variables: str) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_what_hangs_ends_at_the_deadline_with_try_later(prepared, cgi, place):
     """A client that stops sending; and files on a file system that stopped answering, for which a
     FIFO stands that nobody writes."""

@@ -19,6 +19,8 @@ from cryptography.x509 import ocsp
 
 from ocsp_cgi.tools import httpd
 
+pytestmark = pytest.mark.slow
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 GUIDE = (
     (CHECKOUT / "README.md")

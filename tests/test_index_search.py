@@ -75,6 +75,7 @@ def test_a_serial_elsewhere_in_the_file_is_not_a_row(find):
 ODD_FILES = {
     "empty": (b"", "unknown", 0),
     "nothing but comments": (b"# the index of our CA\n\n  \n", "unknown", 0),
+    "nothing but comments, with a byte order mark": (b"\xef\xbb\xbf# of our CA\n", "unknown", 0),
     "blank lines": (b"\n\n" + REVOKED_ROW % b"0A" + b"\n \n\t\n", "revoked", 0),
     "comment": (b"# " + ROW % b"0A" + REVOKED_ROW % b"0A", "revoked", 0),
     "revoked in a comment": (b"#" + REVOKED_ROW % b"0A" + ROW % b"0B", "unknown", 0),
@@ -151,6 +152,23 @@ REVOKING_LINES = {
         (ROW % b"0B").rstrip() + b"\tr\t270220135115Z\t261122135115Z\tCAFE0A12\tunknown\n"
     ),
     "joined by nothing": (ROW % b"0B").rstrip() + REVOKED_ROW % b"CAFE0A12",
+    "colons, and no zeros": REVOKED_ROW % b"ca:fe:a:12",
+    "colons, and one behind": REVOKED_ROW % b"CA:FE:0A:12:",
+    "many zeros": REVOKED_ROW % (b"0" * 60 + b"CAFE0A12"),
+    "an empty field for the serial": b"R\t270220135115Z\tCAFE0A12\t\tunknown\t/CN=x\n",
+    "zeros in front": bytes(5000) + REVOKED_ROW % b"CAFE0A12",
+    "marked as a change": b"+" + REVOKED_ROW % b"CAFE0A12",
+    "marked as a change, and blanks": b"+R 270220135115Z 261122135115Z CAFE0A12 unknown /CN=x\n",
+    "joined to a row that is cut off in its expiry": b"V\t2702" + REVOKED_ROW % b"CAFE0A12",
+    "joined to a row that is cut off in its serial": (
+        b"V\t270220135115Z\t\t0B" + REVOKED_ROW % b"CAFE0A12"
+    ),
+    "joined to a row that is cut off behind its type": b"V" + REVOKED_ROW % b"CAFE0A12",
+    "as many newlines as rows": (
+        b"R 270220135115Z 261122135115Z CAFE0A12 unknown /CN=x\n"
+        + (ROW % b"0B").rstrip()
+        + ROW % b"0D"
+    ),
     "joined to a row that is cut off": b"V\t270220135115Z\t\t0B\tunk\t" + REVOKED_ROW % b"CAFE0A12",
 }
 
@@ -182,6 +200,12 @@ NOT_REVOKING_LINES = {
     "digits in the subject of a line that is not a row": (
         b"R\t270220135115Z\t261122135115Z\tBB\t/CN=a CAFE0A12 b\n"
     ),
+    "digits in the subject of a line that is not a row, as of `openssl x509 -subject`": (
+        b"R\t270220135115Z\t261122135115Z\tBB\tC = GB, CN = a CAFE0A12 b\n"
+    ),
+    "digits in a subject of fields without a name": (
+        b"R\t270220135115Z\t261122135115Z\tBB\tCN=a CAFE0A12 b\n"
+    ),
     "digits in a subject behind blanks": (
         b"R 270220135115Z 261122135115Z BB unknown CN=a CAFE0A12\n"
     ),
@@ -190,6 +214,8 @@ NOT_REVOKING_LINES = {
     "another serial that begins so": REVOKED_ROW % b"CAFE0A1200",
     "its negative": REVOKED_ROW % b"-CAFE0A12",
     "colons in other places": REVOKED_ROW % b"CAF:E0A12",
+    "colons between digits of several kinds": REVOKED_ROW % b"CA:FE:A:12:00",
+    "a comment behind a byte order mark": b"\xef\xbb\xbf#" + REVOKED_ROW % b"CAFE0A12",
     "a valid row that is not one": b"V\t270220135115Z\t\tCAFE0A12\tunknown\n",
 }
 
@@ -212,6 +238,7 @@ def test_a_revoked_line_that_is_not_a_row_keeps_its_time_and_reason(find):
     assert (row.cert_status.revocation_time, row.cert_status.revocation_reason) == (0, None)
 
 
+@pytest.mark.slow
 def test_every_way_to_search_finds_the_same(tmp_path, monkeypatch):
     """Lines of every shape, searched for few serial numbers, for many, and line by line."""
     draw = random.Random(7)
@@ -323,6 +350,7 @@ def test_every_way_to_search_finds_the_same(tmp_path, monkeypatch):
                 " revoked without"
             ),
         ),
+        (b"+" + REVOKED_ROW % b"0A", "line 1: type `+R` is not one of V, R, E, S: revoked"),
         (b"X" + (REVOKED_ROW % b"0A")[1:], "line 1: type `X` is not one of V, R, E, S: unknown"),
         (
             REVOKED_ROW.replace(b"keyCompromise", b"keyTime,never") % b"0A",
@@ -362,6 +390,8 @@ DOUBTFUL = [
     b"0",
     b"270220135115Z,superseded",
     b"270220135116Z",
+    b"revoked",
+    b"Nov 22 13:51:15 2026 GMT",
 ]
 
 
@@ -707,6 +737,7 @@ def test_in_a_file_written_in_place_a_moment_ago_only_revocations_are_trusted(
     )
 
 
+@pytest.mark.slow
 def test_a_file_written_in_place_is_waited_for_until_it_has_settled(tmp_path):
     """And then read again: what it said at first was half of the truth."""
     path = tmp_path / "index"

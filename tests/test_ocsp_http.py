@@ -87,6 +87,21 @@ def test_the_right_reading_of_a_last_slash(pki):
     assert {remainder for is_slash, remainder in seen} == {0, 2, 3} and (True, 0) in seen
 
 
+def test_a_last_slash_is_no_substitute_for_a_merged_one():
+    draw = random.Random(7)
+    seen = 0
+    for _ in range(1000):
+        serial = draw.getrandbits(150)
+        encoded = request(cert_id_of("sha1", bytes(20), b"\x01" * 20, serial))
+        digits = base64_of(encoded).rstrip("=")
+        merged = digits.replace("//", "/")
+        seen += len(merged) == len(digits) - 1
+        path_info = f"/action/{merged}/"
+        read = ocsp_http.ocsp_request(get(f"/action/{digits}/", "/cgi-bin/ocsp.cgi", path_info))
+        assert read == encoded
+    assert seen
+
+
 @pytest.mark.parametrize(
     "uri, script_name, path_info, status",
     [
@@ -302,6 +317,7 @@ GROWING = {
 
 @pytest.mark.parametrize("kind", GROWING)
 @pytest.mark.parametrize("script_name", ["/x", "whole path"])
+@pytest.mark.slow
 def test_work_grows_as_the_path_does(kind, script_name):
     """Eight times the length takes about eight times as long, not sixty-four."""
 
@@ -324,6 +340,7 @@ def test_work_grows_as_the_path_does(kind, script_name):
     assert long < 20 * short or long < 0.003, (short, long)
 
 
+@pytest.mark.slow
 def test_fuzz_handle(pki):
     """Whatever the environment is, there is a response that can be sent, and lines for the log."""
     rng = random.Random(6960)

@@ -38,6 +38,7 @@ def without_what_differs(transcript: str) -> str:
     return transcript
 
 
+@pytest.mark.slow
 def test_transcript_of_the_demonstration(place, cgi, pki):
     with started(place / "httpd", cgi, pki.home / "ocsp-cgi.conf"):
         pass  # skips where there is no Apache for the demonstration either
@@ -75,6 +76,7 @@ def test_links_lead_somewhere(path):
     assert path in headings or (CHECKOUT / path).exists()
 
 
+@pytest.mark.slow
 def test_middleware(ca, cgi, monkeypatch, caplog):
     """Run from the README, with a stand-in for django.http, over certificates that name a real
     responder."""

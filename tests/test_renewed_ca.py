@@ -287,6 +287,7 @@ def section(home: Path, **settings: str) -> dict[str, str]:
         ("root-ca", "root-ca", "new"),
     ],
 )
+@pytest.mark.slow
 def test_old_and_new_certificate_in_one_file(ca, other, order):
     """Whichever comes first, and whether the signer was issued before or after the renewal."""
     ca.renew("new")
@@ -405,6 +406,7 @@ def test_archive_cutoff_is_the_start_of_the_first_certificate(ca):
 
 @pytest.mark.parametrize("order", ["root first", "issuing first", "with the signer's certificate"])
 @pytest.mark.parametrize("signs", ["delegated", "itself"])
+@pytest.mark.slow
 def test_a_chain(ca, order, signs):
     """Both CAs gave the same serials: the root's are never looked up in the issuing CA's index."""
     ca.ca.issue("issuing", "ca_ext")
@@ -482,6 +484,12 @@ def test_a_signer_with_its_chain(ca):
     assert certificate.load(str(ca.home / "renewed-ocsp.crt")).der in ca.answer.der
 
 
+def test_a_chain_in_rsigner_in_another_order(ca):
+    ca.bundle("chain", "root-ca", "root-ocsp")
+    ca.configure(root={"rsigner": "chain.crt"})
+    assert ca.is_verified()
+
+
 # A CA that signs its responses itself
 
 
@@ -495,6 +503,7 @@ def test_a_signer_with_its_chain(ca):
         ("new", "cross"),
     ],
 )
+@pytest.mark.slow
 def test_a_renewed_ca_that_signs_itself(ca, first, second, other):
     """It is known by its name and key, and needs no OCSPSigning, whoever issued `rsigner`."""
     ca.renew("new")
@@ -570,6 +579,7 @@ ASCII, LATIN, OTHER = (
         ("default", "pkix", LATIN),
     ],
 )
+@pytest.mark.slow
 def test_a_name_of_other_types_of_strings(ca, old, new, subject):
     """The name is encoded otherwise in the new certificate than in those issued before."""
     ca.renew("old", mask=old, subject=subject)
@@ -620,6 +630,7 @@ def test_a_name_in_other_letters_and_blanks(ca):
 
 
 @pytest.mark.parametrize("aki", ["keyid:always", "issuer:always", "keyid:always,issuer:always"])
+@pytest.mark.slow
 def test_authority_key_identifier_of_before(ca, aki):
     """There is a warning exactly where openssl, which trusts the new one, refuses the signer."""
     ca.sign("signer", extensions=f"authorityKeyIdentifier={aki}\n")
@@ -672,6 +683,7 @@ def test_authority_key_identifier_of_another_issuer_of_the_ca(ca, other):
         ("certificatePolicies=critical,1.2.3.4", ""),
     ],
 )
+@pytest.mark.slow
 def test_critical_extension_that_clients_do_not_know(ca, extension, oid):
     """openssl's client refuses the signer exactly where there is a warning."""
     ca.sign("signer", extensions=f"authorityKeyIdentifier=keyid:always\n{extension}\n")
@@ -770,6 +782,7 @@ def spelled(ca) -> Renewable:
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.slow
 def test_two_sections_of_one_ca_and_one_database(spelled, spelling):
     for settings in ({}, {"ca": "new.crt"}):
         spelled.renew("new")
@@ -792,6 +805,7 @@ def test_two_sections_of_one_ca_and_two_databases(ca):
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.slow
 def test_two_cas_and_one_database(spelled, other, spelling):
     """Each would answer for what the other one issued: both are refused, a third one answers."""
     third = other.copy(other.home.parent / "third")

@@ -58,6 +58,7 @@ def roots(cas):
     return {name: certificate(ca.home / "root-ca.crt") for name, ca in cas.items()}
 
 
+@pytest.mark.slow
 def test_the_same_serial_of_two_cas_is_two_certificates(ask, cas, roots):
     for name, status in (("first", REVOKED), ("second", GOOD)):
         assert cas[name].serial("server") == SERIAL

@@ -136,6 +136,7 @@ def ask_alone(ca, tmp_path) -> Asker:
 
 
 @pytest.mark.parametrize("key", KEYS)
+@pytest.mark.slow
 def test_delegated_signer(ask, key):
     answer = ask(rsigner=f"{key}.crt", rkey=f"private/{key}.key")
     assert bytes.fromhex(SIGNATURE_ALGORITHMS[key]) in answer.der
@@ -153,6 +154,7 @@ def test_delegated_signer(ask, key):
 
 
 @pytest.mark.parametrize("key", ["RSA-2048", "P-256", "P-384", "P-521", "Ed25519"])
+@pytest.mark.slow
 def test_the_cas_own_key(key, place):
     ca = PrivateCA(place / "ca", newkey=KEYS[key])
     ca.issue("good")
@@ -162,6 +164,7 @@ def test_the_cas_own_key(key, place):
 
 
 @pytest.mark.parametrize("key", ["RSASSA-PSS", "P-384", "Ed25519"])
+@pytest.mark.slow
 def test_signer_issued_by_a_ca_with_another_kind_of_key(key, place):
     """openssl's salts for RSASSA-PSS are not those that we write."""
     ca = PrivateCA(place / "ca", newkey=KEYS[key])
@@ -198,8 +201,9 @@ def test_signer_signed_with_sha_1_is_refused(ask_alone):
     )
     assert (
         ask_alone.refused()
-        == "HOME/root-ocsp.crt: its own signature is with a weak or unknown algorithm: issue it"
-        " with SHA-256"
+        == "HOME/root-ocsp.crt: the CA has signed it with SHA-1, which is weak: issue it with"
+        " SHA-256"
+        " (`default_md` in the CA's config)"
     )
 
 
@@ -214,6 +218,7 @@ def test_signer_signed_with_sha_1_is_refused(ask_alone):
         "with parameters before it",
     ],
 )
+@pytest.mark.slow
 def test_forms_of_keys(ask, key, form, tmp_path):
     source, target = f"private/{key}.key", f"{tmp_path}/key"
     kind = "rsa" if key.startswith("RSA") else "ec"
@@ -280,12 +285,13 @@ def test_encrypted_key_without_its_pass_phrase(ask, tmp_path):
     assert (
         ask.refused(rsigner="P-256.crt", rkey=str(key))
         == f"{key}: the key is encrypted. Put its pass phrase in a file and name that with"
-        " `passin`, or take the pass phrase off with `openssl pkey`"
+        f" `passin`, or remove the pass phrase: `openssl pkey -in {key} -out {key}.pem`, and"
+        " name that file with `rkey`"
     )
     assert (
         ask.refused(rsigner="P-256.crt", rkey=str(key), passin=str(wrong))
-        == f"{key}: no private key in PEM, or the pass phrase in {wrong} is wrong; try `openssl"
-        f" pkey -in {key} -noout`"
+        == f"{key}: the pass phrase in {wrong} is wrong; try `openssl pkey -in {key} -passin"
+        f" file:{wrong} -noout`"
     )
     assert ask.refused(rsigner="P-256.crt", rkey=str(key), passin=f"{tmp_path}/none").startswith(
         f"{tmp_path}/none: No such file"
@@ -296,7 +302,9 @@ def test_encrypted_key_without_its_pass_phrase(ask, tmp_path):
 def test_key_of_another_certificate(ask, other):
     assert (
         ask.refused(rsigner="P-256.crt", rkey=f"private/{other}.key")
-        == f"HOME/private/{other}.key: not the private key of the certificate in HOME/P-256.crt"
+        == f"HOME/private/{other}.key: not the private key of the certificate in HOME/P-256.crt, or"
+        f" damaged (`openssl pkey -in HOME/private/{other}.key -check -noout` tests it): name the"
+        " key that the certificate was issued for"
     )
 
 
@@ -313,9 +321,7 @@ def test_key_that_everybody_may_read(ask_alone):
     ask_alone.verify(ask_alone())
 
 
-@pytest.mark.parametrize(
-    "content", ["", "hello", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"]
-)
+@pytest.mark.parametrize("content", ["", "hello", "-----BEGIN X-----\nAAAA\n-----END X-----\n"])
 def test_no_key(ask, tmp_path, content):
     (tmp_path / "key").write_text(content)
     (tmp_path / "key").chmod(0o600)
@@ -323,6 +329,16 @@ def test_no_key(ask, tmp_path, content):
         ask.refused(rkey=f"{tmp_path}/key")
         == f"{tmp_path}/key: no private key in PEM; try `openssl pkey -in {tmp_path}/key -noout`"
     )
+
+
+@pytest.mark.parametrize("body", ["AAAA", "", "MAA=", "?"])
+def test_broken_key(ask, tmp_path, body):
+    begin, end = (f"-----{word} PRIVATE KEY-----\n" for word in ("BEGIN", "END"))
+    (tmp_path / "key").write_text(f"{begin}{body}\n{end}")
+    (tmp_path / "key").chmod(0o600)
+    remark = ask.refused(rkey=f"{tmp_path}/key")
+    assert remark.startswith(f"{tmp_path}/key: damaged, or of a kind that `cryptography` ")
+    assert f"`openssl pkey -in {tmp_path}/key -check -noout` tests it. Restore it" in remark
 
 
 def test_key_that_the_web_server_may_not_read(ask_alone):

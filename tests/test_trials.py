@@ -16,6 +16,8 @@ from ocsp_cgi import der, index_search
 from ocsp_cgi.index_file import DatabaseUnavailable
 from ocsp_cgi.tools import httpd
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", trials.TRIALS)
 def test_trial(name, place):

@@ -58,7 +58,7 @@ from sshd import Sshd, sshd_is_installed
 from ocsp_cgi import config, der, index_search, limits
 from ocsp_cgi.commands import demo
 from ocsp_cgi.index_file import DatabaseUnavailable
-from ocsp_cgi.tools import httpd
+from ocsp_cgi.tools import entry, httpd
 from ocsp_cgi.tools.openssl_ca import PrivateCA
 
 ERRORS = {error_response(status): name for status, name in RESPONSE_STATUS_NAMES.items() if status}
@@ -78,7 +78,7 @@ def make_ca(home: Path) -> PrivateCA:
     (home / "fresh.conf").write_text(config)
     (home / "ocsp-cgi.conf").write_text(config + "cache = cache\n")
     (home / "cache").mkdir(mode=0o750)
-    httpd.give_away(home)
+    httpd.let_read(home)
     settle(ca.home / "db" / "index")
     return ca
 
@@ -296,7 +296,7 @@ def copies(place: Path, seconds: float, databases: int) -> Result:
     mixture looks like.  There is one exception, which is counted: a killed copy may leave a line
     that is a well-formed V row, and once the file has settled no reader can know.
     """
-    httpd.give_away(place)
+    httpd.let_read(place)
     ca = make_ca(place / "ca")
     draw = random.Random(2)
     counts: collections.Counter[str] = collections.Counter()
@@ -321,8 +321,8 @@ def copies(place: Path, seconds: float, databases: int) -> Result:
             if sshd:
                 running.enter_context(sshd)
             home = ca.copy(place / f"database-{database}").home
+            httpd.let_read(home)
             copiers.append(Copier(home, sshd, random.Random(draw.random())))
-            httpd.give_away(home)
             for number in range(3):
                 threads.append(threading.Thread(target=ask, args=(copiers[-1], home, number)))
         for copier in copiers:
@@ -598,7 +598,7 @@ def fuzz_configs(place: Path, count: int) -> Result:
 def load(place: Path, seconds: float, clients: int) -> Result:
     """Many clients at once ask a real Apache while certificates are revoked; every answer is looked
     at."""
-    httpd.give_away(place)
+    httpd.let_read(place)
     httpd.check_python(sys.executable)
     ca = make_ca(place / "ca")
     root = certificate(ca.home / "root-ca.crt")
@@ -608,8 +608,8 @@ def load(place: Path, seconds: float, clients: int) -> Result:
         serial = int(ca.serial(f"s{number}"), 16)
         life.issued[serial], life.revoking[serial] = time.monotonic(), float("inf")
     serials = list(life.issued)
-    # As root the web server's user must be able to read what root's umask gives; the key it owns.
-    httpd.give_away(ca.home)
+    httpd.let_read(ca.home)
+    httpd.let_write(ca.home / "cache")
     counts: collections.Counter[str] = collections.Counter()
     failures: list[BaseException] = []
 
@@ -692,7 +692,8 @@ class Crowd(NamedTuple):
 def crowd(setting: Setting, script: Path, config: Path, clients: int, seconds: float) -> Crowd:
     """Clients that all ask a real Apache at once, each with a nonce, and again when answered until
     `seconds` are over."""
-    httpd.give_away(setting.home)
+    httpd.let_read(setting.home)
+    httpd.let_write(config.with_suffix(".cache"))
     # All of Apache's threads from the start: it adds them one process a second, and the crowd would
     # come in small groups.
     site = (
@@ -763,7 +764,7 @@ def at_once(place: Path, clients: int, seconds: float) -> Result:
     """Many clients ask at the same moment, each with a nonce: ocsp.cgi with each kind of signer,
     and the shell script."""
     httpd.check_python(sys.executable)
-    httpd.give_away(place)
+    httpd.let_read(place)
     setting = Setting(place, [sys.executable])
     reference = setting.reference(1_000)
     script = setting.pythons[sys.executable]
@@ -822,4 +823,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry.run("python3 tests/trials.py", lambda: main)

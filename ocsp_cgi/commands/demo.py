@@ -55,9 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _demonstrate(directory, arguments)
     except OpenSSLError as error:
         sys.exit(f"A command of openssl's failed:\n{error}")
-    except KeyboardInterrupt:
-        return 0
     finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         shutil.rmtree(directory, ignore_errors=True)
 
 
@@ -74,7 +73,7 @@ def make_ca(home: Path) -> PrivateCA:
 
 
 def _demonstrate(directory: Path, arguments: argparse.Namespace) -> int:
-    httpd.give_away(directory)
+    httpd.let_read(directory)
     _say(f"This takes place in {directory} and is gone afterwards.\n")
     _say("1. A private CA, made with `openssl ca` and apache/root-ca.cnf.  It has issued:")
     ca = make_ca(directory / "ca")
@@ -85,7 +84,7 @@ def _demonstrate(directory: Path, arguments: argparse.Namespace) -> int:
     ):
         _say(f"   {name + '.crt':14} {ca.serial(name)}  {what}")
     _say("\n   The responder's config:\n" + textwrap.indent(CONFIG, "   "))
-    httpd.give_away(ca.home)
+    httpd.let_read(ca.home, without="root-ca.key")
     script = httpd.install_cgi(directory / "cgi-bin")
     with contextlib.ExitStack() as running:
         server = _serve(running, directory, script, ca.home / "ocsp-cgi.conf", arguments.no_apache)
@@ -99,7 +98,7 @@ def _demonstrate(directory: Path, arguments: argparse.Namespace) -> int:
         )
         _say("   $ openssl ca -config root-ca.cnf -revoke good.crt -crl_reason superseded")
         ca.revoke("good", "-crl_reason", "superseded")
-        httpd.give_away(ca.home)
+        httpd.let_read(ca.home, without="root-ca.key")
         right.append(_ask(ca, server.url, "good", "revoked", ""))
         _say("   What the responder has written to the error log:")
         _say(

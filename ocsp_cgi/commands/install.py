@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from .. import certificate, config, index_file
+from .. import admission, cache, certificate, config, index_file
 from ..issuer import Issuer
 from ..keys import SignerError
 from ..tools import probe
@@ -734,10 +734,13 @@ def _remove(path: Path) -> None:
 
 
 def _empty_cache() -> None:
+    """Remove what the responder puts into its cache, and nothing else."""
     if CACHE.is_dir():
         for path in CACHE.iterdir():
-            if path.suffix == ".ocsp" or path.name == ".swept":
+            if path.suffix == cache.SUFFIX or path.name == admission.FILE:
                 path.unlink(missing_ok=True)
+            elif path.name.startswith(cache.BUCKETS) and not path.is_symlink():
+                shutil.rmtree(path)
 
 
 def _remove_if_empty(directory: str) -> None:

@@ -14,7 +14,7 @@ import time
 
 from .. import cgi, config, keys, limits, ocsp_http
 from ..answer import printable
-from ..tools import openssl_text
+from ..tools import entry, openssl_text
 from ..tools.http_server import Connection, Head, Server
 
 _DEFAULT_PORT = 9080
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until Ctrl-C or SIGTERM.  Returns 0 then, and 1 if it could not begin."""
+    """Serve until Ctrl-C or SIGTERM.  Returns 0 after SIGTERM, and 1 if it could not begin."""
     config_path = arguments.config or os.environ.get("OCSP_CGI_CONFIG") or config.DEFAULT_PATH
     try:
         settings = config.load(config_path)
@@ -63,11 +63,17 @@ def run(arguments: argparse.Namespace) -> int:
         return _fail(str(error))
     door = _Door(config_path, arguments.text)
     server = Server(listeners, door.answer, cgi.log)
+    ends: list[int] = []
+
+    def stop(number: int, _) -> None:
+        ends.append(number)
+        server.stop()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: server.stop())
+        signal.signal(number, stop)
     _say(_greeting(listeners, config_path, settings))
     server.serve()
-    return 0
+    return entry.INTERRUPTED if ends[0] == signal.SIGINT else 0
 
 
 class _CannotListen(Exception):

@@ -4,6 +4,7 @@ does not have them."""
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -42,10 +43,14 @@ def ensure(*packages: str) -> None:
     except (OSError, _Failed) as error:
         reason = str(error)
     debian = " ".join(f"python3-{package}" for package in missing)
+    names = " and ".join(missing)
     sys.exit(
-        f"This needs Python's {' and '.join(missing)}, and could not install it into {_VENV}:\n "
-        f" {reason}\nInstall it, on Debian or Ubuntu with\n  apt-get install {debian}\nelsewhere"
-        f" with\n  python3 -m pip install {' '.join(missing)}"
+        f"This needs {names} for Python, and could not install"
+        f" {'it' if len(missing) == 1 else 'them'} into {_VENV}:\n  {reason}\n"
+        "Install what is missing, on Debian or Ubuntu with\n"
+        f"  apt-get install {debian}\n"
+        "(or install python3-venv: then this command does the rest by itself), elsewhere with\n"
+        f"  python3 -m pip install {' '.join(missing)}"
     )
 
 
@@ -54,9 +59,11 @@ class _Failed(Exception):
 
 
 def _make_venv() -> None:
+    if importlib.util.find_spec("ensurepip") is None:
+        raise _Failed(f"{sys.executable} cannot put pip there: it has no module ensurepip")
     try:
         _run(sys.executable, "-m", "venv", "--system-site-packages", str(_VENV))
-    except _Failed:
+    except BaseException:
         shutil.rmtree(_VENV, ignore_errors=True)  # or the next run would take it for a good one
         raise
 

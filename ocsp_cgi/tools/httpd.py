@@ -8,6 +8,7 @@ import pwd
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -28,10 +29,10 @@ ServerRoot "{home}"
 {modules}
 Listen 127.0.0.1:{port}
 ServerName 127.0.0.1
-PidFile "{home}/httpd.pid"
-ErrorLog "{home}/error.log"
+PidFile "{home}/run/httpd.pid"
+ErrorLog "{home}/run/error.log"
 <IfModule cgid_module>
-    ScriptSock "{home}/cgid.sock"
+    ScriptSock "{home}/run/cgid.sock"
 </IfModule>
 <Directory "/">
     Require all denied
@@ -57,26 +58,64 @@ def unprivileged() -> dict:
     raise Unavailable("this is root, and there is no user www-data, apache or nobody to run as")
 
 
-def give_away(directory: Path) -> None:
-    """Make everything below a directory that of the web server's user, if this is root; else leave
-    it ours."""
-    owner = unprivileged()
-    if owner:
-        directory.chmod(0o755)
-        for path in (directory, *directory.rglob("*")):
-            os.chown(
-                path, pwd.getpwnam(owner["user"]).pw_uid, owner["group"], follow_symlinks=False
-            )
+def let_read(directory: Path, without: str = "") -> None:
+    """Let the web server's user read everything below a directory, but no file named `without`.
+
+    As root only; anybody else starts the web server as themselves.  What root has made stays
+    root's, and only root can write to it: in another user's directory, that user could plant a
+    symlink, and root's next write would overwrite its target.  What is not root's is left alone.
+    """
+    account = unprivileged()
+    if not account:
+        return
+    for path in (directory, *_of_root(directory)):
+        mode = path.lstat().st_mode
+        if path.name == without or stat.S_ISLNK(mode):
+            continue
+        os.chown(path, -1, account["group"])
+        path.chmod(stat.S_IMODE(mode) & ~0o020 | (mode & 0o500) >> 3)
+
+
+def let_write(directory: Path) -> None:
+    """Give a directory, made if it is missing, and all that is in it to the web server's user.
+
+    As root only, who must write nothing in there from then on.
+    """
+    directory.mkdir(mode=0o750, exist_ok=True)
+    account = unprivileged()
+    if account and directory.lstat().st_uid == 0:
+        user = pwd.getpwnam(account["user"]).pw_uid
+        for path in (*reversed(_of_root(directory)), directory):  # a directory after what is in it
+            os.chown(path, user, account["group"], follow_symlinks=False)
+
+
+def _of_root(directory: Path) -> list[Path]:
+    """Everything below a directory, without what is not root's and what is below that."""
+    found = []
+    for path in directory.iterdir():
+        of = path.lstat()
+        if of.st_uid == 0:
+            found.append(path)
+            if stat.S_ISDIR(of.st_mode):
+                found += _of_root(path)
+    return found
 
 
 def install_cgi(directory: Path, python: str = sys.executable) -> Path:
     """Copy ocsp.cgi and its package into a directory, byte-compiled, to be run by this Python.
-    Returns the script's path."""
+
+    The web server's user can read it.  Returns the script's path.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     package = directory / "ocsp_cgi"
     shutil.copytree(CHECKOUT / "ocsp_cgi", package, ignore=shutil.ignore_patterns("__pycache__"))
-    subprocess.run([python, "-m", "compileall", "-q", str(package)], check=True)
-    return install_script(directory, python)
+    # Captured, since at Ctrl-C it writes a traceback.
+    subprocess.run(
+        [python, "-m", "compileall", "-q", str(package)], check=True, capture_output=True
+    )
+    script = install_script(directory, python)
+    let_read(directory)
+    return script
 
 
 def install_script(directory: Path, python: str = sys.executable) -> Path:
@@ -146,7 +185,8 @@ class Apache:
         (home / "httpd.conf").write_text(
             _HTTPD_CONF.format(home=home, modules=load, port=self.port)
         )
-        give_away(home)
+        let_read(home)
+        let_write(home / "run")
 
     @property
     def version(self) -> str:
@@ -156,7 +196,7 @@ class Apache:
 
     @property
     def error_log(self) -> str:
-        path = self.home / "error.log"
+        path = self.home / "run" / "error.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
     def __enter__(self) -> Apache:

@@ -4,6 +4,7 @@ for the tests."""
 from __future__ import annotations
 
 import copy
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -74,12 +75,25 @@ class PrivateCA:
         """Run openssl in the CA's directory.  Returns its output; OpenSSLError if it ends with an
         error."""
         command = ["openssl", *arguments]
+        self._check_owner()
         run = subprocess.run(
             command, cwd=self.home, capture_output=True, text=True, stdin=subprocess.DEVNULL
         )
         if run.returncode != 0:
             raise OpenSSLError(f"{' '.join(command)}\n{run.stderr.strip()}")
         return run.stdout
+
+    def _check_owner(self) -> None:
+        """OpenSSLError if another user could have root's openssl overwrite any file.
+
+        A symlink is enough, such as db/index.new.
+        """
+        for directory in filter(Path.exists, (self.home, self.home / "db")):
+            of = directory.stat()
+            if os.geteuid() == 0 and (of.st_uid != 0 or of.st_mode & 0o022):
+                raise OpenSSLError(
+                    f"{directory}: openssl must not be run as root where another user can write"
+                )
 
     def issue(
         self,

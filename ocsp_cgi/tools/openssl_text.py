@@ -163,14 +163,13 @@ def _extension_value(extension: Extension) -> str:
 
 
 def _signature_algorithm(identifier: bytes) -> str:
-    for algorithm in keys.ALGORITHMS:
-        if keys.same_algorithm(algorithm, identifier):
-            return (
-                f"{algorithm.key_type} with {algorithm.hash_name}"
-                if algorithm.hash_name
-                else algorithm.key_type
-            )
-    return f"unknown or weak ({_hexadecimal(identifier)})"
+    try:
+        algorithm = keys.SignatureAlgorithm.from_der(identifier)
+    except keys.Unsupported:
+        return f"unknown or weak ({_hexadecimal(identifier)})"
+    if not algorithm.hash_name:
+        return algorithm.key_type
+    return f"{algorithm.key_type} with {algorithm.hash_name}"
 
 
 def _name(encoded: bytes) -> str:

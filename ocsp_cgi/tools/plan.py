@@ -169,6 +169,8 @@ class Plan:
             for step in self.steps:
                 print(f"  {step.text}", flush=True)
                 step.do()
+        except BrokenPipeError:
+            raise  # nobody reads what is printed
         except OSError as error:
             raise Refused(f"{error.filename}: {error.strerror}") from None
         finally:

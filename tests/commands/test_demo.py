@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from clients import curl
+from clients import curl, need_curl
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -33,7 +33,11 @@ def statuses(output: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "options", [(), ("--no-apache",)], ids=["Apache, where there is one", "embedded server"]
+    "options",
+    [
+        pytest.param((), id="Apache, where there is one"),
+        pytest.param(("--no-apache",), id="embedded server", marks=pytest.mark.slow),
+    ],
 )
 def test_demo(options, tmp_path):
     run = demo(*options, TMPDIR="/tmp")
@@ -47,21 +51,29 @@ def test_demo(options, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "end, status", [(signal.SIGINT, 0), (signal.SIGTERM, 1), (signal.SIGHUP, 1)]
+    "end, status", [(signal.SIGINT, 130), (signal.SIGTERM, 1), (signal.SIGHUP, 1)]
 )
+@pytest.mark.slow
 def test_demo_stays_up_until_it_is_ended(end, status):
+    need_curl()
     command = [sys.executable, "-m", "ocsp_cgi", "demo", "--stay"]
-    with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as process:
-        for line in process.stdout:
-            stays = re.search(
-                r"stays up at (\S+) until Ctrl-C; the certificates are in (\S+)\.$", line
-            )
-            if stays:
-                break
-        url, directory = stays.groups()
-        assert curl(url).headers["content-type"] == "text/html; charset=utf-8"
-        process.send_signal(end)
-        assert process.wait(30) == status
+    with subprocess.Popen(
+        command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            for line in process.stdout:
+                stays = re.search(
+                    r"stays up at (\S+) until Ctrl-C; the certificates are in (\S+)\.$", line
+                )
+                if stays:
+                    break
+            url, directory = stays.groups()
+            assert curl(url).headers["content-type"] == "text/html; charset=utf-8"
+            process.send_signal(end)
+            assert process.wait(30) == status
+        finally:
+            process.terminate()  # or leaving the `with` waits for it forever
+        assert process.stderr.read() == ""
     assert not os.path.exists(directory)
     with pytest.raises(OSError):
         socket.create_connection(("127.0.0.1", int(re.search(r":(\d+)/", url)[1])), 5)

@@ -117,6 +117,7 @@ def responder(pki, cgi):
     return respond
 
 
+@pytest.mark.slow
 def test_three_ways_of_asking(ask, responder):
     seen = []
 
@@ -138,11 +139,13 @@ def test_three_ways_of_asking(ask, responder):
     )
 
 
+@pytest.mark.slow
 def test_a_serial_number_of_any_sign(ask, responder):
     assert ask(responder, 0x80)[0] == "POST: unknown, Response verify OK"
     assert ask(responder, -66)[0].startswith("POST: ")
 
 
+@pytest.mark.slow
 def test_a_chain_and_a_signer_that_is_trusted_locally(pki, place, cgi):
     """The issuer asked about is the signer's, wherever it is in `ca`."""
     ca = pki.copy(place / "ca")
@@ -252,6 +255,7 @@ OCSP_TYPE = "application/ocsp-response"
         (lambda handler: handler.close_connection and None, "POST: no answer from 127.0.0.1 port"),
     ],
 )
+@pytest.mark.slow
 def test_what_is_wrong_is_named(ask, respond, message):
     with pytest.raises(probe.Wrong) as wrong:
         ask(respond)
@@ -285,6 +289,7 @@ def test_a_404_for_escaped_slashes_alone_names_their_directive(ask, responder):
         ask(respond)
 
 
+@pytest.mark.slow
 def test_merged_slashes_and_changed_answers(ask, responder):
     def merge(path):
         return path.replace("//", "/")

@@ -7,7 +7,6 @@ loopback.
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -15,13 +14,16 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from clients import settle
+from clients import need_namespaces, settle
+
+pytestmark = [pytest.mark.slow, pytest.mark.root]
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 NAME = "ocsp.example.com"
 CHANGED = ("/etc", "/opt", "/usr", "/var", "/run")
 LISTED = ("/etc", "/opt/ocsp-cgi", "/usr/lib/cgi-bin", "/var/www", "/var/cache", "/run/apache2")
 
+NAMESPACES = ("--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
 LOOPBACK_UP = (
     "import fcntl, socket, struct; fcntl.ioctl(socket.socket(), 0x8914, struct.pack('16sh',"
     " b'lo', 1))"
@@ -89,17 +91,7 @@ class Machine:
         self.wheels = wheels
         upper = place / "upper"
         upper.mkdir()
-        command = [
-            "unshare",
-            "--mount",
-            "--net",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "--mount-proc",
-            "sleep",
-            "infinity",
-        ]
+        command = ["unshare", *NAMESPACES, "sleep", "infinity"]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         script = f"set -e\nmount -t tmpfs tmpfs {upper}\n"
         for directory in CHANGED:
@@ -212,10 +204,9 @@ def wheels(workspace):
 def new_machine(wheels, pki):
     """new_machine(has) makes one: with "pip and network", with "pip", or, as Debian is without
     python3-venv, with neither."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can install")
     if not Path("/etc/apache2/sites-available").is_dir():
         pytest.skip("Debian's Apache is not installed")
+    need_namespaces(*NAMESPACES)
     machines = []
     settle(pki.home / "db" / "index")
 
@@ -295,7 +286,7 @@ def test_from_nothing_to_answers_and_back(new_machine, pki):
         " http://127.0.0.1/cgi-bin/ocsp.cgi"
     )
     assert "good.crt: good" in machine.sh(f"cd {pki.home} && {kept} -header Host={NAME}")
-    assert ".ocsp" in machine.sh("ls /var/cache/ocsp-cgi")
+    assert ".ocsp" in machine.sh("ls -R /var/cache/ocsp-cgi")
 
     # who may read what
     paths = "ocsp ocsp/db ocsp/root-ocsp.key ocsp/db/index ocsp-cgi.conf /var/cache/ocsp-cgi"

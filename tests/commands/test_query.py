@@ -40,6 +40,7 @@ def query(home: Path, *options: str, **environment: str) -> tuple[int, str, str]
 @pytest.mark.parametrize(
     "name, status, code", [("good", "good", 0), ("bad", "revoked", 1), ("held", "revoked", 1)]
 )
+@pytest.mark.slow
 def test_the_words_of_openssl(pki, url, name, status, code):
     times = re.compile(r"(?<= Update: ).*")
     returned, output, errors = query(
@@ -60,6 +61,7 @@ def test_unknown(pki, url, ca):
     assert returned == 1 and "late.crt: unknown\n" in output
 
 
+@pytest.mark.slow
 def test_no_nonce(ca, cgi):
     with open(ca.home / "ocsp-cgi.conf", "w") as config:
         config.write(
@@ -80,6 +82,7 @@ def test_no_nonce(ca, cgi):
         assert " nonce=" not in server.error_log.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_errors(pki):
     options = ("--issuer", "root-ca.crt", "--cert", "good.crt")
     closed = f"http://127.0.0.1:{httpd.free_port()}/"
@@ -118,6 +121,7 @@ def test_errors(pki):
     ],
     ids=["path", "host", "long"],
 )
+@pytest.mark.slow
 def test_what_a_certificate_says_cannot_control_the_terminal(ca, url):
     cnf = (ca.home / "root-ca.cnf").read_text()
     (ca.home / "root-ca.cnf").write_text(
@@ -130,6 +134,7 @@ def test_what_a_certificate_says_cannot_control_the_terminal(ca, url):
     assert errors[:-1].isprintable() and errors.endswith("\n") and len(errors) < 600
 
 
+@pytest.mark.slow
 def test_names_of_files(pki, url, place):
     """Names that people give stay as they are; what a terminal would obey does not."""
     for name, shown in (
@@ -204,6 +209,7 @@ def local_responder(home: Path, bits: int = 2048) -> tuple[str, ...]:
     return "-rsigner", "local.crt", "-rkey", "local.key"
 
 
+@pytest.mark.slow
 def test_trusted_responder(ca, responder):
     url = responder(*local_responder(ca.home))
     options = ("--issuer", "root-ca.crt", "--cert", "good.crt", "--url", url)
@@ -221,6 +227,7 @@ def test_trusted_responder(ca, responder):
     )
 
 
+@pytest.mark.slow
 def test_certificates(ca, responder):
     url = responder("-rsigner", "root-ocsp.crt", "-rkey", "private/root-ocsp.key", "-resp_no_certs")
     options = ("--issuer", "root-ca.crt", "--cert", "good.crt", "--url", url)
@@ -235,6 +242,7 @@ def test_certificates(ca, responder):
     assert query(ca.home, *options, "--certificates", "none.pem") == (2, "", reason)
 
 
+@pytest.mark.slow
 def test_a_short_key_is_warned_of(ca, responder):
     url = responder(*local_responder(ca.home, 1024))
     options = ("--issuer", "root-ca.crt", "--cert", "bad.crt", "--trusted-responder", "local.crt")

@@ -31,7 +31,7 @@ from clients import (
 )
 from cryptography.x509 import ocsp
 
-from ocsp_cgi import ocsp_http
+from ocsp_cgi import config, ocsp_http
 from ocsp_cgi.tools import http_server
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -171,6 +171,7 @@ def still_answers(serving, question, root):
         ("PUT", "", {}),
     ],
 )
+@pytest.mark.slow
 def test_same_answers_as_the_cgi(serving, cgi, pki, root, question, method, name, options):
     encoded = question(name, **options) if name in ("good", "bad") else b"\x30\x83"
     path = "/" + (
@@ -235,6 +236,7 @@ def test_the_command_it_says_works(serving, pki):
 
 @pytest.mark.parametrize("path", ["", "/", "//", "/%2F", "/cgi-bin/ocsp.cgi/", "/Main/", "/ocsp//"])
 @pytest.mark.parametrize("form", ["as it is", "escaped", "whole URL"])
+@pytest.mark.slow
 def test_get_at_any_path(serving, root, question, path, form):
     text = base64_of(question("bad", extensions=nonce(b"\xff\xfe\xff" * 4)))
     assert "/" in text
@@ -402,6 +404,7 @@ NAMES_OF_WHAT_IS_NO_HTTP = (
     ],
     ids=NAMES_OF_WHAT_IS_NO_HTTP,
 )
+@pytest.mark.slow
 def test_what_is_no_http_is_told_so(serving, still_answers, sent, status):
     before = len(serving.log)
     answer = parse_http(serving.send(sent))
@@ -460,6 +463,7 @@ def test_bodies_too_large_are_malformed_requests(serving, still_answers, size, f
     assert still_answers() < 5
 
 
+@pytest.mark.slow
 def test_port_scanners_and_those_who_hang_up(serving, still_answers, question):
     for sent in (b"", b"\r\n", b"POST", post(question())[:-10], post(question())):
         for _ in range(200):
@@ -486,6 +490,7 @@ def memory(serving: Serving) -> int:
     )
 
 
+@pytest.mark.slow
 def test_thousands_of_connections_leave_nothing_behind(serving, question, still_answers):
     asked = post(question("bad", extensions=nonce(bytes(16))))
 
@@ -507,6 +512,7 @@ def test_thousands_of_connections_leave_nothing_behind(serving, question, still_
     assert memory(serving) - before < 8 * 1024
 
 
+@pytest.mark.slow
 def test_hundreds_of_half_open_connections_keep_nobody_out(serving, still_answers):
     with contextlib.ExitStack() as stack:
         for number in range(300):
@@ -520,6 +526,7 @@ def test_hundreds_of_half_open_connections_keep_nobody_out(serving, still_answer
         assert threads(serving) <= http_server.CONNECTIONS + 1
 
 
+@pytest.mark.slow
 def test_with_hardly_a_file_descriptor_it_goes_on(place, pki, question):
     server = Serving(place, pki.home / "ocsp-cgi.conf", descriptors=24)
     with contextlib.ExitStack() as stack:
@@ -583,6 +590,7 @@ def small(monkeypatch):
     ],
     ids=["silent", "half a head", "slow head", "half a body", "slow body", "slow chunks"],
 )
+@pytest.mark.slow
 def test_who_is_slow_is_let_go(small, sent, drop, told):
     """However often something comes: the time is for the whole request."""
     address, logged, _ = small()
@@ -605,6 +613,7 @@ def test_who_is_slow_is_let_go(small, sent, drop, told):
     assert (logged[-1:] == ["http=408"]) == bool(told)
 
 
+@pytest.mark.slow
 def test_who_does_not_take_the_answer_is_let_go(small):
     address, _, server = small(
         lambda head, body, connection: (ocsp_http.Response(200, [], bytes(30_000_000)), [""])
@@ -616,6 +625,7 @@ def test_who_does_not_take_the_answer_is_let_go(small):
     assert not server._connections
 
 
+@pytest.mark.slow
 def test_there_are_never_more_threads_than_allowed_and_nobody_who_asks_is_let_go(
     small, monkeypatch
 ):
@@ -649,14 +659,15 @@ def test_there_are_never_more_threads_than_allowed_and_nobody_who_asks_is_let_go
 # Starting and ending
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_ends_cleanly(place, pki, question, number):
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+@pytest.mark.slow
+def test_it_ends_cleanly(place, pki, question, number, status):
     server = Serving(place, pki.home / "ocsp-cgi.conf")
     with server.connect() as silent, server.connect() as half:
         half.sendall(b"POST / HT")
         assert server.send(post(question())).startswith(b"HTTP/1.1 200")
         started = time.monotonic()
-        assert server.end(number) == 0
+        assert server.end(number) == status
         assert time.monotonic() - started < 3
         assert (read_all(silent), read_all(half)) == (b"", b"")
     assert len(server.log.splitlines()) == 1
@@ -664,6 +675,7 @@ def test_it_ends_cleanly(place, pki, question, number):
         server.connect()
 
 
+@pytest.mark.slow
 def test_an_answer_on_its_way_is_finished_at_the_end(small, monkeypatch):
     monkeypatch.setattr(http_server, "STOP_SECONDS", 5)
     begun = threading.Event()
@@ -714,6 +726,7 @@ def test_a_port_in_use(pki):
         )
 
 
+@pytest.mark.slow
 def test_what_it_cannot_begin_with(pki, place):
     config = f"{pki.home}/ocsp-cgi.conf"
     status, reason = fails("--config", config, "--bind", "192.0.2.1")
@@ -740,9 +753,23 @@ def test_what_it_cannot_begin_with(pki, place):
     )
 
 
-def test_the_config_of_the_environment_or_the_default(monkeypatch, pki):
-    status, reason = fails(OCSP_CGI_CONFIG="")
-    assert status == 1 and reason.startswith("/etc/ssl/ocsp-cgi.conf: ")
+def test_the_default_config(place):
+    """Of another name than the real one, which may be there."""
+    assert config.DEFAULT_PATH == "/etc/ssl/ocsp-cgi.conf"
+    program = (
+        "import sys; from ocsp_cgi import config; config.DEFAULT_PATH = sys.argv.pop()\n"
+        "from ocsp_cgi.commands import command_line; sys.exit(command_line.main())"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program, "serve", f"{place}/default.conf"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env={**os.environ, "OCSP_CGI_CONFIG": ""},
+    )
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr.startswith(f"{place}/default.conf: No such file or directory")
 
 
 def test_a_config_broken_after_the_start_is_an_answer_and_a_log_line(place, ca, question):
@@ -853,6 +880,7 @@ def test_text(in_words, pki, root, question):
     ],
     ids=["nothing", "too long", "GET", "PUT"],
 )
+@pytest.mark.slow
 def test_text_of_what_is_no_request(in_words, sent, words):
     in_words.send(sent)
     assert in_words.output.read_text()[len(in_words.greeting) :] == words

@@ -35,6 +35,7 @@ def run(checkout: Path, *command: str, **environment: str) -> subprocess.Complet
     )
 
 
+@pytest.mark.slow
 def test_a_fresh_machine_runs_both_commands(newcomer):
     """Everything that is missing is installed into the checkout's own .venv."""
     checkout, python = newcomer
@@ -53,11 +54,9 @@ def test_what_cannot_be_installed_is_said_in_plain_words(newcomer):
     (checkout / ".venv").write_text("in the way")
     failed = run(checkout, python, "-m", "ocsp_cgi", "demo")
     assert (failed.returncode, failed.stdout) == (1, "")
-    assert "This needs Python's cryptography, and could not install it into" in failed.stderr
-    assert (
-        "Install it, on Debian or Ubuntu with\n  apt-get install python3-cryptography\n"
-        in failed.stderr
-    )
+    assert "This needs cryptography for Python, and could not install it into" in failed.stderr
+    assert "on Debian or Ubuntu with\n  apt-get install python3-cryptography\n" in failed.stderr
+    assert failed.stderr.count("apt-get") == 1
     assert "Traceback" not in failed.stderr
 
 

@@ -67,6 +67,7 @@ def test_a_hostile_response(tag):
     assert len(words.splitlines()) < 30
 
 
+@pytest.mark.slow
 def test_a_name_of_many_attributes():
     attribute = der.sequence(der.tlv(der.OBJECT_IDENTIFIER, b"\x2a" * 60), der.tlv(0x0C, b"v"))
     subject = der.sequence(*[der.tlv(0x31, attribute)] * 500)
@@ -83,12 +84,14 @@ def test_a_name_of_many_attributes():
     ],
     ids=["no DER", "no time", "no status"],
 )
+@pytest.mark.slow
 def test_what_is_no_response(encoded):
     words = openssl_text.response(encoded)
     assert words.startswith("OCSP Response Data: not an OCSPResponse: ") and words.endswith("\n")
     assert words[:-1].isprintable() and len(words) < 300
 
 
+@pytest.mark.slow
 def test_a_hostile_request():
     extension = der.sequence(
         der.tlv(der.OBJECT_IDENTIFIER, der.oid("1.2.3")), der.tlv(der.OCTET_STRING, b"\x1b" * 5000)
@@ -101,6 +104,7 @@ def test_a_hostile_request():
 @pytest.mark.parametrize(
     "reason", [b"\xff", b"\x01\x00", b"\x7f" * 10_000], ids=["negative", "256", "huge"]
 )
+@pytest.mark.slow
 def test_a_reason_that_is_no_number_to_print(reason):
     now = der.tlv(der.GENERALIZED_TIME, b"20260101000000Z")
     revoked = der.tlv(der.context(1), now, der.tlv(der.context(0), der.tlv(der.ENUMERATED, reason)))
