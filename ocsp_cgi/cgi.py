@@ -1,5 +1,5 @@
-"""The CGI (RFC 3875): environment and standard input in, headers and body out, and lines on standard
-error for Apache's log.
+"""The CGI (RFC 3875): environment and standard input in, headers and body out, and lines on
+standard error for Apache's log.
 
 All of standard input is read before anything is answered, however little of it is needed: mod_cgid
 cuts off the response of a script that ends with input unread.  Nothing but the response goes to

@@ -2,9 +2,9 @@
 
 The file is opened once, and everything is read through that one descriptor, which sees one state of
 the index unless somebody writes into it.  Then nothing but a revocation can be trusted: see
-`index_file.may_be_a_mixture`.  Everything else is read again when the file has settled.  A mixture that
-was left behind by a copy that was killed, and has settled, is recognized if its last line breaks
-off, or by a row that no longer makes sense; not if it broke off just between two rows.
+`index_file.may_be_a_mixture`.  Everything else is read again when the file has settled.  A mixture
+that was left behind by a copy that was killed, and has settled, is recognized if its last line
+breaks off, or by a row that no longer makes sense; not if it broke off just between two rows.
 
 The search does not parse the file.  It goes through it in blocks, turns their letters into
 capitals, and looks for the digits of each serial number.  index_row.py then says what the lines
@@ -46,9 +46,9 @@ _MOST_WARNINGS = 10  # of one search
 class Found:
     """What a search has found: `rows` by serial number, and `warnings` about lines, for the log.
 
-    `fingerprint` is the fingerprint of the index, b"" if the index was written to so lately that it may
-    still change under the same one.  `is_settled` is False if only revocations can be trusted, so
-    that a row may be missing.
+    `fingerprint` is the fingerprint of the index, b"" if the index was written to so lately that it
+    may still change under the same one.  `is_settled` is False if only revocations can be trusted,
+    so that a row may be missing.
     """
 
     __slots__ = ("_has_row", "_has_text", "_odd", "is_settled", "rows", "fingerprint", "warnings")

@@ -1,7 +1,8 @@
-"""OCSPRequest (RFC 6960 section 4.1), read and written, with the names and in the order of its ASN.1.
+"""OCSPRequest (RFC 6960 section 4.1), read and written, with the names and in the order of its
+ASN.1.
 
-What the response must repeat is kept as the client wrote it: a CertID is echoed byte for byte, since
-clients differ in whether they write a hash's NULL parameters, and compare.
+What the response must repeat is kept as the client wrote it: a CertID is echoed byte for byte,
+since clients differ in whether they write a hash's NULL parameters, and compare.
 """
 
 from __future__ import annotations

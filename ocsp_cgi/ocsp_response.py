@@ -1,4 +1,5 @@
-"""OCSPResponse (RFC 6960 section 4.2), written and read, with the names and in the order of its ASN.1.
+"""OCSPResponse (RFC 6960 section 4.2), written and read, with the names and in the order of its
+ASN.1.
 
 The responder writes responses; the client reads them.  `cryptography.x509.ocsp` reads them too, but
 not every part of several SingleResponses, and its releases differ.  Nothing here verifies anything:

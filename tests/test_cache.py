@@ -178,7 +178,7 @@ def test_an_index_with_another_row_for_the_signer_is_that_of_another_ca(kept):
     settle(index)
     answered = kept.ask()
     assert answered.response_status == TRY_LATER
-    assert "it is the database of another CA" in answered.remarks[0]
+    assert "it is the database of another CA" in answered.warnings[0]
 
 
 def test_a_long_index_is_not_searched_while_it_is_the_same(kept, monkeypatch):

@@ -103,8 +103,8 @@ def test_spellings(load, text):
             CA + "zzz = x\n",
             (
                 ":6: unknown setting `zzz`; known are db, ca, rsigner, rkey, passin, cache,"
-                " cache_size, nmin, max_age, stale_after, nonce, unissued, responder_id, signer_trust,"
-                " archive_cutoff"
+                " cache_size, nmin, max_age, stale_after, nonce, unissued, responder_id,"
+                " signer_trust, archive_cutoff"
             ),
         ),
         (CA + "db = other\n", ":6: a second `db` in [root-ca]"),
@@ -119,7 +119,10 @@ def test_spellings(load, text):
         ),
         (
             CA + "[responder]\nhyperlink = javascript:alert(1)\n",
-            ":7: `hyperlink` is `javascript:alert(1)`, and should be a URL that begins with https:// or http://",
+            (
+                ":7: `hyperlink` is `javascript:alert(1)`, and should be a URL that begins with"
+                " https:// or http://"
+            ),
         ),
         (CA.replace("rkey = ocsp.key\n", ""), ":1: [root-ca] has no `rkey`"),
         (CA.replace("ocsp.key", ""), ":5: `rkey` has no value"),

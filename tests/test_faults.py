@@ -500,11 +500,10 @@ def test_nothing_is_written_and_no_key_leaves(prepared, cgi, place):
     assert {path for path in after if after[path] != before.get(path)} <= {home / KEY}
 
     program = (
-        "import resource, sys, time; sys.path.insert(0, sys.argv[1])\n"
-        "from ocsp_cgi import config, responder\nfrom ocsp_cgi.answer import Log\n"
-        "encoded = sys.stdin.buffer.read()\n"
-        "answer = responder.respond(encoded, lambda: config.load(sys.argv[2]), int(time.time()), Log())\n"
-        "print(answer.response_status, resource.getrlimit(resource.RLIMIT_CORE)[0])"
+        "import resource, sys, time; sys.path.insert(0, sys.argv[1])\nfrom ocsp_cgi import config,"
+        " responder\nfrom ocsp_cgi.answer import Log\nencoded = sys.stdin.buffer.read()\nanswer ="
+        " responder.respond(encoded, lambda: config.load(sys.argv[2]), int(time.time()),"
+        " Log())\nprint(answer.response_status, resource.getrlimit(resource.RLIMIT_CORE)[0])"
     )
     run = subprocess.run(
         [sys.executable, "-c", program, str(cgi.parent), str(home / "ocsp-cgi.conf")],

@@ -9,6 +9,7 @@ import re
 import threading
 import time
 import tracemalloc
+import types
 
 import pytest
 from clients import settle
@@ -830,9 +831,10 @@ def test_a_bind_mount_of_a_file_is_told_from_a_rename(tmp_path, monkeypatch):
     changes."""
     write(tmp_path / "index", ROW % b"0A")
     stat = os.stat(tmp_path / "index")
-    unlinked = os.stat_result(
-        (*stat[:3], 0, *stat[4:]), {n: getattr(stat, n) for n in dir(stat) if n.startswith("st_")}
+    unlinked = types.SimpleNamespace(
+        **{name: getattr(stat, name) for name in dir(stat) if name.startswith("st_")}
     )
+    unlinked.st_nlink = 0
     real = index_file.posix.fstat
     monkeypatch.setattr(index_file.posix, "fstat", lambda descriptor: unlinked)
     with pytest.raises(

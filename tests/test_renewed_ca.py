@@ -122,7 +122,7 @@ class Renewable:
             "-set_serial",
             "0x51",
             "-days",
-            "30",
+            "400",  # more than the first certificate has, from the same second on perhaps
             "-extfile",
             "sign.ext",
             "-out",

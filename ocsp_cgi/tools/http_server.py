@@ -1,5 +1,5 @@
-"""A small HTTP/1.1 server (RFC 9112) for whatever comes: ocsp_http.Request in, ocsp_http.Response out, a
-thread for each connection.
+"""A small HTTP/1.1 server (RFC 9112) for whatever comes: ocsp_http.Request in, ocsp_http.Response
+out, a thread for each connection.
 
 Nothing that a client does keeps it from answering the others.  Whoever has not sent a whole request
 within READ_SECONDS, or does not take its answer within WRITE_SECONDS, is let go, however busily it
@@ -343,8 +343,8 @@ def _plain(error: HTTPError) -> ocsp_http.Response:
 class Server:
     """Listens at `listeners` and answers until `stop`.
 
-    `answer(head, body, connection)` returns an ocsp_http.Response and lines for the log; `log(lines,
-    method, client, started)` writes these. Both are called in many threads.
+    `answer(head, body, connection)` returns an ocsp_http.Response and lines for the log;
+    `log(lines, method, client, started)` writes these. Both are called in many threads.
     """
 
     def __init__(self, listeners: list[socket.socket], answer, log):

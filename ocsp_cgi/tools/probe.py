@@ -177,8 +177,8 @@ def _status(
         )
     except (der.DERError, IndexError):
         raise Wrong(
-            f"{way}: the {len(answer)} bytes that came are not an OCSPResponse: something between here"
-            " and ocsp.cgi changes or cuts them"
+            f"{way}: the {len(answer)} bytes that came are not an OCSPResponse: something between"
+            " here and ocsp.cgi changes or cuts them"
         ) from None
     if response_status != 0:
         name = RESPONSE_STATUS_NAMES.get(response_status, str(response_status))

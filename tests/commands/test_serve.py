@@ -864,8 +864,8 @@ def test_text(in_words, pki, root, question):
         (
             post(b""),
             (
-                "OCSP Request Data: not an OCSPRequest: no element of tag 30 at byte 0\nOCSP Response"
-                " Data:\n    OCSP Response Status: malformedRequest (0x1)\n"
+                "OCSP Request Data: not an OCSPRequest: no element of tag 30 at byte 0\nOCSP"
+                " Response Data:\n    OCSP Response Status: malformedRequest (0x1)\n"
             ),
         ),
         (
