@@ -518,7 +518,8 @@ def test_section_3_revocation_field(find, field, expected):
     assert row.cert_status.name == "revoked"
     assert times.generalized_time(row.cert_status.revocation_time) == revocation_time
     assert row.cert_status.revocation_reason == reason
-    assert [(extn_id.hex(), value.hex()) for extn_id, value in row.single_extensions] == [
+    found = row.single_extensions.values()
+    assert [(one.extn_id.hex(), one.value.hex()) for one in found] == [
         (extn_id, value.replace(" ", "")) for extn_id, value in extensions
     ]
 
@@ -724,7 +725,7 @@ def test_in_a_file_written_in_place_a_moment_ago_only_revocations_are_trusted(
     (tmp_path / "index").write_bytes(REVOKED_ROW % b"0A" + ROW % b"0B")
     monkeypatch.setattr(index_search.limits, "DATABASE_WAIT_SECONDS", 0)
     found = index_search.find(str(tmp_path), {10})
-    assert (status(found.rows[10]), found.is_settled, found.stamp) == ("revoked", False, b"")
+    assert (status(found.rows[10]), found.is_settled, found.fingerprint) == ("revoked", False, b"")
     for serial in (11, 12):
         with pytest.raises(
             index_file.DatabaseUnavailable, match="index was written to a moment ago. A copy"

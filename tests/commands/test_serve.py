@@ -758,7 +758,7 @@ def test_the_default_config(place):
     assert config.DEFAULT_PATH == "/etc/ssl/ocsp-cgi.conf"
     program = (
         "import sys; from ocsp_cgi import config; config.DEFAULT_PATH = sys.argv.pop()\n"
-        "from ocsp_cgi.commands import command_line; sys.exit(command_line.main())"
+        "from ocsp_cgi import command_line; sys.exit(command_line.main())"
     )
     run = subprocess.run(
         [sys.executable, "-c", program, "serve", f"{place}/default.conf"],

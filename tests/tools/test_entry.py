@@ -142,7 +142,7 @@ def test_a_reader_that_goes_after_a_line(arguments):
 
 def test_another_closed_pipe_is_not_hidden():
     program = (
-        "from ocsp_cgi.commands import entry\n"
+        "from ocsp_cgi.tools import entry\n"
         "def fail(): raise BrokenPipeError('another')\n"
         "entry.run('x', lambda: fail)"
     )
