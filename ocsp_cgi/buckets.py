@@ -2,8 +2,8 @@
 
 They lie in buckets, cache/buckets-COUNT/NUMBER/, numbered by a checksum of the CertID.  A bucket
 may take BUCKET_BYTES of the disk, and there are as many as `cache_size` has room for.  Each put
-makes room in its own bucket: it removes what has expired, and then the oldest. So the bound holds
-at every moment, but for one file of each process that is writing, and a put costs the same however
+makes room in its own bucket: it removes what has expired, and then the oldest.  So the bound holds
+at every moment, but for a file or two of each process that is writing, and a put costs the same however
 many responses there are.  What a cache of another size or an earlier version has left is removed by
 the puts that follow, a few files at a time.
 
@@ -17,32 +17,23 @@ import posix
 import time
 
 from . import limits
-from .cache import BUCKETS, SUFFIX, bucket_count
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from .config import CASettings
 
 
-def put(path: str, content: bytes, next_update: int, ca: CASettings) -> None:
-    """Write the file of a response to this path in the `cache` of a CA, if its bucket has room.
+def put(path: str, content: bytes, next_update: int, limit: int) -> None:
+    """Write the file of a response to this path, DIRECTORY/buckets-COUNT/NUMBER/NAME.ocsp, if its
+    bucket has room.
 
-    OSError if that fails.
+    `limit` is the bytes of the disk that a bucket may take.  OSError if writing fails.
     """
-    buckets = path.rpartition("/")[0].rpartition("/")[0]
-    directory, _, name = buckets.rpartition("/")
-    limit = ca.cache_size * 1024 * 1024 // bucket_count(ca)
+    directory, buckets, _, _ = path.rsplit("/", 3)
     if _make_room(path, len(content), directory, limit):
         _write(path, content, next_update)
-    _remove_leftovers(directory, name)
+    _remove_leftovers(directory, buckets, _suffix(path))
 
 
 def _make_room(path: str, size: int, directory: str, limit: int) -> bool:
     """Remove what has expired from the bucket of this path, and the oldest files until one of this
-    size fits.  Returns whether it does.
-
-    `directory` is the `cache`, `limit` the bytes of the disk that a bucket may take.
-    """
+    size fits.  Returns whether it does."""
     bucket = path.rpartition("/")[0]
     room = limit - _disk_usage(_make_bucket(bucket, directory)) - _whole_blocks(size)
     now = time.time()
@@ -63,8 +54,8 @@ def _make_room(path: str, size: int, directory: str, limit: int) -> bool:
     oldest_last.sort()
     while room < 0 and oldest_last:
         _, oldest, freed = oldest_last.pop()
-        _unlink(oldest)
-        room += freed
+        if _unlink(oldest):
+            room += freed
     return room >= 0
 
 
@@ -92,17 +83,20 @@ def _whole_blocks(size: int) -> int:
     return -(-size // 4096) * 4096
 
 
-def _unlink(path: str) -> None:
+def _unlink(path: str) -> bool:
+    """Remove a file.  Returns whether it was there: another process may have been faster."""
     try:
         posix.unlink(path)
     except FileNotFoundError:
-        pass
+        return False
+    return True
 
 
 def _write(path: str, content: bytes, next_update: int) -> None:
     """Write a file so that nobody ever sees a part of it.  OSError if that fails, and nothing is
     left behind."""
-    unfinished = f"{path.rpartition('/')[0]}/.{posix.getpid()}-{time.monotonic_ns()}{SUFFIX}"
+    bucket, _, name = path.rpartition("/")
+    unfinished = f"{bucket}/.{posix.getpid()}-{time.monotonic_ns()}.{_suffix(name)}"
     descriptor = posix.open(
         unfinished, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o600
     )
@@ -119,21 +113,25 @@ def _write(path: str, content: bytes, next_update: int) -> None:
         raise
 
 
-def _remove_leftovers(directory: str, current: str) -> None:
-    """Remove some of what an earlier version or another `cache_size` has left; `current` is the
-    name of the directory in use."""
+def _suffix(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _remove_leftovers(directory: str, current: str, suffix: str) -> None:
+    """Remove some of what an earlier version or another `cache_size` has left.
+
+    `current` is the name of the buckets in use, `suffix` that of the files.
+    """
     left = limits.LEFTOVERS_REMOVED
+    prefix = current.rpartition("-")[0] + "-"
     with posix.scandir(directory) as entries:
         for entry in entries:
-            if entry.name.endswith(SUFFIX):
+            if _suffix(entry.name) == suffix:
                 _unlink(entry.path)
                 left -= 1
-            elif (
-                entry.name.startswith(BUCKETS)
-                and entry.name != current
-                and entry.is_dir(follow_symlinks=False)
-            ):
-                left = _empty(entry.path, left, depth=2)
+            elif entry.name.startswith(prefix) and entry.name != current:
+                if entry.is_dir(follow_symlinks=False):
+                    left = _empty(entry.path, left, depth=2)
             if left <= 0:
                 return
 

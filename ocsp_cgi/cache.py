@@ -195,7 +195,8 @@ def put(response: CachedResponse, cert_id: bytes) -> list[str]:
         from . import buckets  # which a cached response does not need
 
         checked = b"%08x\n" % binascii.crc32(content) + content
-        buckets.put(_path(response.ca, cert_id), checked, response.next_update, response.ca)
+        limit = response.ca.cache_size * 1024 * 1024 // bucket_count(response.ca)
+        buckets.put(_path(response.ca, cert_id), checked, response.next_update, limit)
     except OSError as error:
         return [
             f"{directory}: {error.strerror}: [{response.ca.name}] answers without its `cache`; the"
