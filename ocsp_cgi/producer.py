@@ -14,6 +14,7 @@ from __future__ import annotations
 from . import admission, cache, der, index_file, index_search, keys, limits, times
 from . import ocsp_response as response
 from .answer import UNAUTHORIZED, Answer, Log, OCSPError, successful
+from .files import Files
 from .issuer import Issuer, is_refused, refuse_shared
 from .keys import SignerError
 from .ocsp_request import (
@@ -50,25 +51,31 @@ class Unauthorized(OCSPError):
 
 
 def produce(
-    encoded: bytes | None, settings: Settings, now: int, log: Log, deadline: float | None = None
+    encoded: bytes | None,
+    settings: Settings,
+    now: int,
+    log: Log,
+    deadline: float | None = None,
+    files: Files | None = None,
 ) -> Answer:
     """Answer the DER of an OCSPRequest, None if it was too long to read.
 
-    `now` is seconds since 1970, `deadline` as in responder.respond.  OCSPError if there can be no
-    signed response.
+    `now` is seconds since 1970; `deadline` and `files` are as in responder.respond.  OCSPError if
+    there can be no signed response.
     """
+    files = files or Files()
     if encoded is None:
         raise MalformedRequest(f"the request has more than {limits.REQUEST_BYTES} bytes")
     request = OCSPRequest.from_der(encoded)
     asked = request.request_list[: limits.LOGGED_CERT_IDS]
     log.fields = [("serial", single.req_cert.index_serial) for single in asked]
     check_request(request)
-    answer = _get_cached(request, settings, now, log)
+    answer = _get_cached(request, settings, now, log, files)
     if answer is None and admission.enter(settings, deadline):
         # Another process may have signed the same meanwhile.
-        answer = _get_cached(request, settings, now, log)
+        answer = _get_cached(request, settings, now, log, files)
     if answer is None:
-        answer = _produce(request, settings, now, log)
+        answer = _produce(request, settings, now, log, files)
     length = nonce_length(request)
     if length is not None:
         ignored = "-ignored" if answer.entity_tag else ""
@@ -111,18 +118,20 @@ def nonce_length(request: OCSPRequest) -> int | None:
         return len(extension.value)
 
 
-def _get_cached(request: OCSPRequest, settings: Settings, now: int, log: Log) -> Answer | None:
+def _get_cached(
+    request: OCSPRequest, settings: Settings, now: int, log: Log, files: Files
+) -> Answer | None:
     """The Answer for a cached response, if there is one and the whole database still says the
     same."""
     cert_id = request.request_list[0].req_cert
     for ca in settings.cas:
-        cached = (
-            cache.get(cert_id.encoded, ca, settings, now) if _is_cachable(request, ca) else None
-        )
+        if not _is_cachable(request, ca):
+            continue
+        cached = cache.get(cert_id.encoded, ca, settings, now)
         if cached is None or is_refused(ca, settings):
             continue
         _check_heartbeat(ca, now)
-        found = index_search.find(ca.db, {cert_id.serial_number}, {cached.signer})
+        found = files.find(ca.db, {cert_id.serial_number}, {cached.signer})
         row, signer_row = found.rows.get(cert_id.serial_number), found.rows.get(cached.signer)
         if row is None or row.line != cached.line or not _lets_sign(signer_row, ca, cached.signer):
             continue
@@ -156,16 +165,18 @@ def _is_cachable(request: OCSPRequest, ca: CASettings) -> bool:
     )
 
 
-def _produce(request: OCSPRequest, settings: Settings, now: int, log: Log) -> Answer:
+def _produce(request: OCSPRequest, settings: Settings, now: int, log: Log, files: Files) -> Answer:
     """A new signed response."""
     sources = cache.fingerprints(settings)
-    lookups, signing = _authorize(request, settings, now, log)
+    lookups, signing = _authorize(request, files.issuers(settings), now, log)
     signer = signing.signer(now)
     warnings = signer.warnings()
     found = None
     for issuer in {lookup.issuer: None for lookup in lookups if lookup.issuer}:
         _check_heartbeat(issuer.settings, now)
-        found, about_signer = _look_up(issuer, lookups, signer if issuer is signing else None)
+        found, about_signer = _look_up(
+            issuer, lookups, signer if issuer is signing else None, files
+        )
         log.warn(*found.warnings)
         warnings += about_signer
 
@@ -205,7 +216,7 @@ def _produce(request: OCSPRequest, settings: Settings, now: int, log: Log) -> An
 
 
 def _authorize(
-    request: OCSPRequest, settings: Settings, now: int, log: Log
+    request: OCSPRequest, issuers: list[Issuer], now: int, log: Log
 ) -> tuple[list[Lookup], Issuer]:
     """The lookups of a request, each with the CA whose database is to be asked, and the CA whose
     signer signs.
@@ -213,7 +224,6 @@ def _authorize(
     Unauthorized if no CertID is for a CA of the config, another OCSPError if none of those CAs has
     a signer that may sign.
     """
-    issuers = [Issuer(ca) for ca in settings.cas]
     refuse_shared(issuers)
     lookups = [Lookup(single.req_cert, issuers) for single in request.request_list]
     if not any(lookup.issuers for lookup in lookups):
@@ -259,7 +269,7 @@ def _choose_issuer(lookups: list[Lookup], now: int, log: Log) -> Issuer:
 
 
 def _not_signed_for(lookups: list[Lookup], signing: Issuer) -> list[str]:
-    """Warnings about CertIDs of other CAs of the config, for which this CA's signer cannot speak."""
+    """Warnings about CertIDs of other CAs of the config, for which the signer cannot speak."""
     others = [one for one in lookups if one.issuers and not one.issuer]
     others = [one for one in others if not one.issuers[0].refused]
     if not others:
@@ -375,7 +385,7 @@ class Lookup:
 
 
 def _look_up(
-    issuer: Issuer, lookups: list[Lookup], signer: Signer | None
+    issuer: Issuer, lookups: list[Lookup], signer: Signer | None, files: Files
 ) -> tuple[index_search.Found, list[str]]:
     """Set the rows of the lookups in the index of one CA, and check that of its signer.
 
@@ -384,9 +394,7 @@ def _look_up(
     own = [lookup for lookup in lookups if lookup.issuer is issuer]
     signer_number = signer.certificate.serial_number if signer and signer.delegated else None
     also = set() if signer_number is None else {signer_number}
-    found = index_search.find(
-        issuer.settings.db, {lookup.cert_id.serial_number for lookup in own}, also
-    )
+    found = files.find(issuer.settings.db, {lookup.cert_id.serial_number for lookup in own}, also)
     for lookup in own:
         lookup.row = found.rows.get(lookup.cert_id.serial_number)
     if signer is None or signer_number is None:

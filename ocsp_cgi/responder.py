@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .config import Settings
+    from .files import Files
 
 
 def respond(
@@ -27,12 +28,14 @@ def respond(
     now: int,
     log: Log,
     deadline: "float | None" = None,
+    files: "Files | None" = None,
 ) -> Answer:
     """Answer the DER of an OCSPRequest (None if it was too long to read) at a time in seconds since
     1970.
 
     `load_settings` is called here so that an error in the config becomes an answer like any other.
     `deadline` is the time.monotonic() at which the process ends, None if it answers many requests.
+    `files` is what a response is made from, by default read anew.
     Never raises: the worst answer is internalError.
     """
     try:
@@ -44,7 +47,7 @@ def respond(
         reading(__file__.rpartition("/")[0])
         from . import producer  # with what it takes to sign, it costs more than all other modules
 
-        return producer.produce(encoded, settings, now, log, deadline)
+        return producer.produce(encoded, settings, now, log, deadline, files)
     except OCSPError as error:
         return refusal(error.response_status, str(error), log)
     except Exception as error:

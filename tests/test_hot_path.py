@@ -63,6 +63,7 @@ MORE = (
     "index_row",
     "index_search",
     "der",
+    "files",
     "issuer",
     "keys",
     "ocsp_request",
