@@ -3,9 +3,9 @@
 They lie in buckets, cache/buckets-COUNT/NUMBER/, numbered by a checksum of the CertID.  A bucket
 may take BUCKET_BYTES of the disk, and there are as many as `cache_size` has room for.  Each put
 makes room in its own bucket: it removes what has expired, and then the oldest.  So the bound holds
-at every moment, but for a file or two of each process that is writing, and a put costs the same however
-many responses there are.  What a cache of another size or an earlier version has left is removed by
-the puts that follow, a few files at a time.
+at every moment, but for a file or two of each process that is writing, and a put costs the same
+however many responses there are.  What a cache of another size or an earlier version has left is
+removed by the puts that follow, a few files at a time.
 
 The time of a file, as `ls -l` shows it, is its response's nextUpdate.  Names in `cache` other than
 *.ocsp and buckets-* are neither removed nor counted.
@@ -129,9 +129,12 @@ def _remove_leftovers(directory: str, current: str, suffix: str) -> None:
             if _suffix(entry.name) == suffix:
                 _unlink(entry.path)
                 left -= 1
-            elif entry.name.startswith(prefix) and entry.name != current:
-                if entry.is_dir(follow_symlinks=False):
-                    left = _empty(entry.path, left, depth=2)
+            elif (
+                entry.name.startswith(prefix)
+                and entry.name != current
+                and entry.is_dir(follow_symlinks=False)
+            ):
+                left = _empty(entry.path, left, depth=2)
             if left <= 0:
                 return
 

@@ -126,7 +126,10 @@ def load(path: str) -> Settings:
 
 
 def _sections(text: str, path: str) -> list[tuple[str, str, list[tuple[str, str, str]]]]:
-    """(name, place, entries) of each section; an entry is (key, value, place), a place `file:line`."""
+    """(name, place, entries) of each section.
+
+    An entry is (key, value, place); a place is `file:line`.
+    """
     sections: list[tuple[str, str, list[tuple[str, str, str]]]] = []
     for number, line in enumerate(text.lstrip("\ufeff").split("\n"), 1):
         line, place = line.strip(), f"{path}:{number}"

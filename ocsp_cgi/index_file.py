@@ -156,7 +156,7 @@ def _open_index(db: str) -> "FileIO":
     while True:
         path = path_of(db)
         try:
-            file = open(path, "rb", buffering=0)
+            file = open(path, "rb", buffering=0)  # noqa: SIM115  the caller closes it
         except FileNotFoundError:
             if time.monotonic() > deadline:
                 raise

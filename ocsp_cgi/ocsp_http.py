@@ -245,9 +245,9 @@ def handle(
         if answer.response_status == UNAUTHORIZED:
             path = config_path or config.DEFAULT_PATH
             log.warn(f"the config is {path}{_why_default(config_path)}")
-        elif answer.response_status == MALFORMED_REQUEST and request.method != "POST":
-            if encoded and _is_short(encoded):
-                log.warn(_MERGED_SLASHES)
+        is_malformed = answer.response_status == MALFORMED_REQUEST
+        if is_malformed and request.method != "POST" and encoded and _is_short(encoded):
+            log.warn(_MERGED_SLASHES)
     except Exception as error:
         log = Log()
         answer = refusal(INTERNAL_ERROR, explain(error), log)

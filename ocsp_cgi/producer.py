@@ -195,23 +195,22 @@ def _produce(request: OCSPRequest, settings: Settings, now: int, log: Log, files
     has_nonce = any(one.extn_id == ID_PKIX_OCSP_NONCE for one in extensions)
     entity_tag = "" if has_nonce else keys.digest("sha256", encoded).hex()
     _log(lookups, warnings, log)
-    first = lookups[0]
-    if entity_tag and found and first.row and not first.is_unknown:
-        if _is_cachable(request, signing.settings):
-            cached = cache.CachedResponse(
-                signing.settings,
-                sources,
-                first.row.line,
-                first.row.offset,
-                found.fingerprint,
-                signer.certificate.serial_number,
-                encoded,
-                now,
-                next_update,
-                entity_tag,
-                first.log_fields(),
-            )
-            log.warn(*cache.put(cached, first.cert_id.encoded))
+    row = None if lookups[0].is_unknown else lookups[0].row
+    if row and found and entity_tag and _is_cachable(request, signing.settings):
+        cached = cache.CachedResponse(
+            signing.settings,
+            sources,
+            row.line,
+            row.offset,
+            found.fingerprint,
+            signer.certificate.serial_number,
+            encoded,
+            now,
+            next_update,
+            entity_tag,
+            lookups[0].log_fields(),
+        )
+        log.warn(*cache.put(cached, lookups[0].cert_id.encoded))
     return successful(encoded, now, next_update, now, max_age, entity_tag)
 
 

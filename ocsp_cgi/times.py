@@ -31,7 +31,7 @@ def http_date(seconds: int) -> str:
 
 def log_time(seconds: int) -> str:
     """A time for people and their tools (RFC 3339): 2023-03-19T01:00:00Z."""
-    return "%04d-%02d-%02dT%02d:%02d:%02dZ" % time.gmtime(seconds)[:6]
+    return "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z".format(*time.gmtime(seconds)[:6])
 
 
 def parse_generalized_time(text: bytes) -> int:
