@@ -55,7 +55,7 @@ def test_too_old_a_python_for_the_cgi():
     for command in (pretended, *([python, "-B", "-S"] for python in OLD_PYTHONS)):
         command.append("ocsp.cgi")
         ended = subprocess.run(command, cwd=CHECKOUT, input=b"x", capture_output=True)
-        assert ended.returncode == 1
+        assert ended.returncode == 0  # Apache has its response
         assert ended.stdout.startswith(b"Content-Type: application/ocsp-response\r\n")
         assert ended.stdout.endswith(b"\r\n\r\n\x30\x03\x0a\x01\x02")
         needs = f"ocsp.cgi: needs Python 3.9 or newer; {command[0]}, which"
