@@ -26,12 +26,12 @@ _LABELS = {
     b"EC PRIVATE KEY": "private key",
     b"DSA PRIVATE KEY": "private key",
     b"ENCRYPTED PRIVATE KEY": "encrypted private key",
-    b"OPENSSH PRIVATE KEY": "private key in the format of OpenSSH",
+    b"OPENSSH PRIVATE KEY": "private key of OpenSSH",
     b"EC PARAMETERS": "name of a curve",
 }
 _EXPLAINED = {
     "certificate request": "the CA has yet to issue the certificate for it",
-    "private key in the format of OpenSSH": "make a key for the signer with `openssl req -new -newkey`",
+    "private key of OpenSSH": "make a key for the signer with `openssl req -new -newkey`",
     "UTF-16 text": "save it as plain text: `iconv -f UTF-16 -t UTF-8 {path} > {path}.pem`",
 }
 
