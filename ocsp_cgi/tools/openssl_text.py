@@ -49,7 +49,7 @@ _EXTENSION_NAMES = {
 }
 _BMP_STRING = 0x1E
 _NAME_CHARACTERS = 1000
-_HEXADECIMAL_CHARACTERS = 600  # of an extension; NONCE_OCTETS and preferences fit
+_HEXADECIMAL_CHARACTERS = 600  # of an extension; a nonce and preferences fit
 
 
 def openssl_time(seconds: int) -> str:
