@@ -254,11 +254,12 @@ def check_time(
         date = times.http_date(produced_at)
         raise Stale(f"the response was produced in the future, {date}: are the clocks right?")
     this_update, next_update = single.this_update, single.next_update
-    date = times.http_date(this_update)
     if this_update > now + skew:
+        date = times.http_date(this_update)
         raise Stale(f"the response is from the future, {date}: are the clocks right?")
     if next_update is None:
         if this_update + max_age < now - skew:
+            date = times.http_date(this_update)
             raise Stale(f"the response is from {date}, and does not say how long it is valid")
     elif next_update < this_update:
         raise Stale("the response expired before it became valid")
