@@ -11,7 +11,7 @@ import posix
 from . import certificate, index_file, keys
 from .answer import OCSPError
 from .certificate import Certificate
-from .keys import SignerError
+from .import_cryptography import SignerError
 from .signer import Signer, load_certificates
 
 TYPE_CHECKING = False

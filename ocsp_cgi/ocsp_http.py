@@ -282,14 +282,14 @@ def _why_default(config_path: str) -> str:
 
 
 def _page(http_status: int, request: Request, config_path: str, origin: str, log: Log) -> Response:
-    from . import keys, page  # only people get pages, and they have time
+    from . import import_cryptography, page  # only people get pages, and they have time
 
     hyperlink, library = "", None
     try:
         settings = _load_config(config_path)
         hyperlink = settings.hyperlink
         if settings.versions == "show":
-            library = keys.crypto_library()
+            library = import_cryptography.crypto_library()
     except config.ConfigError as error:
         log.warn(str(error))
     except Exception as error:

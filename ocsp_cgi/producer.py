@@ -16,7 +16,7 @@ from . import ocsp_response as response
 from .answer import UNAUTHORIZED, Answer, Log, OCSPError, successful
 from .files import Files
 from .issuer import Issuer, is_refused, refuse_shared
-from .keys import SignerError
+from .import_cryptography import SignerError
 from .ocsp_request import (
     ID_PKIX_OCSP_NONCE,
     ID_PKIX_OCSP_PREF_SIG_ALGS,

@@ -1,4 +1,4 @@
-"""The HTML page: whole, escaped, and self-contained.  How the CGI sends it is in test_cgi.py."""
+"""The HTML page: well-formed, escaped and self-contained.  How it is sent is in test_cgi.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ VOID = ("meta", "br", "link", "img")
 
 
 class Reader(HTMLParser):
-    """Reads a page strictly: every element is closed in its order."""
+    """A strict reader of pages: every element must be closed, in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ def read(*arguments) -> Reader:
         (
             415,
             (
-                "A POST to this address must be of the type application/ocsp-request; this one was"
+                "A POST to this address must have the type application/ocsp-request; this one did"
                 " not."
             ),
         ),
@@ -67,19 +67,19 @@ def test_page(status, note):
         "href",
         "https://pki.example.com/",
     ) in reader.attributes
-    for known in page._WHAT_HAPPENED.values():
+    for known in page._NOTES.values():
         plain = re.sub("<.*?>", "", known)
         assert not plain or (plain in reader.text) == (plain == note)
 
 
-def test_everything_that_comes_from_outside_is_escaped():
+def test_outside_text_is_escaped():
     hostile = "http://x/\"'><script>alert(1)</script>&amp;"
     reader = read(200, hostile, hostile, hostile)
     assert reader.text.count(hostile) == 4
     assert ("href", hostile) in reader.attributes
 
 
-def test_without_hyperlink_and_without_library():
+def test_without_hyperlink_or_library():
     reader = read(200, "http://x/", "", "")
     assert "More about" not in reader.text and "ocsp.cgi 0.1.0\n" in reader.text
 

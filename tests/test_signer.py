@@ -1,5 +1,5 @@
-"""Signers of every kind, and those that must not sign.  Every answer is verified by openssl and by
-`cryptography`."""
+"""Signers of every kind, and those that must not sign.  openssl and `cryptography` verify every
+response."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def signers(pki, workspace) -> PrivateCA:
 
 
 class Asker:
-    """Asks the core with a config of its own about good.crt of a CA."""
+    """Asks the core about good.crt of a CA, with its own config."""
 
     def __init__(self, ca: PrivateCA, path: Path):
         self.ca = ca
@@ -101,11 +101,17 @@ class Asker:
         )
 
     def verify(self, answer: Answered) -> ocsp.OCSPResponse:
-        """Verify an answer `good` with openssl, and with `cryptography`, which returns it."""
+        """Verify a response `good` with openssl and `cryptography`.  Returns it as the latter reads
+        it."""
         assert answer.response_status == SUCCESSFUL, answer.warnings
-        (self.path / "answer.der").write_bytes(answer.der)
+        (self.path / "response.der").write_bytes(answer.der)
         said = openssl_ocsp(
-            self.ca.home, "-no_nonce", "-respin", str(self.path / "answer.der"), "-cert", "good.crt"
+            self.ca.home,
+            "-no_nonce",
+            "-respin",
+            str(self.path / "response.der"),
+            "-cert",
+            "good.crt",
         )
         assert (said.stderr, said.stdout.splitlines()[0]) == (
             "Response verify OK\n",
@@ -114,14 +120,14 @@ class Asker:
         return verified(answer.der, self.root)
 
     def refused(self, response_status: int = INTERNAL_ERROR, **settings) -> str:
-        """Ask for an answer that there must be none of.  Returns what the log says."""
+        """Ask for a response that must not be signed.  Returns what the log says."""
         answer = self(**settings)
         assert (answer.response_status, answer.der) == (
             response_status,
             bytes((0x30, 3, 0x0A, 1, response_status)),
         )
-        [remark] = answer.warnings
-        return remark.replace(str(self.ca.home), "HOME")
+        [warning] = answer.warnings
+        return warning.replace(str(self.ca.home), "HOME")
 
 
 @pytest.fixture
@@ -140,12 +146,11 @@ def ask_alone(ca, tmp_path) -> Asker:
 def test_delegated_signer(ask, key):
     answer = ask(rsigner=f"{key}.crt", rkey=f"private/{key}.key")
     assert bytes.fromhex(SIGNATURE_ALGORITHMS[key]) in answer.der
-    if key.startswith(
-        "RSASSA-PSS"
-    ):  # `cryptography` reads the signature's parameters from version 40 on; openssl verifies them
-        (ask.path / "answer.der").write_bytes(answer.der)
+    if key.startswith("RSASSA-PSS"):
+        # `cryptography` reads the signature's parameters from version 40 on; openssl verifies them.
+        (ask.path / "response.der").write_bytes(answer.der)
         said = openssl_ocsp(
-            ask.ca.home, "-no_nonce", "-respin", str(ask.path / "answer.der"), "-cert", "good.crt"
+            ask.ca.home, "-no_nonce", "-respin", str(ask.path / "response.der"), "-cert", "good.crt"
         )
         assert said.stderr == "Response verify OK\n"
         return
@@ -166,16 +171,16 @@ def test_the_cas_own_key(key, place):
 @pytest.mark.parametrize("key", ["RSASSA-PSS", "P-384", "Ed25519"])
 @pytest.mark.slow
 def test_signer_issued_by_a_ca_with_another_kind_of_key(key, place):
-    """openssl's salts for RSASSA-PSS are not those that we write."""
+    """The salts that openssl writes for RSASSA-PSS differ from ours."""
     ca = PrivateCA(place / "ca", newkey=KEYS[key])
     ca.issue("good")
     ca.issue("root-ocsp", "ocsp_ext")
     answer = Asker(ca, place)()
     assert answer.response_status == SUCCESSFUL, answer.warnings
-    (place / "answer.der").write_bytes(answer.der)
+    (place / "response.der").write_bytes(answer.der)
     assert (
         openssl_ocsp(
-            ca.home, "-no_nonce", "-respin", str(place / "answer.der"), "-cert", "good.crt"
+            ca.home, "-no_nonce", "-respin", str(place / "response.der"), "-cert", "good.crt"
         ).stderr
         == "Response verify OK\n"
     )
@@ -201,8 +206,7 @@ def test_signer_signed_with_sha_1_is_refused(ask_alone):
     )
     assert (
         ask_alone.refused()
-        == "HOME/root-ocsp.crt: the CA has signed it with SHA-1, which is weak: issue it with"
-        " SHA-256"
+        == "HOME/root-ocsp.crt: signed with SHA-1, which is weak: issue it again with SHA-256"
         " (`default_md` in the CA's config)"
     )
 
@@ -261,7 +265,7 @@ def test_certificate_with_text_around_it_and_in_der(ask, tmp_path):
         )
 
 
-def test_pass_phrase_that_is_not_needed(ask, tmp_path):
+def test_an_unneeded_pass_phrase(ask, tmp_path):
     (tmp_path / "pass").write_text("whatever")
     (tmp_path / "pass").chmod(0o600)
     ask.verify(ask(rsigner="P-256.crt", rkey="private/P-256.key", passin=f"{tmp_path}/pass"))
@@ -284,7 +288,7 @@ def test_encrypted_key_without_its_pass_phrase(ask, tmp_path):
         path.chmod(0o600)
     assert (
         ask.refused(rsigner="P-256.crt", rkey=str(key))
-        == f"{key}: the key is encrypted. Put its pass phrase in a file and name that with"
+        == f"{key}: the key is encrypted. Put its pass phrase in a file and name it with"
         f" `passin`, or remove the pass phrase: `openssl pkey -in {key} -out {key}.pem`, and"
         " name that file with `rkey`"
     )
@@ -308,7 +312,7 @@ def test_key_of_another_certificate(ask, other):
     )
 
 
-def test_key_that_everybody_may_read(ask_alone):
+def test_key_readable_by_everybody(ask_alone):
     key = ask_alone.ca.home / "private" / "root-ocsp.key"
     for mode in (0o644, 0o604, 0o602, 0o666):
         key.chmod(mode)
@@ -322,7 +326,7 @@ def test_key_that_everybody_may_read(ask_alone):
 
 
 @pytest.mark.parametrize("content", ["", "hello", "-----BEGIN X-----\nAAAA\n-----END X-----\n"])
-def test_no_key(ask, tmp_path, content):
+def test_a_file_without_a_key(ask, tmp_path, content):
     (tmp_path / "key").write_text(content)
     (tmp_path / "key").chmod(0o600)
     assert (
@@ -336,12 +340,12 @@ def test_broken_key(ask, tmp_path, body):
     begin, end = (f"-----{word} PRIVATE KEY-----\n" for word in ("BEGIN", "END"))
     (tmp_path / "key").write_text(f"{begin}{body}\n{end}")
     (tmp_path / "key").chmod(0o600)
-    remark = ask.refused(rkey=f"{tmp_path}/key")
-    assert remark.startswith(f"{tmp_path}/key: damaged, or of a kind that `cryptography` ")
-    assert f"`openssl pkey -in {tmp_path}/key -check -noout` tests it. Restore it" in remark
+    warning = ask.refused(rkey=f"{tmp_path}/key")
+    assert warning.startswith(f"{tmp_path}/key: damaged, or of a kind that `cryptography` ")
+    assert f"`openssl pkey -in {tmp_path}/key -check -noout` tests it. Restore it" in warning
 
 
-def test_key_that_the_web_server_may_not_read(ask_alone):
+def test_key_unreadable_to_the_web_server(ask_alone):
     ask_alone()
     (ask_alone.ca.home / "private" / "root-ocsp.key").chmod(0)
     with as_nobody():
@@ -349,7 +353,7 @@ def test_key_that_the_web_server_may_not_read(ask_alone):
     assert refused.startswith("HOME/private/root-ocsp.key: Permission denied; `rkey` names it")
 
 
-def test_no_certificate(ask, tmp_path):
+def test_a_file_without_a_certificate(ask, tmp_path):
     (tmp_path / "empty").touch()
     (tmp_path / "broken").write_text(
         "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"
@@ -363,7 +367,7 @@ def test_no_certificate(ask, tmp_path):
             == f"{tmp_path}/empty: no -----BEGIN CERTIFICATE----- block; `{option}` names it"
         )
         assert ask.refused(**{option: f"{tmp_path}/broken"}).startswith(
-            f"{tmp_path}/broken: no X.509 certificate: "
+            f"{tmp_path}/broken: not an X.509 certificate: "
         )
 
 
@@ -381,7 +385,7 @@ def test_signer_of_another_ca_of_the_same_name(ask, place):
     assert (
         ask.refused(rsigner=f"{other.home}/foreign.crt", rkey=f"{other.home}/private/foreign.key")
         == f"{other.home}/foreign.crt: not issued by HOME/root-ca.crt: clients would refuse its"
-        " answers"
+        " responses"
     )
 
 

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from .. import admission, cache, certificate, config, index_file
 from ..issuer import Issuer
-from ..keys import SignerError
+from ..import_cryptography import SignerError
 from ..tools import probe
 from ..tools.openssl_ca import CHECKOUT
 from ..tools.plan import Plan, Record, Refused, write

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 
-from .. import cgi, config, keys, limits, ocsp_http
+from .. import cgi, config, import_cryptography, limits, ocsp_http
 from ..answer import printable
 from ..tools import entry, openssl_text
 from ..tools.http_server import Connection, Head, Server
@@ -51,13 +51,13 @@ def run(arguments: argparse.Namespace) -> int:
     config_path = arguments.config or os.environ.get("OCSP_CGI_CONFIG") or config.DEFAULT_PATH
     try:
         settings = config.load(config_path)
-        keys.require_cryptography()
+        import_cryptography.require_cryptography()
         listeners = _listen(arguments.bind or ["127.0.0.1"], arguments.port)
     except config.ConfigError as error:
         return _fail(
             f"{error}; `--config` names another" if "OCSP_CGI_CONFIG" in str(error) else str(error)
         )
-    except keys.SignerError as error:
+    except import_cryptography.SignerError as error:
         return _fail(f"{error}; on Debian or Ubuntu: apt-get install python3-cryptography")
     except _CannotListen as error:
         return _fail(str(error))

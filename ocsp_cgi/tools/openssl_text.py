@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from .. import der, keys, times
+from .. import algorithms, der, times
 from ..answer import RESPONSE_STATUS_NAMES, SUCCESSFUL, printable
 from ..ocsp_request import (
     ID_PKIX_OCSP_NONCE,
@@ -49,7 +49,7 @@ _EXTENSION_NAMES = {
 }
 _BMP_STRING = 0x1E
 _NAME_CHARACTERS = 1000
-_HEXADECIMAL_CHARACTERS = 600  # of an extension; NONCE_OCTETS and preferences fit
+_HEXADECIMAL_CHARACTERS = 600  # of an extension; a nonce and preferences fit
 
 
 def openssl_time(seconds: int) -> str:
@@ -164,8 +164,8 @@ def _extension_value(extension: Extension) -> str:
 
 def _signature_algorithm(identifier: bytes) -> str:
     try:
-        algorithm = keys.SignatureAlgorithm.from_der(identifier)
-    except keys.Unsupported:
+        algorithm = algorithms.SignatureAlgorithm.from_der(identifier)
+    except algorithms.Unsupported:
         return f"unknown or weak ({_hexadecimal(identifier)})"
     if not algorithm.hash_name:
         return algorithm.key_type

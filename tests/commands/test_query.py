@@ -74,8 +74,8 @@ def test_no_nonce(ca, cgi):
             2,
             "",
             (
-                "Mismatch: the answer has no nonce, so it may be an old one: if this responder"
-                " gives none, ask without\n"
+                "Mismatch: the response has no nonce, so it may be an old one: if this responder"
+                " never sends one, ask without a nonce\n"
             ),
         )
         assert query(ca.home, *options, "--no-nonce")[0] == 0
@@ -248,5 +248,5 @@ def test_a_short_key_is_warned_of(ca, responder):
     options = ("--issuer", "root-ca.crt", "--cert", "bad.crt", "--trusted-responder", "local.crt")
     returned, output, errors = query(ca.home, *options, "--url", url)
     assert returned == 1 and "bad.crt: revoked\n" in output
-    whose = "warning: the RSA key of the signer of the answer"
-    assert errors == f"{whose} has 1024 bits: replace it with 2048 or more\n"
+    what = "the response signer's RSA key has 1024 bits"
+    assert errors == f"warning: {what}: replace it with one of 2048 or more\n"
