@@ -7,6 +7,7 @@ import sys
 
 
 def explain(error, path):
+    # type: (BaseException, str) -> str
     """What an exception means that ended ocsp.cgi; `path` is that file, past all links."""
     if sys.version_info < (3, 9):
         return "needs Python 3.9 or newer; %s, which the first line of %s names, is Python %s" % (

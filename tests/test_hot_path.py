@@ -69,6 +69,7 @@ MORE = (
     "import_cryptography",
     "issuer",
     "keys",
+    "lookup",
     "ocsp_request",
     "ocsp_response",
     "producer",

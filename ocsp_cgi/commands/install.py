@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .. import admission, cache, certificate, config, index_file
-from ..issuer import Issuer
 from ..import_cryptography import SignerError
+from ..issuer import Issuer
 from ..tools import probe
 from ..tools.openssl_ca import CHECKOUT
 from ..tools.plan import Plan, Record, Refused, write
