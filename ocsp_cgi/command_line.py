@@ -24,6 +24,8 @@ def main() -> int:
     parser = _Parser(
         prog=entry.program(),
         description="An OCSP responder over the database of `openssl ca`.",
+        epilog=entry.EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"ocsp-cgi {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

@@ -1,13 +1,4 @@
-"""How every command starts and ends, and with which exit code:
-
-0    fine
-1    a warning, or refused: there is something to fix, and the message says what
-2    critical
-3    unknown: wrong arguments, or the command could not do its work
-130  Ctrl-C
-141  nobody reads the output any more, as after `| head`
-
-`query` alone differs: 0 good, 1 revoked or unknown, 2 no response that can be trusted.
+"""How every command starts and ends, and with which exit code: see EXIT_CODES.
 
 This file and those that load it must parse under Python 2.7 too: such a Python would otherwise
 complain about their syntax instead of saying that it is too old.
@@ -29,6 +20,16 @@ CRITICAL = 2
 UNKNOWN = 3
 INTERRUPTED = 130  # 128 and the number of SIGINT, as shells report it
 NOBODY_READS = 141  # the same for SIGPIPE
+EXIT_CODES = """\
+exit codes:
+  0    fine
+  1    a warning, or refused: the message says what to fix
+  2    critical
+  3    unknown: wrong arguments, or an error in the program
+  130  stopped by Ctrl-C
+  141  the reader of the output is gone, as after `| head`
+query has 0 for good, 1 for revoked or unknown, 2 for no response that can be trusted
+"""
 _LINE_CHARACTERS = 1000
 
 

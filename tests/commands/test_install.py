@@ -1,5 +1,5 @@
-"""What the installer does for anybody: refuse without root, and tell from an answer over HTTP what
-is wrong with Apache."""
+"""What the installer does without root: refuse, and tell from a response what is wrong with
+Apache."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from clients import run_cgi
 from ocsp_cgi import config
 from ocsp_cgi.commands import install
 from ocsp_cgi.tools import plan, probe
+from ocsp_cgi.tools.entry import CommandError
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("options", [(), ("--dry-run",), ("--uninstall",)], ids=" ".join)
-def test_without_root_it_refuses_in_one_line(options, place):
+def test_it_refuses_to_run_without_root(options, place):
     command = [
         sys.executable,
         "-m",
@@ -34,7 +35,7 @@ def test_without_root_it_refuses_in_one_line(options, place):
     ]
     if os.geteuid() == 0:
         command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *command]
-        command[4] = "/usr/bin/python3"  # the one that everybody can run
+        command[4] = "/usr/bin/python3"  # which every user can run
     run = subprocess.run(
         command,
         cwd=CHECKOUT,
@@ -45,7 +46,7 @@ def test_without_root_it_refuses_in_one_line(options, place):
     assert (run.returncode, run.stdout) == (1, "")
     assert (
         run.stderr
-        == "ocsp_cgi install: this has to be run as root: sudo python3 -m ocsp_cgi install\n"
+        == "python3 -m ocsp_cgi: install must run as root: sudo python3 -m ocsp_cgi install\n"
     )
     assert not (place / "prefix").exists()
 
@@ -101,7 +102,7 @@ def ask(pki):
 
 @pytest.fixture
 def responder(pki, cgi):
-    """responder(handler) answers as the real script does; a keyword changes what it got or gives."""
+    """responder(handler) runs the real script; keywords change its request or its response."""
 
     def respond(
         handler,
@@ -118,7 +119,7 @@ def responder(pki, cgi):
 
 
 @pytest.mark.slow
-def test_three_ways_of_asking(ask, responder):
+def test_three_kinds_of_requests(ask, responder):
     seen = []
 
     def respond(handler):
@@ -147,7 +148,7 @@ def test_a_serial_number_of_any_sign(ask, responder):
 
 @pytest.mark.slow
 def test_a_chain_and_a_signer_that_is_trusted_locally(pki, place, cgi):
-    """The issuer asked about is the signer's, wherever it is in `ca`."""
+    """The issuer in the CertID is the signer's, wherever it is in `ca`."""
     ca = pki.copy(place / "ca")
     ca.issue("issuing", "ca_ext")
     ca.openssl(
@@ -214,11 +215,11 @@ OCSP_TYPE = "application/ocsp-response"
         ),
         (
             lambda handler: answer(handler, 503, "text/html", b"no"),
-            "POST: HTTP status 503. mod_cgid's daemon does not answer",
+            "POST: HTTP status 503. mod_cgid's daemon does not respond",
         ),
         (
             lambda handler: answer(handler, 418, "text/html", b"no"),
-            "POST: HTTP status 418. Apache has the reason in its error log",
+            "POST: HTTP status 418. The error log of Apache may say why",
         ),
         (
             lambda handler: answer(handler, 301, "text/html", b"no"),
@@ -226,48 +227,51 @@ OCSP_TYPE = "application/ocsp-response"
         ),
         (
             lambda handler: answer(handler, 200, "text/html", b"<p>"),
-            "POST: the answer is text/html and not application/ocsp-response: another",
+            "POST: the Content-Type is text/html, not application/ocsp-response: another",
         ),
         (
             lambda handler: answer(handler, 200, "", b"<p>"),
-            "POST: the answer is of no Content-Type and not application/ocsp-response",
+            "POST: the Content-Type is missing, not application/ocsp-response",
         ),
         (
             lambda handler: answer(handler, 200, "text/x-python", b"#!/usr/bin/python3 -IS\n"),
-            "POST: the script's own text came",
+            "POST: Apache sent the script's source",
         ),
         (
             lambda handler: answer(handler, 200, OCSP_TYPE, b"0\x03\x0a\x01\x03", False),
-            "POST: no Content-Length. `SetEnv ap_tr",
+            "POST: Content-Length is missing. `SetEnv ap_tr",
         ),
         (
             lambda handler: answer(handler, 200, OCSP_TYPE, b"0\x03", 5),
-            "POST: the answer was cut off after 2 octets",
+            "POST: the response was cut off after 2 bytes",
         ),
         (
             lambda handler: answer(handler, 200, OCSP_TYPE, b""),
-            "POST: the 0 bytes that came are not an OCSPResponse",
+            "POST: the 0 bytes received are not an OCSPResponse",
         ),
         (
             lambda handler: answer(handler, 200, OCSP_TYPE, b"0\x03\x0a\x01\x03"),
             "POST: tryLater. A line in Apache's error log says why",
         ),
-        (lambda handler: handler.close_connection and None, "POST: no answer from 127.0.0.1 port"),
+        (
+            lambda handler: handler.close_connection and None,
+            "POST: no response from 127.0.0.1 port",
+        ),
     ],
 )
 @pytest.mark.slow
-def test_what_is_wrong_is_named(ask, respond, message):
-    with pytest.raises(probe.Wrong) as wrong:
+def test_the_fault_is_named(ask, respond, message):
+    with pytest.raises(probe.ProbeError) as error:
         ask(respond)
-    assert str(wrong.value).startswith(message)
+    assert str(error.value).startswith(message)
 
 
-def test_nobody_listens(pki):
-    with socket.socket() as taken:  # bound, but not listening: so nobody else is there either
+def test_connection_refused(pki):
+    with socket.socket() as taken:  # bound, so that no other process listens there
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         with pytest.raises(
-            probe.Wrong,
+            probe.ProbeError,
             match=f"connection refused at 127.0.0.1 port {port}. Is Apache .*`Listen {port}`",
         ):
             probe.ask(pki.home / "root-ca.crt", 1, "ocsp.example.com", port)
@@ -280,29 +284,30 @@ def test_a_404_for_escaped_slashes_alone_names_their_directive(ask, responder):
         return responder(handler)
 
     with pytest.raises(
-        probe.Wrong,
+        probe.ProbeError,
         match=(
-            r"^GET with %2F: 404. `AllowEncodedSlashes NoDecode` is missing; it has to stand"
-            r" inside "
+            r"^GET with %2F: 404. `AllowEncodedSlashes NoDecode` is missing; it must be inside "
         ),
     ):
         ask(respond)
 
 
 @pytest.mark.slow
-def test_merged_slashes_and_changed_answers(ask, responder):
+def test_merged_slashes_and_changed_responses(ask, responder):
     def merge(path):
         return path.replace("//", "/")
 
-    with pytest.raises(probe.Wrong, match="^GET with //: malformedRequest. "):
+    with pytest.raises(probe.ProbeError, match=r"^GET with //: malformedRequest. "):
         ask(lambda handler: responder(handler, path=merge))
-    with pytest.raises(probe.Wrong, match="^POST: openssl does not verify the answer: "):
+    with pytest.raises(probe.ProbeError, match=r"^POST: openssl cannot verify the response: "):
         ask(
             lambda handler: responder(
                 handler, change=lambda body: body[:-1] + bytes((body[-1] ^ 1,))
             )
         )
-    with pytest.raises(probe.Wrong, match="^POST: the 100 bytes that came are not an OCSPResponse"):
+    with pytest.raises(
+        probe.ProbeError, match=r"^POST: the 100 bytes received are not an OCSPResponse"
+    ):
         ask(lambda handler: responder(handler, change=lambda body: body[:100]))
 
 
@@ -323,7 +328,7 @@ def test_a_plan_changes_nothing_until_it_is_carried_out(place):
     (place / "file").write_text("the operator's")
     changed = plan.Plan(plan.Record(place / "installed.json"))
     changed.file(place / "file", b"of another version")
-    assert (changed.steps, len(changed.remarks)) == ([], 1)
+    assert (changed.steps, len(changed.notes)) == ([], 1)
 
 
 def test_what_was_done_before_a_failure_is_recorded(place):
@@ -331,12 +336,12 @@ def test_what_was_done_before_a_failure_is_recorded(place):
     the_plan.file(place / "file", b"content")
     the_plan.command("false", "--with-this-option")
     the_plan.file(place / "later", b"content")
-    with pytest.raises(plan.Refused, match="^false --with-this-option\n  ended with status 1$"):
+    with pytest.raises(CommandError, match=r"^false --with-this-option\n  failed with status 1$"):
         the_plan.carry_out()
     assert list(plan.Record(place / "installed.json").files) == [str(place / "file")]
     (place / "installed.json").write_text("{")
     with pytest.raises(
-        plan.Refused,
-        match="installed.json: this is the record of what was installed, and cannot be read",
+        CommandError,
+        match=r"installed\.json: cannot read this record of what was installed",
     ):
         plan.Record(place / "installed.json")

@@ -40,8 +40,7 @@ MALFORMED, INTERNAL_ERROR = b"\x30\x03\x0a\x01\x01", b"\x30\x03\x0a\x01\x02"
 
 
 class Serving:
-    """A running `serve`.  `port` and `url` are its own, `greeting` what it said first, `log` what
-    it has logged so far."""
+    """A running `serve`: `greeting` is its first output, `log` what it has logged so far."""
 
     def __init__(self, directory: Path, config: Path, *options: str, descriptors: int = 0):
         self.output, self._errors = directory / "output", directory / "errors"
@@ -61,7 +60,7 @@ class Serving:
             time.sleep(0.02)
         self.greeting = self.output.read_text()
         self.host, self.port = re.search(
-            r"Listening at http://(\S+):(\d+)/", self.greeting
+            r"Listening on http://(\S+):(\d+)/", self.greeting
         ).groups()
         self.url = f"http://{self.host}:{self.port}/"
 
@@ -72,10 +71,10 @@ class Serving:
     def connect(self) -> socket.socket:
         return socket.create_connection((self.host.strip("[]"), int(self.port)), 30)
 
-    def send(self, octets: bytes) -> bytes:
-        """Send these octets, and no more.  Returns what comes back until the server closes."""
+    def send(self, data: bytes) -> bytes:
+        """Send this and no more.  Returns what comes back until the server closes."""
         with self.connect() as connection:
-            connection.sendall(octets)
+            connection.sendall(data)
             connection.shutdown(socket.SHUT_WR)
             return read_all(connection)
 
@@ -116,8 +115,7 @@ def chunked(body: bytes, size: int = 20) -> bytes:
 
 @pytest.fixture(scope="module")
 def serving(pki, workspace):
-    """One server of all tests of this file that do not change it; that it has answered them all is
-    what they test, too."""
+    """One server for all tests here that do not change it: it must survive them all."""
     directory = workspace / "serve"
     directory.mkdir()
     server = Serving(directory, pki.home / "ocsp-cgi.conf")
@@ -140,7 +138,7 @@ def question(pki, root):
 
 @pytest.fixture
 def still_answers(serving, question, root):
-    """still_answers() asks as anybody would.  Returns the seconds that it took."""
+    """still_answers() sends an ordinary request.  Returns the seconds that the response took."""
 
     def ask() -> float:
         started = time.monotonic()
@@ -151,7 +149,7 @@ def still_answers(serving, question, root):
     return ask
 
 
-# The same answers
+# The same responses as from the CGI
 
 
 @pytest.mark.parametrize(
@@ -339,10 +337,10 @@ def test_page_shows_the_address_that_was_used(serving, sent, shown):
     assert f"-url {shown or serving.url[:-1]}</pre>" in page and "<script>" not in page
 
 
-# Whatever comes
+# Hostile and broken clients
 
 
-NAMES_OF_WHAT_IS_NO_HTTP = (
+NAMES_OF_INVALID_HTTP = (
     "TLS",
     "words",
     "HTTP/0.9",
@@ -364,7 +362,7 @@ NAMES_OF_WHAT_IS_NO_HTTP = (
     "two lengths",
     "negative length",
     "huge length",
-    "no chunk size",
+    "not a chunk size",
     "negative chunk size",
     "long chunk",
     "long chunk line",
@@ -402,10 +400,10 @@ NAMES_OF_WHAT_IS_NO_HTTP = (
         (post(b"9" * 10_000, "Transfer-Encoding: chunked", version="1.1"), 400),
         (post(b"0\r\n" + b"x: y\r\n" * 100_000, "Transfer-Encoding: chunked", version="1.1"), 431),
     ],
-    ids=NAMES_OF_WHAT_IS_NO_HTTP,
+    ids=NAMES_OF_INVALID_HTTP,
 )
 @pytest.mark.slow
-def test_what_is_no_http_is_told_so(serving, still_answers, sent, status):
+def test_invalid_http_gets_an_error(serving, still_answers, sent, status):
     before = len(serving.log)
     answer = parse_http(serving.send(sent))
     assert answer.status == status
@@ -413,14 +411,14 @@ def test_what_is_no_http_is_told_so(serving, still_answers, sent, status):
         answer.headers["content-type"] == "text/plain" and answer.headers["connection"] == "close"
     )
     assert answer.headers["x-content-type-options"] == "nosniff"
-    reason, facts = serving.log[before:].splitlines()
+    reason, fields = serving.log[before:].splitlines()
     assert reason.endswith(answer.body.decode().strip())
-    assert f"http={status} client=127.0.0.1 ms=" in facts
+    assert f"http={status} client=127.0.0.1 ms=" in fields
     assert len(reason) < 500
     assert still_answers() < 5
 
 
-def test_a_tls_hello_is_told_what_it_is(serving):
+def test_a_tls_handshake_gets_an_error(serving):
     with serving.connect() as connection:  # that stays open, as a real client's does
         connection.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500))
         assert b"this server speaks http:// only" in read_all(connection)
@@ -464,7 +462,7 @@ def test_bodies_too_large_are_malformed_requests(serving, still_answers, size, f
 
 
 @pytest.mark.slow
-def test_port_scanners_and_those_who_hang_up(serving, still_answers, question):
+def test_port_scanners_and_clients_that_hang_up(serving, still_answers, question):
     for sent in (b"", b"\r\n", b"POST", post(question())[:-10], post(question())):
         for _ in range(200):
             with serving.connect() as connection:
@@ -513,7 +511,7 @@ def test_thousands_of_connections_leave_nothing_behind(serving, question, still_
 
 
 @pytest.mark.slow
-def test_hundreds_of_half_open_connections_keep_nobody_out(serving, still_answers):
+def test_hundreds_of_half_open_connections_block_no_one(serving, still_answers):
     with contextlib.ExitStack() as stack:
         for number in range(300):
             connection = stack.enter_context(socket.socket())
@@ -527,7 +525,7 @@ def test_hundreds_of_half_open_connections_keep_nobody_out(serving, still_answer
 
 
 @pytest.mark.slow
-def test_with_hardly_a_file_descriptor_it_goes_on(place, pki, question):
+def test_with_few_file_descriptors_it_goes_on(place, pki, question):
     server = Serving(place, pki.home / "ocsp-cgi.conf", descriptors=24)
     with contextlib.ExitStack() as stack:
         for _ in range(60):
@@ -591,8 +589,8 @@ def small(monkeypatch):
     ids=["silent", "half a head", "slow head", "half a body", "slow body", "slow chunks"],
 )
 @pytest.mark.slow
-def test_who_is_slow_is_let_go(small, sent, drop, told):
-    """However often something comes: the time is for the whole request."""
+def test_slow_clients_are_disconnected(small, sent, drop, told):
+    """However often data arrives: the time is for the whole request."""
     address, logged, _ = small()
     started = time.monotonic()
     with socket.create_connection(address, 5) as connection:
@@ -614,7 +612,7 @@ def test_who_is_slow_is_let_go(small, sent, drop, told):
 
 
 @pytest.mark.slow
-def test_who_does_not_take_the_answer_is_let_go(small):
+def test_a_client_that_does_not_read_the_response_is_disconnected(small):
     address, _, server = small(
         lambda head, body, connection: (ocsp_http.Response(200, [], bytes(30_000_000)), [""])
     )
@@ -626,9 +624,7 @@ def test_who_does_not_take_the_answer_is_let_go(small):
 
 
 @pytest.mark.slow
-def test_there_are_never_more_threads_than_allowed_and_nobody_who_asks_is_let_go(
-    small, monkeypatch
-):
+def test_threads_are_limited_and_active_clients_are_not_disconnected(small, monkeypatch):
     monkeypatch.setattr(http_server, "CONNECTIONS", 4)
     monkeypatch.setattr(http_server, "SILENT_SECONDS", 0.2)
     most = []
@@ -676,7 +672,7 @@ def test_it_ends_cleanly(place, pki, question, number, status):
 
 
 @pytest.mark.slow
-def test_an_answer_on_its_way_is_finished_at_the_end(small, monkeypatch):
+def test_a_response_under_way_is_finished_at_the_end(small, monkeypatch):
     monkeypatch.setattr(http_server, "STOP_SECONDS", 5)
     begun = threading.Event()
 
@@ -696,9 +692,12 @@ def test_an_answer_on_its_way_is_finished_at_the_end(small, monkeypatch):
 
 def test_greeting(serving, pki):
     lines = serving.greeting.splitlines()
-    assert lines[0] == "This is for trying out; Apache is for serving others.  Ctrl-C ends it."
-    assert lines[1] == f"Listening at {serving.url} with {pki.home}/ocsp-cgi.conf"
-    assert "Whoever can reach" not in serving.greeting
+    assert (
+        lines[0]
+        == "This server is for trying things out: use Apache in production.  Ctrl-C stops it."
+    )
+    assert lines[1] == f"Listening on {serving.url} with {pki.home}/ocsp-cgi.conf"
+    assert "Anyone who can reach" not in serving.greeting
 
 
 def fails(*options: str, **environment: str) -> tuple[int, str]:
@@ -720,45 +719,47 @@ def test_a_port_in_use(pki):
         assert fails("--config", f"{pki.home}/ocsp-cgi.conf", "--port", str(port)) == (
             1,
             (
-                f"http://127.0.0.1:{port}/: Address already in use;"
-                " end what listens there (`ss -ltnp` shows it), or take another with --port\n"
+                f"python3 -m ocsp_cgi: http://127.0.0.1:{port}/: Address already in use; stop what"
+                " listens there (`ss -ltnp` shows it), or choose another port with --port\n"
             ),
         )
 
 
 @pytest.mark.slow
-def test_what_it_cannot_begin_with(pki, place):
+def test_it_says_why_it_cannot_start(pki, place):
     config = f"{pki.home}/ocsp-cgi.conf"
     status, reason = fails("--config", config, "--bind", "192.0.2.1")
     assert status == 1 and reason.startswith(
-        "http://192.0.2.1:9080/: Cannot assign requested address; `ip address` shows"
+        "python3 -m ocsp_cgi: http://192.0.2.1:9080/: Cannot assign requested address;"
+        " `ip address` lists"
     )
     status, reason = fails("--config", config, "--bind", "no address")
-    assert status == 1 and reason.startswith("--bind no address: no address of this machine;")
+    assert status == 1
+    assert "--bind no address: not an address of this machine; `ip address` lists" in reason
     for port in ("65536", "-1", "x", ""):
         status, reason = fails("--config", config, f"--port={port}")
-        assert status == 2 and reason.endswith(
-            f"argument --port: `{port}` is no port: it should be 0 to 65535\n"
+        assert status == 3 and reason.endswith(
+            f"argument --port: invalid port `{port}`: expected 0 to 65535\n"
         )
     missing = (
-        f"{place}/none.conf: No such file or directory; this is the config, which OCSP_CGI_CONFIG"
-        " names; `--config` names another\n"
+        f"python3 -m ocsp_cgi: {place}/none.conf: No such file or directory; this is the config,"
+        " which OCSP_CGI_CONFIG names; `--config` names another\n"
     )
     assert fails("--config", f"{place}/none.conf") == (1, missing)
     assert fails(OCSP_CGI_CONFIG=f"{place}/none.conf") == (1, missing)
     (place / "broken.conf").write_text("[root-ca]\ndbb = x\ndb = x\n")
     assert fails("--config", f"{place}/broken.conf") == (
         1,
-        f"{place}/broken.conf:2: unknown setting `dbb`; did you mean `db`?\n",
+        f"python3 -m ocsp_cgi: {place}/broken.conf:2: unknown setting `dbb`; did you mean `db`?\n",
     )
 
 
 def test_the_default_config(place):
-    """Of another name than the real one, which may be there."""
+    """With another path: the real default may exist."""
     assert config.DEFAULT_PATH == "/etc/ssl/ocsp-cgi.conf"
     program = (
         "import sys; from ocsp_cgi import config; config.DEFAULT_PATH = sys.argv.pop()\n"
-        "from ocsp_cgi import command_line; sys.exit(command_line.main())"
+        "from ocsp_cgi import __main__; __main__.main()"
     )
     run = subprocess.run(
         [sys.executable, "-c", program, "serve", f"{place}/default.conf"],
@@ -769,10 +770,12 @@ def test_the_default_config(place):
         env={**os.environ, "OCSP_CGI_CONFIG": ""},
     )
     assert (run.returncode, run.stdout) == (1, "")
-    assert run.stderr.startswith(f"{place}/default.conf: No such file or directory")
+    assert run.stderr.startswith(
+        f"python3 -m ocsp_cgi: {place}/default.conf: No such file or directory"
+    )
 
 
-def test_a_config_broken_after_the_start_is_an_answer_and_a_log_line(place, ca, question):
+def test_a_config_that_disappears_later_gives_internal_error_and_a_log_line(place, ca, question):
     server = Serving(place, ca.home / "ocsp-cgi.conf")
     (ca.home / "ocsp-cgi.conf").rename(ca.home / "away.conf")
     assert parse_http(server.send(post(question()))).body == INTERNAL_ERROR
@@ -812,30 +815,30 @@ def test_everywhere(place, pki):
     server = Serving(place, pki.home / "ocsp-cgi.conf", "--bind", "0.0.0.0")
     assert (
         f"-url http://127.0.0.1:{server.port}/" in server.greeting
-        and "Whoever can reach this machine can ask." in server.greeting
+        and "Anyone who can reach this machine can query it." in server.greeting
     )
     assert server.end() == 0
 
 
-# In words
+# --text
 
 
 @pytest.fixture
-def in_words(place, pki):
+def with_text(place, pki):
     server = Serving(place, pki.home / "ocsp-cgi.conf", "--text")
     yield server
     assert server.end() == 0
 
 
-def test_text(in_words, pki, root, question):
+def test_text(with_text, pki, root, question):
     asked = request(
         cert_id(root, int(pki.serial("good"), 16)),
         cert_id(root, int(pki.serial("bad"), 16), "sha256"),
         cert_id(root, 5),
         extensions=nonce(bytes(16)),
     )
-    answer = parse_http(in_words.send(post(asked))).body
-    words = in_words.output.read_text()[len(in_words.greeting) :]
+    answer = parse_http(with_text.send(post(asked))).body
+    words = with_text.output.read_text()[len(with_text.greeting) :]
     (pki.home / "text.der").write_bytes(answer)
     theirs = openssl_ocsp(pki.home, "-respin", "text.der", "-noverify", "-resp_text").stdout
     end = theirs.index("    Signature Algorithm: ")
@@ -881,12 +884,12 @@ def test_text(in_words, pki, root, question):
     ids=["nothing", "too long", "GET", "PUT"],
 )
 @pytest.mark.slow
-def test_text_of_what_is_no_request(in_words, sent, words):
-    in_words.send(sent)
-    assert in_words.output.read_text()[len(in_words.greeting) :] == words
+def test_text_of_what_is_not_a_request(with_text, sent, words):
+    with_text.send(sent)
+    assert with_text.output.read_text()[len(with_text.greeting) :] == words
 
 
-def test_standard_output_that_nobody_reads(pki, question):
+def test_standard_output_without_a_reader(pki, question):
     command = [*COMMAND, "--port", "0", "--text", "--config", f"{pki.home}/ocsp-cgi.conf"]
     with subprocess.Popen(
         command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
