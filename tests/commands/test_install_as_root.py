@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from clients import need_namespaces, settle
+from installed import install_wheel
 
 pytestmark = [pytest.mark.slow, pytest.mark.root]
 
@@ -452,6 +453,20 @@ def test_a_new_version_replaces_the_old(new_machine, pki):
     run = machine.install("--server-name", "other.example.com")
     assert "  write /etc/apache2/sites-available/ocsp-cgi.conf\n" in run.stdout
     assert "queried at http://other.example.com/cgi-bin/ocsp.cgi for" in run.stdout
+
+
+def test_install_from_the_wheel(new_machine, workspace, pki):
+    directory = workspace / "wheel-as-root"
+    directory.mkdir()
+    command = str(install_wheel(directory) / "bin" / "ocsp-cgi")
+    machine = new_machine()
+    machine.bring_files(pki)
+    run = machine.run(command, "install", "--server-name", NAME)
+    assert run.stdout.count(": good, Response verify OK\n") == 3, run.stdout
+    assert machine.sh("head -1 /opt/ocsp-cgi/ocsp.cgi") == "#!/usr/bin/python3 -IS\n"
+    assert machine.run(command, "install").stdout.startswith("Nothing to change")
+    machine.run(command, "install", "--uninstall")
+    machine.sh("test ! -e /opt/ocsp-cgi && test ! -e /usr/lib/cgi-bin/ocsp.cgi")
 
 
 def test_sync_job(new_machine, pki):
