@@ -138,7 +138,7 @@ def _serve(
     return server
 
 
-def _ask(ca: PrivateCA, url: str, name: str, expected: str, question: str) -> bool:
+def _ask(ca: PrivateCA, url: str, name: str, expected: str, heading: str) -> bool:
     """Query NAME.crt with openssl, visibly.  Returns whether the status is right and verified."""
     command = [
         "openssl",
@@ -152,8 +152,8 @@ def _ask(ca: PrivateCA, url: str, name: str, expected: str, question: str) -> bo
         "-url",
         url,
     ]
-    if question:
-        _say(question)
+    if heading:
+        _say(heading)
     _say(f"   $ {shlex.join(command)}")
     run = subprocess.run(
         command, cwd=ca.home, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

@@ -394,7 +394,7 @@ def _can_read(path: Path, user: str) -> bool:
 def _issuer_pem(ca: config.CASettings) -> str:
     """The newest certificate of a section's CA, which may not be the first in the file.
 
-    SignerError if there is none.
+    SignerError if the file has no certificate.
     """
     issuer = Issuer(ca)
     if issuer.unreadable:

@@ -76,7 +76,7 @@ class Server:
         self._server.server_close()
 
 
-def answer(handler, status, content_type, body, length=None):
+def respond_with(handler, status, content_type, body, length=None):
     handler.send_response(status)
     if content_type:
         handler.send_header("Content-Type", content_type)
@@ -113,7 +113,7 @@ def responder(pki, cgi):
         request = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
         requested = path(handler.path.partition(probe.PATH)[2])
         result = run_cgi(cgi, pki.home / "ocsp-cgi.conf", handler.command, request, requested)
-        answer(handler, result.status, content_type, change(result.body))
+        respond_with(handler, result.status, content_type, change(result.body))
 
     return respond
 
@@ -181,7 +181,7 @@ def test_a_chain_and_a_signer_that_is_trusted_locally(pki, place, cgi):
             request = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
             path = handler.path.partition(probe.PATH)[2]
             result = run_cgi(cgi, ca.home / "ocsp-cgi.conf", handler.command, request, path)
-            answer(handler, result.status, OCSP_TYPE, result.body)
+            respond_with(handler, result.status, OCSP_TYPE, result.body)
 
         trusted = (option, section.rsigner if option == "-VAfile" else section.ca)
         with Server(respond) as server:
@@ -202,55 +202,57 @@ OCSP_TYPE = "application/ocsp-response"
     "respond, message",
     [
         (
-            lambda handler: answer(handler, 404, "text/html", b"no"),
+            lambda handler: respond_with(handler, 404, "text/html", b"no"),
             'POST: HTTP status 404. `ScriptAlias "/cgi-bin/ocsp.cgi"` is missing',
         ),
         (
-            lambda handler: answer(handler, 403, "text/html", b"no"),
+            lambda handler: respond_with(handler, 403, "text/html", b"no"),
             "POST: HTTP status 403. `Require all granted`",
         ),
         (
-            lambda handler: answer(handler, 500, "text/html", b"no"),
+            lambda handler: respond_with(handler, 500, "text/html", b"no"),
             "POST: HTTP status 500. Apache could not run the script",
         ),
         (
-            lambda handler: answer(handler, 503, "text/html", b"no"),
+            lambda handler: respond_with(handler, 503, "text/html", b"no"),
             "POST: HTTP status 503. mod_cgid's daemon does not respond",
         ),
         (
-            lambda handler: answer(handler, 418, "text/html", b"no"),
+            lambda handler: respond_with(handler, 418, "text/html", b"no"),
             "POST: HTTP status 418. The error log of Apache may say why",
         ),
         (
-            lambda handler: answer(handler, 301, "text/html", b"no"),
+            lambda handler: respond_with(handler, 301, "text/html", b"no"),
             "POST: HTTP status 301. something redirects: OCSP needs plain HTTP",
         ),
         (
-            lambda handler: answer(handler, 200, "text/html", b"<p>"),
+            lambda handler: respond_with(handler, 200, "text/html", b"<p>"),
             "POST: the Content-Type is text/html, not application/ocsp-response: another",
         ),
         (
-            lambda handler: answer(handler, 200, "", b"<p>"),
+            lambda handler: respond_with(handler, 200, "", b"<p>"),
             "POST: the Content-Type is missing, not application/ocsp-response",
         ),
         (
-            lambda handler: answer(handler, 200, "text/x-python", b"#!/usr/bin/python3 -IS\n"),
+            lambda handler: respond_with(
+                handler, 200, "text/x-python", b"#!/usr/bin/python3 -IS\n"
+            ),
             "POST: Apache sent the script's source",
         ),
         (
-            lambda handler: answer(handler, 200, OCSP_TYPE, b"0\x03\x0a\x01\x03", False),
+            lambda handler: respond_with(handler, 200, OCSP_TYPE, b"0\x03\x0a\x01\x03", False),
             "POST: Content-Length is missing. `SetEnv ap_tr",
         ),
         (
-            lambda handler: answer(handler, 200, OCSP_TYPE, b"0\x03", 5),
+            lambda handler: respond_with(handler, 200, OCSP_TYPE, b"0\x03", 5),
             "POST: the response was cut off after 2 bytes",
         ),
         (
-            lambda handler: answer(handler, 200, OCSP_TYPE, b""),
+            lambda handler: respond_with(handler, 200, OCSP_TYPE, b""),
             "POST: the 0 bytes received are not an OCSPResponse",
         ),
         (
-            lambda handler: answer(handler, 200, OCSP_TYPE, b"0\x03\x0a\x01\x03"),
+            lambda handler: respond_with(handler, 200, OCSP_TYPE, b"0\x03\x0a\x01\x03"),
             "POST: tryLater. A line in Apache's error log says why",
         ),
         (
@@ -280,7 +282,7 @@ def test_connection_refused(pki):
 def test_a_404_for_escaped_slashes_alone_names_their_directive(ask, responder):
     def respond(handler):
         if "%2F" in handler.path:
-            return answer(handler, 404, "text/html", b"no")
+            return respond_with(handler, 404, "text/html", b"no")
         return responder(handler)
 
     with pytest.raises(

@@ -282,11 +282,11 @@ def test_install_and_uninstall(new_machine, pki):
         ' int(cryptography.__version__.split(".")[0]) > 40\''
     )
     machine.sh("cd / && /opt/ocsp-cgi/bin/python3 -m ocsp_cgi --version")
-    kept = (
+    query = (
         "openssl ocsp -no_nonce -issuer root-ca.crt -CAfile root-ca.crt -cert good.crt -url"
         " http://127.0.0.1/cgi-bin/ocsp.cgi"
     )
-    assert "good.crt: good" in machine.sh(f"cd {pki.home} && {kept} -header Host={NAME}")
+    assert "good.crt: good" in machine.sh(f"cd {pki.home} && {query} -header Host={NAME}")
     assert ".ocsp" in machine.sh("ls -R /var/cache/ocsp-cgi")
 
     # who may read what
@@ -419,10 +419,10 @@ def test_files_of_the_operator_are_neither_overwritten_nor_lost(new_machine, pki
     run = machine.install("--server-name", NAME, "--prefix", "/opt/other", check=False)
     assert "/etc/ssl/ocsp-cgi.conf: the config exists, and is left as it is\n" in run.stdout
     assert "/etc/apache2/sites-available/ocsp-cgi.conf: left as it is" in run.stdout
-    machine.sh("cp /etc/ssl/ocsp-cgi.conf /etc/ssl/kept.conf")
+    machine.sh("cp /etc/ssl/ocsp-cgi.conf /etc/ssl/copy.conf")
     machine.install("--uninstall", "--prefix", "/opt/other")
-    kept = "/etc/ssl/ocsp-cgi.conf /etc/apache2/sites-available/ocsp-cgi.conf /opt/ocsp-cgi/notes"
-    assert machine.sh(f"cat {kept}") == config + "# mine\nmine\n"
+    paths = "/etc/ssl/ocsp-cgi.conf /etc/apache2/sites-available/ocsp-cgi.conf /opt/ocsp-cgi/notes"
+    assert machine.sh(f"cat {paths}") == config + "# mine\nmine\n"
 
     machine.sh("rm /etc/ssl/ocsp-cgi.conf /etc/apache2/sites-available/ocsp-cgi.conf")
     machine.install("--server-name", NAME, "--prefix", "/opt/other")

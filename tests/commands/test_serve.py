@@ -1,4 +1,4 @@
-"""The responder without Apache: the same answers as the CGI's, and nothing that a client sends
+"""The responder without Apache: the same responses as the CGI's, and nothing that a client sends
 keeps it from answering."""
 
 from __future__ import annotations
@@ -130,20 +130,20 @@ def root(pki):
 
 
 @pytest.fixture
-def question(pki, root):
+def ocsp_request(pki, root):
     return lambda name="good", **options: request(
         cert_id(root, int(pki.serial(name), 16)), **options
     )
 
 
 @pytest.fixture
-def still_answers(serving, question, root):
+def still_answers(serving, ocsp_request, root):
     """still_answers() sends an ordinary request.  Returns the seconds that the response took."""
 
     def ask() -> float:
         started = time.monotonic()
-        answer = parse_http(serving.send(post(question("bad"))))
-        assert verified(answer.body, root).certificate_status == ocsp.OCSPCertStatus.REVOKED
+        response = parse_http(serving.send(post(ocsp_request("bad"))))
+        assert verified(response.body, root).certificate_status == ocsp.OCSPCertStatus.REVOKED
         return time.monotonic() - started
 
     return ask
@@ -170,8 +170,8 @@ def still_answers(serving, question, root):
     ],
 )
 @pytest.mark.slow
-def test_same_answers_as_the_cgi(serving, cgi, pki, root, question, method, name, options):
-    encoded = question(name, **options) if name in ("good", "bad") else b"\x30\x83"
+def test_same_responses_as_the_cgi(serving, cgi, pki, root, ocsp_request, method, name, options):
+    encoded = ocsp_request(name, **options) if name in ("good", "bad") else b"\x30\x83"
     path = "/" + (
         base64_of(encoded)
         if name in ("good", "bad", "malformed") and method != "POST"
@@ -188,19 +188,19 @@ def test_same_answers_as_the_cgi(serving, cgi, pki, root, question, method, name
     )
     ours = parse_http(serving.send(head.encode() + body))
     assert ours.headers.pop("connection") == "close" and ours.headers.pop("date").endswith(" GMT")
-    for answer in (ours, theirs):
+    for response in (ours, theirs):
         for header in ("expires", "last-modified", "etag"):
-            if header in answer.headers:
-                answer.headers[header] = "differs from second to second"
+            if header in response.headers:
+                response.headers[header] = "differs from second to second"
         if (
-            answer.headers["content-type"] != "application/ocsp-response"
-            or answer.headers["content-length"] != "5"
+            response.headers["content-type"] != "application/ocsp-response"
+            or response.headers["content-length"] != "5"
         ):
-            answer.headers["content-length"] = "differs with the signature, or the address shown"
+            response.headers["content-length"] = "differs with the signature, or the address shown"
     assert (ours.status, ours.headers) == (theirs.status, theirs.headers)
     assert list(ours.headers) == list(theirs.headers)
     if name in ("good", "bad") and method != "HEAD":
-        statuses = [verified(answer.body, root).certificate_status for answer in (ours, theirs)]
+        statuses = [verified(response.body, root).certificate_status for response in (ours, theirs)]
         assert (
             statuses[0]
             == statuses[1]
@@ -235,20 +235,20 @@ def test_the_command_it_says_works(serving, pki):
 @pytest.mark.parametrize("path", ["", "/", "//", "/%2F", "/cgi-bin/ocsp.cgi/", "/Main/", "/ocsp//"])
 @pytest.mark.parametrize("form", ["as it is", "escaped", "whole URL"])
 @pytest.mark.slow
-def test_get_at_any_path(serving, root, question, path, form):
-    text = base64_of(question("bad", extensions=nonce(b"\xff\xfe\xff" * 4)))
+def test_get_at_any_path(serving, root, ocsp_request, path, form):
+    text = base64_of(ocsp_request("bad", extensions=nonce(b"\xff\xfe\xff" * 4)))
     assert "/" in text
     uri = {
         "as it is": (path or "/") + text,
         "escaped": (path or "/") + text.replace("/", "%2F").replace("+", "%2b").replace("=", "%3d"),
         "whole URL": f"http://ocsp.example.com{path or '/'}{text}",
     }[form]
-    answer = parse_http(serving.send(f"GET {uri} HTTP/1.0\r\n\r\n".encode()))
-    assert verified(answer.body, root).certificate_status == ocsp.OCSPCertStatus.REVOKED
+    response = parse_http(serving.send(f"GET {uri} HTTP/1.0\r\n\r\n".encode()))
+    assert verified(response.body, root).certificate_status == ocsp.OCSPCertStatus.REVOKED
 
 
-def test_curl_chunked_and_with_expect(serving, pki, root, question, tmp_path):
-    (tmp_path / "request").write_bytes(question("bad"))
+def test_curl_chunked_and_with_expect(serving, pki, root, ocsp_request, tmp_path):
+    (tmp_path / "request").write_bytes(ocsp_request("bad"))
     arguments = [
         "-H",
         "Content-Type: application/ocsp-request",
@@ -269,23 +269,25 @@ def test_curl_chunked_and_with_expect(serving, pki, root, question, tmp_path):
         )
 
 
-def test_chunks_of_every_size(serving, root, question):
+def test_chunks_of_every_size(serving, root, ocsp_request):
     for size in (1, 7, 1000):
-        answer = parse_http(
+        response = parse_http(
             serving.send(
-                post(chunked(question("bad"), size), "Transfer-Encoding: chunked", version="1.1")
+                post(
+                    chunked(ocsp_request("bad"), size), "Transfer-Encoding: chunked", version="1.1"
+                )
             )
         )
-        assert verified(answer.body, root).certificate_status == ocsp.OCSPCertStatus.REVOKED
+        assert verified(response.body, root).certificate_status == ocsp.OCSPCertStatus.REVOKED
 
 
-def test_many_requests_on_one_connection(serving, question):
-    """HTTP/1.1 keeps it, HTTP/1.0 if asked to; also when the requests come all at once, and octet
+def test_many_requests_on_one_connection(serving, ocsp_request):
+    """HTTP/1.1 keeps it, HTTP/1.0 if sent to; also when the requests come all at once, and octet
     by octet."""
     with serving.connect() as connection:
-        first = post(question(), version="1.1")
-        last = post(question(), "Connection: keep-alive") + post(
-            question(), "Connection: Close", version="1.1"
+        first = post(ocsp_request(), version="1.1")
+        last = post(ocsp_request(), "Connection: keep-alive") + post(
+            ocsp_request(), "Connection: Close", version="1.1"
         )
         for sent in (first, first + first, last):
             if len(sent) == len(first):
@@ -294,18 +296,18 @@ def test_many_requests_on_one_connection(serving, question):
                     connection.sendall(bytes((octet,)))
             else:
                 connection.sendall(sent)
-        answers = read_all(connection)
-    assert answers.count(b"HTTP/1.1 200 OK\r\n") == 5
+        responses = read_all(connection)
+    assert responses.count(b"HTTP/1.1 200 OK\r\n") == 5
     assert (
-        answers.count(b"Connection: keep-alive\r\n"),
-        answers.count(b"Connection: close\r\n"),
+        responses.count(b"Connection: keep-alive\r\n"),
+        responses.count(b"Connection: close\r\n"),
     ) == (4, 1)
 
 
-def test_expect_is_answered_before_the_body_comes(serving, question):
+def test_expect_is_answered_before_the_body_comes(serving, ocsp_request):
     with serving.connect() as connection:
         head, body = post(
-            question(), "Expect: 100-continue", "Connection: close", version="1.1"
+            ocsp_request(), "Expect: 100-continue", "Connection: close", version="1.1"
         ).split(b"\r\n\r\n", 1)
         connection.sendall(head + b"\r\n\r\n")
         assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -316,9 +318,9 @@ def test_expect_is_answered_before_the_body_comes(serving, question):
         assert parse_http(read_all(connection)).body == MALFORMED
 
 
-def test_log_line(serving, pki, question):
+def test_log_line(serving, pki, ocsp_request):
     before = len(serving.log)
-    serving.send(post(question("bad", extensions=nonce(bytes(16)))))
+    serving.send(post(ocsp_request("bad", extensions=nonce(bytes(16)))))
     serial = pki.serial("bad")
     assert re.fullmatch(
         rf"\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\dZ ocsp\.cgi: POST serial={serial} status=revoked"
@@ -342,7 +344,7 @@ def test_page_shows_the_address_that_was_used(serving, sent, shown):
 
 NAMES_OF_INVALID_HTTP = (
     "TLS",
-    "words",
+    "text",
     "HTTP/0.9",
     "NULs",
     "HTTP/2",
@@ -405,14 +407,15 @@ NAMES_OF_INVALID_HTTP = (
 @pytest.mark.slow
 def test_invalid_http_gets_an_error(serving, still_answers, sent, status):
     before = len(serving.log)
-    answer = parse_http(serving.send(sent))
-    assert answer.status == status
+    response = parse_http(serving.send(sent))
+    assert response.status == status
     assert (
-        answer.headers["content-type"] == "text/plain" and answer.headers["connection"] == "close"
+        response.headers["content-type"] == "text/plain"
+        and response.headers["connection"] == "close"
     )
-    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert response.headers["x-content-type-options"] == "nosniff"
     reason, fields = serving.log[before:].splitlines()
-    assert reason.endswith(answer.body.decode().strip())
+    assert reason.endswith(response.body.decode().strip())
     assert f"http={status} client=127.0.0.1 ms=" in fields
     assert len(reason) < 500
     assert still_answers() < 5
@@ -462,8 +465,8 @@ def test_bodies_too_large_are_malformed_requests(serving, still_answers, size, f
 
 
 @pytest.mark.slow
-def test_port_scanners_and_clients_that_hang_up(serving, still_answers, question):
-    for sent in (b"", b"\r\n", b"POST", post(question())[:-10], post(question())):
+def test_port_scanners_and_clients_that_hang_up(serving, still_answers, ocsp_request):
+    for sent in (b"", b"\r\n", b"POST", post(ocsp_request())[:-10], post(ocsp_request())):
         for _ in range(200):
             with serving.connect() as connection:
                 connection.setsockopt(
@@ -489,11 +492,11 @@ def memory(serving: Serving) -> int:
 
 
 @pytest.mark.slow
-def test_thousands_of_connections_leave_nothing_behind(serving, question, still_answers):
-    asked = post(question("bad", extensions=nonce(bytes(16))))
+def test_thousands_of_connections_leave_nothing_behind(serving, ocsp_request, still_answers):
+    whole = post(ocsp_request("bad", extensions=nonce(bytes(16))))
 
     def ask(number: int) -> bool:
-        sent = (asked, b"GET / HTTP/1.0\r\n\r\n", b"GET", b"")[number % 4]
+        sent = (whole, b"GET / HTTP/1.0\r\n\r\n", b"GET", b"")[number % 4]
         return serving.send(sent).startswith(b"HTTP/1.1 200 OK") or number % 4 > 1
 
     with ThreadPoolExecutor(50) as pool:
@@ -525,20 +528,20 @@ def test_hundreds_of_half_open_connections_block_no_one(serving, still_answers):
 
 
 @pytest.mark.slow
-def test_with_few_file_descriptors_it_goes_on(place, pki, question):
+def test_with_few_file_descriptors_it_goes_on(place, pki, ocsp_request):
     server = Serving(place, pki.home / "ocsp-cgi.conf", descriptors=24)
     with contextlib.ExitStack() as stack:
         for _ in range(60):
             stack.enter_context(server.connect())
         time.sleep(0.5)
-    assert parse_http(server.send(post(question()))).status == 200
-    assert parse_http(server.send(post(question()))).body != INTERNAL_ERROR
+    assert parse_http(server.send(post(ocsp_request()))).status == 200
+    assert parse_http(server.send(post(ocsp_request()))).body != INTERNAL_ERROR
     assert server.end() == 0
 
 
 @pytest.fixture
 def small(monkeypatch):
-    """small(answer) is the (host, port) of a server in this process, with time-outs of parts of a
+    """small(respond) is the (host, port) of a server in this process, with time-outs of parts of a
     second, which echoes the method."""
     for name, seconds in (
         ("READ_SECONDS", 0.5),
@@ -550,14 +553,14 @@ def small(monkeypatch):
     with contextlib.ExitStack() as stack:
 
         def start(
-            answer=lambda head, body, connection: (
+            respond=lambda head, body, connection: (
                 ocsp_http.Response(200, [], head.method.encode()),
                 [""],
             ),
         ):
             listener = socket.create_server(("127.0.0.1", 0))
             logged: list[str] = []
-            server = http_server.Server([listener], answer, lambda lines, *_: logged.extend(lines))
+            server = http_server.Server([listener], respond, lambda lines, *_: logged.extend(lines))
             thread = threading.Thread(target=server.serve)
             thread.start()
 
@@ -629,12 +632,12 @@ def test_threads_are_limited_and_active_clients_are_not_disconnected(small, monk
     monkeypatch.setattr(http_server, "SILENT_SECONDS", 0.2)
     most = []
 
-    def answer(head, body, connection):
+    def respond(head, body, connection):
         most.append(len(server._connections))
         time.sleep(0.05)
         return ocsp_http.Response(200, [("Content-Length", "2")], b"ok"), [""]
 
-    address, _, server = small(answer)
+    address, _, server = small(respond)
     before = threading.active_count()
     with contextlib.ExitStack() as stack:
         for _ in range(8):
@@ -646,8 +649,8 @@ def test_threads_are_limited_and_active_clients_are_not_disconnected(small, monk
                 return read_all(connection)
 
         with ThreadPoolExecutor(20) as pool:
-            answers = list(pool.map(ask, range(60)))
-    assert all(text.startswith(b"HTTP/1.1 200 OK") for text in answers)
+            responses = list(pool.map(ask, range(60)))
+    assert all(text.startswith(b"HTTP/1.1 200 OK") for text in responses)
     assert max(most) <= 4
     assert threading.active_count() <= before + 4
 
@@ -657,11 +660,11 @@ def test_threads_are_limited_and_active_clients_are_not_disconnected(small, monk
 
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
 @pytest.mark.slow
-def test_it_ends_cleanly(place, pki, question, number, status):
+def test_it_ends_cleanly(place, pki, ocsp_request, number, status):
     server = Serving(place, pki.home / "ocsp-cgi.conf")
     with server.connect() as silent, server.connect() as half:
         half.sendall(b"POST / HT")
-        assert server.send(post(question())).startswith(b"HTTP/1.1 200")
+        assert server.send(post(ocsp_request())).startswith(b"HTTP/1.1 200")
         started = time.monotonic()
         assert server.end(number) == status
         assert time.monotonic() - started < 3
@@ -676,12 +679,12 @@ def test_a_response_under_way_is_finished_at_the_end(small, monkeypatch):
     monkeypatch.setattr(http_server, "STOP_SECONDS", 5)
     begun = threading.Event()
 
-    def answer(head, body, connection):
+    def respond(head, body, connection):
         begun.set()
         time.sleep(0.5)
         return ocsp_http.Response(200, [], b"done"), [""]
 
-    address, _, server = small(answer)
+    address, _, server = small(respond)
     with socket.create_connection(address, 5) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert begun.wait(5)
@@ -775,10 +778,12 @@ def test_the_default_config(place):
     )
 
 
-def test_a_config_that_disappears_later_gives_internal_error_and_a_log_line(place, ca, question):
+def test_a_config_that_disappears_later_gives_internal_error_and_a_log_line(
+    place, ca, ocsp_request
+):
     server = Serving(place, ca.home / "ocsp-cgi.conf")
     (ca.home / "ocsp-cgi.conf").rename(ca.home / "away.conf")
-    assert parse_http(server.send(post(question()))).body == INTERNAL_ERROR
+    assert parse_http(server.send(post(ocsp_request()))).body == INTERNAL_ERROR
     assert (
         f"{ca.home}/ocsp-cgi.conf: No such file or directory" in server.log
         and "POST response=internalError client=" in server.log
@@ -786,12 +791,12 @@ def test_a_config_that_disappears_later_gives_internal_error_and_a_log_line(plac
     assert parse_http(server.send(b"GET / HTTP/1.0\r\n\r\n")).status == 200
     (ca.home / "away.conf").rename(ca.home / "ocsp-cgi.conf")
     ca.revoke("good")
-    assert b"\x30\x03\x0a" not in server.send(post(question()))[-5:]
+    assert b"\x30\x03\x0a" not in server.send(post(ocsp_request()))[-5:]
     assert "status=revoked" in server.log
     assert server.end() == 0
 
 
-def test_several_addresses_one_of_them_ipv6(place, pki, question, root):
+def test_several_addresses_one_of_them_ipv6(place, pki, ocsp_request, root):
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError as error:
@@ -803,7 +808,7 @@ def test_several_addresses_one_of_them_ipv6(place, pki, question, root):
     )
     for host in ("::1", "127.0.0.1"):
         server.host = host
-        assert verified(parse_http(server.send(post(question()))).body, root)
+        assert verified(parse_http(server.send(post(ocsp_request()))).body, root)
     assert " client=::1 " in server.log and " client=127.0.0.1 " in server.log
     assert openssl_ocsp(pki.home, "-cert", "good.crt", "-url", server.url).stdout.startswith(
         "good.crt: good\n"
@@ -830,39 +835,39 @@ def with_text(place, pki):
     assert server.end() == 0
 
 
-def test_text(with_text, pki, root, question):
-    asked = request(
+def test_text(with_text, pki, root, ocsp_request):
+    sent = request(
         cert_id(root, int(pki.serial("good"), 16)),
         cert_id(root, int(pki.serial("bad"), 16), "sha256"),
         cert_id(root, 5),
         extensions=nonce(bytes(16)),
     )
-    answer = parse_http(with_text.send(post(asked))).body
-    words = with_text.output.read_text()[len(with_text.greeting) :]
-    (pki.home / "text.der").write_bytes(answer)
+    response = parse_http(with_text.send(post(sent))).body
+    text = with_text.output.read_text()[len(with_text.greeting) :]
+    (pki.home / "text.der").write_bytes(response)
     theirs = openssl_ocsp(pki.home, "-respin", "text.der", "-noverify", "-resp_text").stdout
     end = theirs.index("    Signature Algorithm: ")
     without_spaces = [line.rstrip() for line in theirs[:end].splitlines()]
-    ours = words[words.index("OCSP Response Data:") :].splitlines()
+    ours = text[text.index("OCSP Response Data:") :].splitlines()
     assert ours[: len(without_spaces)] == without_spaces
     assert (
         "    Certificate: C = GB, O = Example, CN = root-ocsp, issued by C = GB, O = Example, CN ="
-        " Root CA,\n" in words
+        " Root CA,\n" in text
     )
-    (pki.home / "text.der").write_bytes(asked)
+    (pki.home / "text.der").write_bytes(sent)
     run = subprocess.run(
         ["openssl", "ocsp", "-reqin", "text.der", "-req_text"],
         cwd=pki.home,
         capture_output=True,
         text=True,
     )
-    assert [line.rstrip() for line in run.stdout.splitlines()] == words[
-        : words.index("OCSP Response Data:")
+    assert [line.rstrip() for line in run.stdout.splitlines()] == text[
+        : text.index("OCSP Response Data:")
     ].splitlines()
 
 
 @pytest.mark.parametrize(
-    "sent, words",
+    "sent, text",
     [
         (
             post(b""),
@@ -884,12 +889,12 @@ def test_text(with_text, pki, root, question):
     ids=["nothing", "too long", "GET", "PUT"],
 )
 @pytest.mark.slow
-def test_text_of_what_is_not_a_request(with_text, sent, words):
+def test_text_of_what_is_not_a_request(with_text, sent, text):
     with_text.send(sent)
-    assert with_text.output.read_text()[len(with_text.greeting) :] == words
+    assert with_text.output.read_text()[len(with_text.greeting) :] == text
 
 
-def test_standard_output_without_a_reader(pki, question):
+def test_standard_output_without_a_reader(pki, ocsp_request):
     command = [*COMMAND, "--port", "0", "--text", "--config", f"{pki.home}/ocsp-cgi.conf"]
     with subprocess.Popen(
         command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -899,7 +904,7 @@ def test_standard_output_without_a_reader(pki, question):
         process.stdout.close()
         for _ in range(2):
             with socket.create_connection(("127.0.0.1", port), 10) as connection:
-                connection.sendall(post(question()))
+                connection.sendall(post(ocsp_request()))
                 assert read_all(connection).startswith(b"HTTP/1.1 200 OK")
         process.terminate()
         assert process.wait(10) == 0
