@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from ocsp_cgi.tools import data_files, environment
+from ocsp_cgi.tools.entry import CommandError
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -67,3 +70,9 @@ def test_tests_without_openssl_say_so(fresh_machine, place):
         "the tests need the command openssl: install the package openssl"
         in failed.stdout + failed.stderr
     )
+
+
+def test_nothing_is_installed_beside_an_installed_package(monkeypatch):
+    monkeypatch.setattr(data_files, "IS_CHECKOUT", False)
+    with pytest.raises(CommandError, match=r"lacks no-such-package: \S+ -m pip install no-such-p"):
+        environment.ensure("no-such-package")
