@@ -208,7 +208,7 @@ def test_section_0_page(ask, pki, method, path, content_type, status):
     assert 'href="https://pki.example.com/ocsp"' in page
     import cryptography
 
-    assert f"ocsp.cgi 0.1.0 with cryptography {cryptography.__version__} (OpenSSL " in page
+    assert f"ocsp.cgi 0.2.0 with cryptography {cryptography.__version__} (OpenSSL " in page
     assert str(pki.home) not in page and "<script>" not in page
 
 
@@ -325,7 +325,10 @@ def installed(workspace):
     """A virtual environment with the package in it, installed by pip from a copy of this checkout."""
     source = workspace / "source"
     source.mkdir()
-    for name in ("ocsp_cgi", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+    for name in (
+        *("ocsp.cgi", "ocsp_cgi", "apache"),
+        *("setup.cfg", "pyproject.toml", "README.md", "LICENSE"),
+    ):
         path = CHECKOUT / name
         (shutil.copytree if path.is_dir() else shutil.copy)(path, source / name)
     environment = workspace / "installed"

@@ -63,7 +63,7 @@ def test_page(status, note):
         "cryptography 50 (OpenSSL 3)",
     )
     assert reader.text.count("-url http://ocsp.example.com/cgi-bin/ocsp.cgi") == 2
-    assert ("ocsp.cgi 0.1.0 with cryptography 50 (OpenSSL 3)" in reader.text) and (
+    assert ("ocsp.cgi 0.2.0 with cryptography 50 (OpenSSL 3)" in reader.text) and (
         "href",
         "https://pki.example.com/",
     ) in reader.attributes
@@ -81,7 +81,7 @@ def test_outside_text_is_escaped():
 
 def test_without_hyperlink_or_library():
     reader = read(200, "http://x/", "", "")
-    assert "More about" not in reader.text and "ocsp.cgi 0.1.0\n" in reader.text
+    assert "More about" not in reader.text and "ocsp.cgi 0.2.0\n" in reader.text
 
 
 def test_nothing_is_loaded_from_elsewhere():

@@ -42,7 +42,7 @@ def without_what_differs(transcript: str) -> str:
 def test_transcript_of_the_demonstration(place, cgi, pki):
     with started(place / "httpd", cgi, pki.home / "ocsp-cgi.conf"):
         pass  # skips where there is no Apache for the demonstration either
-    [transcript] = re.findall(r"```\n(This takes place.*?)```", README, re.DOTALL)
+    [transcript] = re.findall(r"```\n(Working in.*?)```", README, re.DOTALL)
     run = subprocess.run(
         [sys.executable, "-m", "ocsp_cgi", "demo"],
         cwd=CHECKOUT,

@@ -32,10 +32,13 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "tests"), str(CHECKOUT / "tests" / "bench")]
 
 from ocsp_cgi.answer import RESPONSE_STATUS_NAMES, error_response
-from ocsp_cgi.tools import environment
+from ocsp_cgi.tools import entry, environment
 
 if __name__ == "__main__":
-    environment.ensure("cryptography", "pytest")
+    try:
+        environment.ensure("cryptography", "pytest")
+    except entry.CommandError as error:
+        sys.exit(entry.report("python3 tests/trials.py", error))
 
 from clients import (
     NULL,
@@ -58,7 +61,7 @@ from sshd import Sshd, sshd_is_installed
 from ocsp_cgi import config, der, index_search, limits
 from ocsp_cgi.commands import demo
 from ocsp_cgi.index_file import DatabaseUnavailable
-from ocsp_cgi.tools import entry, httpd
+from ocsp_cgi.tools import httpd
 from ocsp_cgi.tools.openssl_ca import PrivateCA
 
 ERRORS = {error_response(status): name for status, name in RESPONSE_STATUS_NAMES.items() if status}

@@ -1,1 +1,1 @@
-"""What the commands and the tests are made of."""
+"""The parts that commands and tests are made of."""

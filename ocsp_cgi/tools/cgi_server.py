@@ -1,5 +1,4 @@
-"""An HTTP server on loopback that runs ocsp.cgi as Apache would, where there is no Apache.  For
-trying out only."""
+"""An HTTP server on loopback that runs ocsp.cgi as Apache would: for trying out without Apache."""
 
 from __future__ import annotations
 
@@ -12,10 +11,9 @@ SCRIPT_NAME = "/cgi-bin/ocsp.cgi"
 
 
 class CGIServer:
-    """Runs one CGI script at /cgi-bin/ocsp.cgi.  `url` is its address, `error_log` what it has
-    logged.
+    """Runs one CGI script at `url`; `error_log` is what it has logged.
 
-    Used as a context manager, as Apache in httpd.py is.
+    A context manager, like Apache in httpd.py.
     """
 
     def __init__(self, script: Path, config: Path):
@@ -37,7 +35,7 @@ class CGIServer:
         self._thread.start()
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._server.shutdown()
         self._server.server_close()
 
@@ -62,7 +60,7 @@ class _CGIHandler(http.server.BaseHTTPRequestHandler):
             "CONTENT_TYPE": self.headers.get("Content-Type", ""),
             "CONTENT_LENGTH": str(len(body)),
             "HTTP_HOST": self.headers.get("Host", ""),
-            "SERVER_NAME": "{}:{}".format(*self.server.server_address),
+            "SERVER_NAME": f"127.0.0.1:{self.connection.getsockname()[1]}",
             "REMOTE_ADDR": self.client_address[0],
             "OCSP_CGI_CONFIG": str(self.cgi_config),
         }
@@ -82,4 +80,4 @@ class _CGIHandler(http.server.BaseHTTPRequestHandler):
     do_POST = do_HEAD = do_PUT = do_DELETE = do_GET
 
     def log_message(self, *arguments: object) -> None:
-        """Say nothing: the script logs its requests itself."""
+        """Log nothing: the script logs its own requests."""

@@ -1,5 +1,5 @@
-"""The packages that a command needs: installed into .venv in the checkout if the Python at hand
-does not have them."""
+"""The packages that a command needs, installed into .venv in the checkout if this Python lacks
+them."""
 
 from __future__ import annotations
 
@@ -10,57 +10,56 @@ import shutil
 import subprocess
 import sys
 
-from .openssl_ca import CHECKOUT
+from . import data_files
+from .entry import CommandError
 
 OLDEST = {"cryptography": 38, "pytest": 7}
-_VENV = CHECKOUT / ".venv"
+_VENV = data_files.PACKAGE.parent / ".venv"
 
 
 def ensure(*packages: str) -> None:
-    """Return if these packages are there; else install them and start this command again with them.
+    """Return if these packages are installed; else install them and restart this command with them.
 
-    Exits with what is missing, and how to get it, if that does not work.
+    CommandError, with what is missing and how to install it, if that fails.
     """
-    missing = [package for package in packages if not _is_there(package)]
+    missing = [package for package in packages if not _is_installed(package)]
     if not missing:
         return
+    names = " and ".join(missing)
+    if not data_files.IS_CHECKOUT:
+        raise CommandError(
+            f"{sys.executable} lacks {names}: {sys.executable} -m pip install {' '.join(missing)}"
+        )
     python = _VENV / "bin" / "python"
     try:
         if os.path.abspath(sys.executable) != str(python):
             if not python.exists():
-                print(f"Making {_VENV} for {' and '.join(packages)}", file=sys.stderr, flush=True)
+                print(f"Creating {_VENV} for {' and '.join(packages)}", file=sys.stderr, flush=True)
                 _make_venv()
-            _run(
-                str(python),
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                *[f"{package}>={OLDEST[package]}" for package in packages],
-            )
+            requirements = [f"{package}>={OLDEST[package]}" for package in packages]
+            _run(str(python), "-m", "pip", "install", "--quiet", *requirements)
             os.execv(python, [str(python), *_command()])
-        reason = f"{python} does not have it"
-    except (OSError, _Failed) as error:
+        reason = f"{python} lacks {names}"
+    except (OSError, _CommandFailed) as error:
         reason = str(error)
     debian = " ".join(f"python3-{package}" for package in missing)
-    names = " and ".join(missing)
-    sys.exit(
-        f"This needs {names} for Python, and could not install"
-        f" {'it' if len(missing) == 1 else 'them'} into {_VENV}:\n  {reason}\n"
-        "Install what is missing, on Debian or Ubuntu with\n"
+    raise CommandError(
+        f"the Python package{'' if len(missing) == 1 else 's'} {names} could not be installed into"
+        f" {_VENV}:\n  {reason}\n"
+        "On Debian or Ubuntu, run\n"
         f"  apt-get install {debian}\n"
-        "(or install python3-venv: then this command does the rest by itself), elsewhere with\n"
+        "or install python3-venv and run this command again; elsewhere, run\n"
         f"  python3 -m pip install {' '.join(missing)}"
     )
 
 
-class _Failed(Exception):
+class _CommandFailed(Exception):
     pass
 
 
 def _make_venv() -> None:
     if importlib.util.find_spec("ensurepip") is None:
-        raise _Failed(f"{sys.executable} cannot put pip there: it has no module ensurepip")
+        raise _CommandFailed(f"{sys.executable} cannot install pip there: it lacks ensurepip")
     try:
         _run(sys.executable, "-m", "venv", "--system-site-packages", str(_VENV))
     except BaseException:
@@ -78,10 +77,10 @@ def _run(*command: str) -> None:
     )
     if run.returncode != 0:
         lines = [line.strip() for line in run.stdout.splitlines() if line.strip()]
-        raise _Failed("\n  ".join([" ".join(command), *lines[-3:]]))
+        raise _CommandFailed("\n  ".join([" ".join(command), *lines[-3:]]))
 
 
-def _is_there(package: str) -> bool:
+def _is_installed(package: str) -> bool:
     try:
         version = importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -1,5 +1,5 @@
-"""A real Apache of one's own, unprivileged and on loopback, with apache/ocsp-cgi.conf: for the
-demonstration, and for the tests."""
+"""A private Apache, unprivileged and on loopback, with apache/ocsp-cgi.conf: for the demonstration
+and the tests."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
-from .openssl_ca import CHECKOUT
+from . import data_files
+from .entry import CommandError
 
-SITE_CONF = CHECKOUT / "apache" / "ocsp-cgi.conf"
+SITE_CONF = data_files.APACHE / "ocsp-cgi.conf"
 MODULE_DIRECTORIES = (
     "/usr/lib/apache2/modules",
     "/usr/lib64/httpd/modules",
@@ -41,13 +43,13 @@ Include "{home}/site.conf"
 """
 
 
-class Unavailable(Exception):
-    """There is no Apache to start here, or it does not start; the text says why."""
+class Unavailable(CommandError):
+    """Apache is not installed, or does not start; the text says why."""
 
 
-def unprivileged() -> dict:
-    """What subprocess needs so that a child of root runs as the web server's user; nothing for
-    anybody else."""
+def unprivileged() -> dict[str, Any]:
+    """Arguments for subprocess with which a child of root runs as the web server's user; none for
+    other users."""
     if os.geteuid() != 0:
         return {}
     for user in ("www-data", "apache", "nobody"):
@@ -55,20 +57,22 @@ def unprivileged() -> dict:
             return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
         except KeyError:
             continue
-    raise Unavailable("this is root, and there is no user www-data, apache or nobody to run as")
+    raise Unavailable(
+        "running as root, and none of the users www-data, apache and nobody exists to run Apache as"
+    )
 
 
 def let_read(directory: Path, without: str = "") -> None:
-    """Let the web server's user read everything below a directory, but no file named `without`.
+    """Let the web server's user read everything below a directory but files named `without`.
 
-    As root only; anybody else starts the web server as themselves.  What root has made stays
-    root's, and only root can write to it: in another user's directory, that user could plant a
-    symlink, and root's next write would overwrite its target.  What is not root's is left alone.
+    Does nothing unless root calls it: other users start the web server as themselves.  Root's files
+    stay root's, and only root can write to them: in another user's directory, that user could plant
+    a symlink, and root's next write would overwrite its target.  Files of others are left alone.
     """
     account = unprivileged()
     if not account:
         return
-    for path in (directory, *_of_root(directory)):
+    for path in (directory, *_files_of_root(directory)):
         mode = path.lstat().st_mode
         if path.name == without or stat.S_ISLNK(mode):
             continue
@@ -77,39 +81,40 @@ def let_read(directory: Path, without: str = "") -> None:
 
 
 def let_write(directory: Path) -> None:
-    """Give a directory, made if it is missing, and all that is in it to the web server's user.
+    """Give a directory, created if missing, and everything in it to the web server's user.
 
-    As root only, who must write nothing in there from then on.
+    Only if root calls it, who must not write in there from then on.
     """
     directory.mkdir(mode=0o750, exist_ok=True)
     account = unprivileged()
     if account and directory.lstat().st_uid == 0:
         user = pwd.getpwnam(account["user"]).pw_uid
-        for path in (*reversed(_of_root(directory)), directory):  # a directory after what is in it
+        # a directory after its contents
+        for path in (*reversed(_files_of_root(directory)), directory):
             os.chown(path, user, account["group"], follow_symlinks=False)
 
 
-def _of_root(directory: Path) -> list[Path]:
-    """Everything below a directory, without what is not root's and what is below that."""
+def _files_of_root(directory: Path) -> list[Path]:
+    """Everything of root's below a directory; directories of others are not entered."""
     found = []
     for path in directory.iterdir():
         of = path.lstat()
         if of.st_uid == 0:
             found.append(path)
             if stat.S_ISDIR(of.st_mode):
-                found += _of_root(path)
+                found += _files_of_root(path)
     return found
 
 
 def install_cgi(directory: Path, python: str = sys.executable) -> Path:
-    """Copy ocsp.cgi and its package into a directory, byte-compiled, to be run by this Python.
+    """Copy ocsp.cgi and its package, byte-compiled, into a directory, for this Python to run.
 
-    The web server's user can read it.  Returns the script's path.
+    The web server's user can read them.  Returns the script's path.
     """
     directory.mkdir(parents=True, exist_ok=True)
     package = directory / "ocsp_cgi"
-    shutil.copytree(CHECKOUT / "ocsp_cgi", package, ignore=shutil.ignore_patterns("__pycache__"))
-    # Captured, since at Ctrl-C it writes a traceback.
+    shutil.copytree(data_files.PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    # Captured, since it writes a traceback at Ctrl-C.
     subprocess.run(
         [python, "-m", "compileall", "-q", str(package)], check=True, capture_output=True
     )
@@ -119,10 +124,9 @@ def install_cgi(directory: Path, python: str = sys.executable) -> Path:
 
 
 def install_script(directory: Path, python: str = sys.executable) -> Path:
-    """Copy ocsp.cgi alone into a directory, to be run by this Python.  Returns the script's path."""
-    first_line, _, rest = (CHECKOUT / "ocsp.cgi").read_text().partition("\n")
+    """Copy ocsp.cgi alone into a directory, for this Python to run.  Returns the script's path."""
     script = directory / "ocsp.cgi"
-    script.write_text(f"#!{python} {first_line.split()[1]}\n{rest}")
+    script.write_text(data_files.script_for(python))
     script.chmod(0o755)
     return script
 
@@ -130,7 +134,8 @@ def install_script(directory: Path, python: str = sys.executable) -> Path:
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+        port: int = listener.getsockname()[1]
+        return port
 
 
 def check_python(python: str) -> None:
@@ -148,10 +153,10 @@ def check_python(python: str) -> None:
 
 
 class Apache:
-    """One Apache.  `url` is that of the responder, `home` has its files, `error_log` what it and
-    the CGI have logged.
+    """A context manager: Apache runs inside the `with`.
 
-    Used as a context manager: it runs inside the `with`.
+    `url` is the responder's, `home` has Apache's files, `error_log` is what Apache and the CGI
+    logged.
     """
 
     def __init__(
@@ -163,10 +168,10 @@ class Apache:
         site_conf: str | None = None,
         modules: tuple[str, ...] = (),
     ):
-        """An Apache in the empty directory `home` that runs this script with this OCSP_CGI_CONFIG.
+        """Prepare Apache in the empty directory `home`, with this script and OCSP_CGI_CONFIG.
 
-        `site_conf` is the text to use in place of apache/ocsp-cgi.conf, `modules` what it needs
-        beyond that, such as "ssl". Unavailable if there is no Apache.
+        `site_conf` is text to use in place of apache/ocsp-cgi.conf, `modules` are additional ones,
+        such as "ssl".  Unavailable if Apache is not installed.
         """
         self.home = home
         self.port = free_port()
@@ -190,7 +195,7 @@ class Apache:
 
     @property
     def version(self) -> str:
-        """As in Server: headers, such as Apache/2.4.65 (Debian)."""
+        """As in a Server field, such as Apache/2.4.65 (Debian)."""
         run = subprocess.run([self._binary, "-v"], capture_output=True, text=True)
         return run.stdout.partition("\n")[0].rpartition(": ")[2]
 
@@ -207,7 +212,7 @@ class Apache:
             stdout=self._output,
             stderr=self._output,
             cwd="/",
-            # at its end Apache signals its whole process group: without this we were in it
+            # when it exits, Apache signals its process group, which must not be ours
             start_new_session=True,
             **unprivileged(),
         )
@@ -220,11 +225,11 @@ class Apache:
                 time.sleep(0.02)
         self.__exit__()
         raise Unavailable(
-            "Apache does not"
-            f" start:\n{(self.home / 'output').read_text(errors='replace')}{self.error_log}"
+            "Apache does not start:\n"
+            f"{(self.home / 'output').read_text(errors='replace')}{self.error_log}"
         )
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._process.send_signal(signal.SIGTERM)
         try:
             self._process.wait(20)
@@ -235,7 +240,7 @@ class Apache:
 
 
 def _find(mpm: str, more: tuple[str, ...]) -> tuple[str, dict[str, str]]:
-    """Apache's binary, and the modules to load with their files."""
+    """Apache's binary, and the file of each module to load."""
     path = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
     binary = shutil.which("apache2", path=path) or shutil.which("httpd", path=path)
     if binary is None:
@@ -250,6 +255,6 @@ def _find(mpm: str, more: tuple[str, ...]) -> tuple[str, dict[str, str]]:
         file = Path(directory, f"mod_{name}.so")
         if file.exists():
             modules[name] = str(file)
-        elif name != "unixd":  # in Debian's binary, a module of its own in RHEL's
-            raise Unavailable(f"this Apache has no {file}")
+        elif name != "unixd":  # built into Debian's binary, a module on RHEL
+            raise Unavailable(f"{file} is missing: {binary} needs this module")
     return binary, modules

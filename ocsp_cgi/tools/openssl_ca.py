@@ -1,5 +1,4 @@
-"""A private CA in a directory, made and run with the real `openssl ca`: for the demonstration, and
-for the tests."""
+"""A private CA, run with the real `openssl ca`: for the demonstration and the tests."""
 
 from __future__ import annotations
 
@@ -9,22 +8,23 @@ import shutil
 import subprocess
 from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-ROOT_CA_CNF = CHECKOUT / "apache" / "root-ca.cnf"
+from . import data_files
+from .entry import CommandError
+
+ROOT_CA_CNF = data_files.APACHE / "root-ca.cnf"
 
 
-class OpenSSLError(Exception):
-    """A command of openssl's ended with an error; the text has the command and what it said."""
+class OpenSSLError(CommandError):
+    """An openssl command failed; the text has the command and its error message."""
 
 
 class PrivateCA:
-    """A directory as the guide lays it out: root-ca.crt, private/, certs/, and db/ with index and
-    serial."""
+    """A CA directory as in the guide: root-ca.crt, private/, certs/, db/index and db/serial."""
 
     def __init__(
         self, home: Path, common_name: str = "Root CA", newkey: tuple[str, ...] = ("rsa:2048",)
     ):
-        """Make the CA.  `newkey` are the words behind `openssl req -newkey`."""
+        """Create the CA.  `newkey` is what follows `openssl req -newkey`."""
         self.home = home
         for directory, mode in (("", 0o755), ("db", 0o755), ("certs", 0o755), ("private", 0o700)):
             (home / directory).mkdir(mode=mode, parents=True, exist_ok=True)
@@ -65,15 +65,14 @@ class PrivateCA:
         )
 
     def copy(self, home: Path) -> PrivateCA:
-        """The same CA in another directory, to go on from there."""
+        """An independent copy of this CA in another directory."""
         shutil.copytree(self.home, home)
         ca = copy.copy(self)
         ca.home = home
         return ca
 
     def openssl(self, *arguments: str) -> str:
-        """Run openssl in the CA's directory.  Returns its output; OpenSSLError if it ends with an
-        error."""
+        """Run openssl in the CA's directory.  Returns its output; OpenSSLError if it fails."""
         command = ["openssl", *arguments]
         self._check_owner()
         run = subprocess.run(
@@ -84,15 +83,16 @@ class PrivateCA:
         return run.stdout
 
     def _check_owner(self) -> None:
-        """OpenSSLError if another user could have root's openssl overwrite any file.
+        """OpenSSLError if another user could make root's openssl overwrite any file.
 
-        A symlink is enough, such as db/index.new.
+        A symlink, such as db/index.new, is enough for that.
         """
         for directory in filter(Path.exists, (self.home, self.home / "db")):
             of = directory.stat()
             if os.geteuid() == 0 and (of.st_uid != 0 or of.st_mode & 0o022):
                 raise OpenSSLError(
-                    f"{directory}: openssl must not be run as root where another user can write"
+                    f"{directory}: another user can write here, so root must not run openssl here:"
+                    f" chown root {directory}; chmod go-w {directory}"
                 )
 
     def issue(
@@ -101,8 +101,7 @@ class PrivateCA:
         extensions: str = "server_ext",
         newkey: tuple[str, ...] = ("ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
     ) -> None:
-        """Issue a certificate NAME.crt with its key in private/NAME.key, for 90 days.  `newkey` as
-        for the CA's own."""
+        """Issue NAME.crt, valid for 90 days, with its key in private/NAME.key."""
         self.openssl(
             "req",
             "-new",

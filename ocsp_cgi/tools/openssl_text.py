@@ -1,4 +1,4 @@
-"""Requests and answers in words, nearly those of `openssl ocsp -text`, with every CertID."""
+"""Requests and responses as text, much like that of `openssl ocsp -text`, with every CertID."""
 
 from __future__ import annotations
 
@@ -59,48 +59,50 @@ def openssl_time(seconds: int) -> str:
 
 
 def request(encoded: bytes | None) -> str:
-    """The DER of an OCSPRequest in words, be it one or not; None is one that was too long to read."""
+    """An OCSPRequest as text, whether its DER is valid or not; None is a body too long to read."""
     if encoded is None:
         return "OCSP Request Data: too long to be read\n"
     try:
-        asked = OCSPRequest.from_der(encoded)
+        ocsp_request = OCSPRequest.from_der(encoded)
     except MalformedRequest as error:
         return f"OCSP Request Data: {printable(str(error))}\n"
     lines = ["OCSP Request Data:", "    Version: 1 (0x0)", "    Requestor List:"]
-    for single in asked.request_list:
+    for single in ocsp_request.request_list:
         lines += _indent(_cert_id(single.req_cert), 8)
         lines += _extensions("Request Single Extensions", single.single_request_extensions, 10)
-    lines += _extensions("Request Extensions", asked.request_extensions, 4)
+    lines += _extensions("Request Extensions", ocsp_request.request_extensions, 4)
     return "\n".join(lines) + "\n"
 
 
 def response(encoded: bytes) -> str:
-    """The DER of an OCSPResponse in words, be it one or not."""
+    """An OCSPResponse as text, whether its DER is valid or not."""
     try:
-        answer = OCSPResponse.from_der(encoded)
+        ocsp_response = OCSPResponse.from_der(encoded)
     except MalformedResponse as error:
         return f"OCSP Response Data: {printable(str(error))}\n"
-    name = RESPONSE_STATUS_NAMES[answer.response_status]
+    name = RESPONSE_STATUS_NAMES[ocsp_response.response_status]
     lines = [
         "OCSP Response Data:",
-        f"    OCSP Response Status: {name} ({answer.response_status:#x})",
+        f"    OCSP Response Status: {name} ({ocsp_response.response_status:#x})",
     ]
-    if answer.response_status == SUCCESSFUL:
-        responder = _hexadecimal(answer.responder_key_hash or b"")
-        if answer.responder_name is not None:
-            responder = _name(answer.responder_name)
+    if ocsp_response.response_status == SUCCESSFUL:
+        responder = _hexadecimal(ocsp_response.responder_key_hash or b"")
+        if ocsp_response.responder_name is not None:
+            responder = _name(ocsp_response.responder_name)
         lines += [
             "    Response Type: Basic OCSP Response",
             "    Version: 1 (0x0)",
             f"    Responder Id: {responder}",
-            f"    Produced At: {openssl_time(answer.produced_at)}",
+            f"    Produced At: {openssl_time(ocsp_response.produced_at)}",
             "    Responses:",
         ]
-        for single in answer.responses:
+        for single in ocsp_response.responses:
             lines += [*_indent(_single_response(single), 4), ""]
-        lines += _extensions("Response Extensions", answer.response_extensions, 4)
-        lines.append(f"    Signature Algorithm: {_signature_algorithm(answer.signature_algorithm)}")
-        for signer in answer.certificates():
+        lines += _extensions("Response Extensions", ocsp_response.response_extensions, 4)
+        lines.append(
+            f"    Signature Algorithm: {_signature_algorithm(ocsp_response.signature_algorithm)}"
+        )
+        for signer in ocsp_response.certificates():
             lines.append(
                 f"    Certificate: {_name(signer.subject)}, issued by {_name(signer.issuer)},"
             )
@@ -111,8 +113,8 @@ def response(encoded: bytes) -> str:
 
 
 def _status(single: SingleResponse) -> list[str]:
-    """The lines of a CertStatus but its name: reason and time of a revocation."""
-    if single.cert_status.name != "revoked":
+    """Time and reason of a revocation; no lines for any other CertStatus."""
+    if single.cert_status.revocation_time is None:
         return []
     lines = [f"Revocation Time: {openssl_time(single.cert_status.revocation_time)}"]
     reason = single.cert_status.revocation_reason
@@ -173,8 +175,7 @@ def _signature_algorithm(identifier: bytes) -> str:
 
 
 def _name(encoded: bytes) -> str:
-    """A Name (RFC 5280 section 4.1.2.4) as `openssl ocsp` prints it, or its bytes if it is not
-    one."""
+    """A Name (RFC 5280 section 4.1.2.4) as `openssl ocsp` prints it, or its bytes if malformed."""
     attributes = []
     try:
         for relative in der.read(encoded, der.SEQUENCE).elements():
@@ -205,9 +206,9 @@ def _serial(number: int) -> str:
     return printable(("-" if number < 0 else "") + "0" * (len(digits) % 2) + digits)
 
 
-def _hexadecimal(octets: bytes) -> str:
-    return printable(octets.hex().upper(), _HEXADECIMAL_CHARACTERS)
+def _hexadecimal(data: bytes) -> str:
+    return printable(data.hex().upper(), _HEXADECIMAL_CHARACTERS)
 
 
-def _indent(lines: list[str], octets: int) -> list[str]:
-    return [" " * octets + line for line in lines]
+def _indent(lines: list[str], width: int) -> list[str]:
+    return [" " * width + line for line in lines]

@@ -1,8 +1,8 @@
-"""What an installation is made of: files, links, directories and modes, each planned first, then
-done, and recorded to be undone.
+"""The steps of an installation: files, links, directories and modes, first planned, then carried
+out, and recorded so that they can be undone.
 
-A plan is a list of steps that are still to be taken, so that it is empty where all is as it should
-be.  Nothing that is there already and is not in the record gets replaced.
+A plan has only the steps that are still necessary, so it is empty where everything is in place.  It
+never replaces anything that exists and is not in the record.
 """
 
 from __future__ import annotations
@@ -18,10 +18,7 @@ from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
 from ..answer import printable
-
-
-class Refused(Exception):
-    """It is not done, or not to its end; the text says why, and how to mend it."""
+from .entry import CommandError
 
 
 class Step(NamedTuple):
@@ -32,8 +29,8 @@ class Step(NamedTuple):
 
 
 class Record:
-    """What an installation has made, in a file of JSON: `files` with their SHA-256, `links` with
-    their targets, `directories`, and whatever else the installer must know again."""
+    """What an installation has created, in a JSON file: `files` with their SHA-256, `links` with
+    their targets, `directories`, and `other` values that the installer needs again."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -49,9 +46,9 @@ class Record:
                     read[key] for key in ("files", "links", "directories", "other")
                 )
             except (OSError, ValueError, KeyError, TypeError) as error:
-                raise Refused(
-                    f"{path}: this is the record of what was installed, and cannot be read:"
-                    f" {error!r}"
+                raise CommandError(
+                    f"{path}: cannot read this record of what was installed: {error!r}; restore"
+                    " it, or move it away and install with another --prefix"
                 ) from None
 
     def save(self) -> None:
@@ -64,24 +61,23 @@ class Record:
         write(self.path, json.dumps(content, indent=1, sort_keys=True).encode() + b"\n", 0o644)
 
     def is_ours(self, path: Path) -> bool:
-        """Whether this file is as it was written."""
+        """Whether we wrote this file and it has not changed since."""
         return self.files.get(str(path)) == _digest(path)
 
 
 class Plan:
-    """The steps, and `remarks` on what is left as it is."""
+    """The steps, and `notes` on what is left as it is."""
 
     def __init__(self, record: Record):
         self.record = record
         self.steps: list[Step] = []
-        self.remarks: list[str] = []
+        self.notes: list[str] = []
 
     def add(self, text: str, do: Callable[[], Any]) -> None:
         self.steps.append(Step(text, do))
 
     def command(self, *command: str, remember: str = "") -> None:
-        """A command; if `remember` is given, its last word is recorded in the list of that name, to
-        be undone."""
+        """Run a command; `remember` names a list in the record to which its last word is added."""
 
         def do() -> None:
             run(*command)
@@ -91,11 +87,11 @@ class Plan:
         self.add(" ".join(command), do)
 
     def directory(self, path: Path, mode: int, owner: str = "root", group: str = "root") -> None:
-        """A directory that is made if it is not there."""
+        """Create a directory if it is missing."""
         if path.is_dir():
             return
         if os.path.lexists(path):
-            raise Refused(f"{path}: there is something that is no directory")
+            raise CommandError(f"{path}: exists and is not a directory; move it out of the way")
 
         def make() -> None:
             missing = [parent for parent in path.parents if not parent.exists()]
@@ -105,17 +101,16 @@ class Plan:
                     self.record.directories.append(str(parent))
             _give(path, mode, owner, group)
 
-        self.add(f"make the directory {path}, {owner}:{group}, mode {mode:o}", make)
+        self.add(f"create the directory {path}, {owner}:{group}, mode {mode:o}", make)
 
     def file(self, path: Path, content: bytes, mode: int = 0o644) -> None:
-        """A file with this content.  One that somebody else has written, or changed since, stays as
-        it is."""
+        """Write a file, unless it exists and is not ours or has been changed."""
         if os.path.lexists(path):
             if _digest(path) == hashlib.sha256(content).hexdigest():
                 return
             if not self.record.is_ours(path):
-                self.remarks.append(
-                    f"{path}: left as it is, since it was there before, or has been changed since"
+                self.notes.append(
+                    f"{path}: left as it is, because it existed before or has been changed since"
                     " it was written"
                 )
                 return
@@ -127,14 +122,14 @@ class Plan:
         self.add(f"write {path}", make)
 
     def link(self, path: Path, target: Path) -> None:
-        """A symbolic link.  Refused if something else is there."""
+        """Create a symbolic link.  CommandError if something else is there."""
         if path.is_symlink() and os.readlink(path) == str(target):
             return
         ours = path.is_symlink() and self.record.links.get(str(path)) == os.readlink(path)
         if os.path.lexists(path) and not ours:
-            raise Refused(
-                f"{path}: there is one already, perhaps your script of before. Move it away, and"
-                f" start again: mv {path} /root/"
+            raise CommandError(
+                f"{path}: already exists, perhaps your old script.  Move it out of the way and run"
+                f" this again: mv {path} /root/"
             )
 
         def make() -> None:
@@ -146,8 +141,8 @@ class Plan:
         self.add(f"link {path} to {target}", make)
 
     def mode(self, path: Path, mode: int, owner: str, group: str, user: str) -> None:
-        """Owner and mode of something that is there, if `user` cannot read it, or others can whom
-        `mode` does not let."""
+        """Set owner and mode of an existing file or directory, if `user` cannot read it or others
+        have more access than `mode` allows."""
         if not path.exists():
             return
         of = path.stat()
@@ -164,26 +159,22 @@ class Plan:
         )
 
     def carry_out(self, is_recorded: bool = True) -> None:
-        """Do it all.  What was done before a failure is recorded too."""
+        """Carry out every step.  What was done before a failure is recorded too."""
         try:
             for step in self.steps:
                 print(f"  {step.text}", flush=True)
                 step.do()
         except BrokenPipeError:
-            raise  # nobody reads what is printed
+            raise  # standard output is closed
         except OSError as error:
-            raise Refused(f"{error.filename}: {error.strerror}") from None
+            raise CommandError(f"{error.filename}: {error.strerror}") from None
         finally:
             if is_recorded and self.record.path.parent.is_dir():
                 self.record.save()
 
 
 def run(*command: str) -> str:
-    """Run a command.  Returns what it says; Refused, with that, if it fails."""
-    environment = {
-        **os.environ,
-        "PATH": os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin",
-    }
+    """Run a command.  Returns its output; CommandError, with the output, if it fails."""
     try:
         done = subprocess.run(
             command,
@@ -191,20 +182,35 @@ def run(*command: str) -> str:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=environment,
+            env={**os.environ, "PATH": search_path()},
             cwd="/",
         )
     except OSError as error:
-        raise Refused(f"{command[0]}: {error.strerror}") from None
+        raise CommandError(f"{command[0]}: {error.strerror}") from None
     if done.returncode != 0:
         lines = [printable(line.strip()) for line in done.stdout.splitlines() if line.strip()]
-        said = "\n  ".join(lines[-8:])
-        raise Refused(f"{' '.join(command)}\n  {said or f'ended with status {done.returncode}'}")
+        output = "\n  ".join(lines[-8:])
+        raise CommandError(
+            f"{' '.join(command)}\n  {output or f'failed with status {done.returncode}'}"
+        )
     return done.stdout
 
 
+def search_path() -> str:
+    """PATH, and where administrators' commands are."""
+    return os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"
+
+
+def content(path: Path) -> bytes:
+    """What is in a file, b"" if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
 def write(path: Path, content: bytes, mode: int) -> None:
-    """Write a file so that nobody sees a part of it."""
+    """Write a file so that it is never seen half-written."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

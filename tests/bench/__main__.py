@@ -25,10 +25,13 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "tests"), str(CHECKOUT / "tests" / "bench")]
 
-from ocsp_cgi.tools import environment
+from ocsp_cgi.tools import entry, environment
 
 if __name__ == "__main__":
-    environment.ensure("cryptography", "pytest")
+    try:
+        environment.ensure("cryptography", "pytest")
+    except entry.CommandError as error:
+        sys.exit(entry.report("python3 tests/bench", error))
 
 import measure
 import picture
@@ -36,7 +39,7 @@ from measure import Ratio
 from setting import Setting, versions
 
 from ocsp_cgi import limits
-from ocsp_cgi.tools import entry, httpd
+from ocsp_cgi.tools import httpd
 
 SHORT = 1_000
 LONG, LONGEST = 1_000_000, 10_000_000

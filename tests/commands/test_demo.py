@@ -44,9 +44,9 @@ def test_demo(options, tmp_path):
     assert (run.returncode, run.stderr) == (0, "")
     assert statuses(run.stdout) == ["good.crt: good", "bad.crt: revoked", "good.crt: revoked"]
     assert run.stdout.count("Response verify OK") == 3
-    assert run.stdout.endswith("Every answer was right.\n")
+    assert run.stdout.endswith("Every response was right.\n")
     assert len(re.findall(r"ocsp\.cgi: POST serial=.* ms=\d+", run.stdout)) == 3
-    directory = re.search(r"in (\S+) and is gone afterwards", run.stdout)[1]
+    directory = re.search(r"Working in (\S+), which is removed afterwards", run.stdout)[1]
     assert not os.path.exists(directory)
 
 
@@ -54,7 +54,7 @@ def test_demo(options, tmp_path):
     "end, status", [(signal.SIGINT, 130), (signal.SIGTERM, 1), (signal.SIGHUP, 1)]
 )
 @pytest.mark.slow
-def test_demo_stays_up_until_it_is_ended(end, status):
+def test_demo_stays_until_it_is_stopped(end, status):
     need_curl()
     command = [sys.executable, "-m", "ocsp_cgi", "demo", "--stay"]
     with subprocess.Popen(
@@ -63,7 +63,7 @@ def test_demo_stays_up_until_it_is_ended(end, status):
         try:
             for line in process.stdout:
                 stays = re.search(
-                    r"stays up at (\S+) until Ctrl-C; the certificates are in (\S+)\.$", line
+                    r"is running at (\S+) until Ctrl-C; the certificates are in (\S+)\.$", line
                 )
                 if stays:
                     break
@@ -85,5 +85,5 @@ def test_demo_without_openssl_says_so(tmp_path):
     assert (run.returncode, run.stdout) == (1, "")
     assert (
         run.stderr
-        == "The demonstration needs the command `openssl`: install the package openssl.\n"
+        == "python3 -m ocsp_cgi: the command openssl is missing: install the package openssl\n"
     )

@@ -1,8 +1,7 @@
-"""The installer, run for real as root: on this Debian, and on one made to look like RHEL.
+"""The installer, really run as root: on this Debian, and on one made to look like RHEL.
 
-All of it takes place in namespaces of its own: what is written to /etc, /opt, /usr, /var and /run
-stays in memory and is gone afterwards, and port 80 is one of a network that has nothing but a
-loopback.
+It runs in its own namespaces: what it writes to /etc, /opt, /usr, /var and /run is only in memory
+and disappears afterwards, and its port 80 is in a network with nothing but loopback.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from clients import need_namespaces, settle
+from installed import install_wheel
 
 pytestmark = [pytest.mark.slow, pytest.mark.root]
 
@@ -45,7 +45,8 @@ for top in sys.argv[1:]:
 RHEL = """\
 set -e
 rm -rf /etc/apache2 /usr/sbin/a2ensite /usr/lib/cgi-bin /usr/sbin/apache2ctl /usr/sbin/apachectl
-mkdir -p /etc/httpd/conf /etc/httpd/conf.d /etc/httpd/conf.modules.d /var/www/cgi-bin /var/www/html /var/log/httpd /run/httpd
+mkdir -p /etc/httpd/conf /etc/httpd/conf.d /etc/httpd/conf.modules.d
+mkdir -p /var/www/cgi-bin /var/www/html /var/log/httpd /run/httpd
 ln -s /usr/lib/apache2/modules /etc/httpd/modules
 ln -s /var/log/httpd /etc/httpd/logs
 ln -s /run/httpd /etc/httpd/run
@@ -78,14 +79,17 @@ ScriptAlias /cgi-bin/ "/var/www/cgi-bin/"
 </Directory>
 IncludeOptional conf.d/*.conf
 END
-printf '#!/bin/sh\\nexec /usr/sbin/apache2 -d /etc/httpd -f conf/httpd.conf "$@"\\n' >/usr/sbin/httpd
+cat >/usr/sbin/httpd <<'END'
+#!/bin/sh
+exec /usr/sbin/apache2 -d /etc/httpd -f conf/httpd.conf "$@"
+END
 chmod 755 /usr/sbin/httpd
 ln -s httpd /usr/sbin/apachectl
 """
 
 
 class Machine:
-    """A machine to install on.  `run` runs a command there, `listing` is what its disk has."""
+    """A machine to install on: `run` runs a command there, `listing` is what is on its disk."""
 
     def __init__(self, place: Path, wheels: Path | None):
         self.wheels = wheels
@@ -110,8 +114,7 @@ class Machine:
         self.sh("rm -f /var/log/apache2/*; rm -rf /etc/ssl/ocsp*")
 
     def _child(self) -> str:
-        """The process id, out here, of the first process in there: the one whose namespaces are
-        entered."""
+        """The process id, seen from outside, of the first process in the namespaces."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         while not children.read_text().split():
             assert self.process.poll() is None
@@ -161,8 +164,7 @@ class Machine:
         return self.run("/usr/bin/python3", "-c", LISTING, *LISTED).stdout.splitlines()
 
     def bring_files(self, ca) -> None:
-        """What the guide has the operator make and copy, under a umask of root that closes
-        everything."""
+        """What the operator creates and copies according to the guide, with a strict umask."""
         self.sh(
             f"umask 077; mkdir -p /etc/ssl/ocsp; cd {ca.home} && cp root-ca.crt root-ocsp.crt"
             " private/root-ocsp.key /etc/ssl/ocsp/"
@@ -173,14 +175,13 @@ class Machine:
         )
 
     def end(self) -> None:
-        self.process.kill()  # and with it the first process in there, and so all of them
+        self.process.kill()  # and with it every process in the namespaces
         self.process.wait()
 
 
 @pytest.fixture(scope="module")
 def wheels(workspace):
-    """The newest cryptography for Debian's Python, fetched once for the machines, which have no
-    network."""
+    """The newest cryptography for Debian's Python: the machines have no network."""
     directory = workspace / "wheels"
     subprocess.run(
         ["/usr/bin/python3", "-m", "venv", workspace / "fetcher"], check=True, capture_output=True
@@ -202,8 +203,8 @@ def wheels(workspace):
 
 @pytest.fixture
 def new_machine(wheels, pki):
-    """new_machine(has) makes one: with "pip and network", with "pip", or, as Debian is without
-    python3-venv, with neither."""
+    """new_machine(has): with "pip and network", with "pip", or with neither, as Debian is without
+    python3-venv."""
     if not Path("/etc/apache2/sites-available").is_dir():
         pytest.skip("Debian's Apache is not installed")
     need_namespaces(*NAMESPACES)
@@ -224,7 +225,7 @@ def new_machine(wheels, pki):
         machine.end()
 
 
-def test_from_nothing_to_answers_and_back(new_machine, pki):
+def test_install_and_uninstall(new_machine, pki):
     machine = new_machine("pip and network")
     before = machine.listing
 
@@ -240,7 +241,7 @@ def test_from_nothing_to_answers_and_back(new_machine, pki):
         "cryptography " in first.stdout
         and "distribution's python3-cryptography 3" not in first.stdout
     )
-    assert "Not asked yet, since this is missing:" in first.stdout
+    assert "The responder has not been queried yet, because this is missing:" in first.stdout
     for name in ("root-ocsp.key", "root-ocsp.crt", "root-ca.crt", "db/index"):
         assert f"  /etc/ssl/ocsp/{name}: the " in first.stdout
     assert "openssl req -new -newkey ec" in first.stdout and "-extensions ocsp_ext" in first.stdout
@@ -259,10 +260,10 @@ def test_from_nothing_to_answers_and_back(new_machine, pki):
     installed = machine.listing
 
     third = machine.install()
-    assert third.stdout.startswith("Nothing to change: all is as it should be.\n")
+    assert third.stdout.startswith("Nothing to change: everything is in place.\n")
     assert "  POST: good, Response verify OK\n" in third.stdout
     dry = machine.install("--dry-run").stdout
-    assert dry == "Nothing would be changed: all is as it should be.\n"
+    assert dry == "Nothing would change: everything is in place.\n"
     assert [line for line in machine.listing if "/cache/" not in line] == [
         line for line in installed if "/cache/" not in line
     ]
@@ -281,11 +282,11 @@ def test_from_nothing_to_answers_and_back(new_machine, pki):
         ' int(cryptography.__version__.split(".")[0]) > 40\''
     )
     machine.sh("cd / && /opt/ocsp-cgi/bin/python3 -m ocsp_cgi --version")
-    kept = (
+    query = (
         "openssl ocsp -no_nonce -issuer root-ca.crt -CAfile root-ca.crt -cert good.crt -url"
         " http://127.0.0.1/cgi-bin/ocsp.cgi"
     )
-    assert "good.crt: good" in machine.sh(f"cd {pki.home} && {kept} -header Host={NAME}")
+    assert "good.crt: good" in machine.sh(f"cd {pki.home} && {query} -header Host={NAME}")
     assert ".ocsp" in machine.sh("ls -R /var/cache/ocsp-cgi")
 
     # who may read what
@@ -327,7 +328,7 @@ def test_from_nothing_to_answers_and_back(new_machine, pki):
     )
 
 
-def test_faults_that_the_questions_find_are_named(new_machine, pki):
+def test_faults_found_by_the_probe_are_named(new_machine, pki):
     machine = new_machine()
     machine.bring_files(pki)
     machine.install("--server-name", NAME)
@@ -337,13 +338,13 @@ def test_faults_that_the_questions_find_are_named(new_machine, pki):
         (
             "/AllowEncodedSlashes/d",
             (
-                "GET with %2F: 404. `AllowEncodedSlashes NoDecode` is missing; it has to stand"
+                "GET with %2F: 404. `AllowEncodedSlashes NoDecode` is missing; it must be"
                 " inside the <Virtual"
             ),
         ),
         (
             "/ap_trust_cgilike_cl/d",
-            "no Content-Length. `SetEnv ap_trust_cgilike_cl yes` is missing",
+            "Content-Length is missing. `SetEnv ap_trust_cgilike_cl yes` is missing",
         ),
         ("/Require all granted/s/granted/denied/", "HTTP status 403. `Require all granted`"),
         (
@@ -351,7 +352,7 @@ def test_faults_that_the_questions_find_are_named(new_machine, pki):
                 "s|ScriptAlias .*|Alias /cgi-bin/ocsp.cgi /opt/ocsp-cgi/ocsp.cgi\\n<Directory"
                 " /opt>\\nRequire all granted\\n</Directory>|"
             ),
-            "the script's own text came, so Apache does not run it",
+            "Apache sent the script's source instead of running it",
         ),
         (
             "s|TraceEnable off|Redirect / https://elsewhere.example/|",
@@ -377,14 +378,14 @@ def test_faults_that_the_questions_find_are_named(new_machine, pki):
 @pytest.mark.parametrize(
     "has, reason", [("pip", "No matching distribution found for cryptography"), ("", "ensurepip")]
 )
-def test_without_pip_or_network_the_distributions_cryptography_is_taken(
+def test_without_pip_or_network_the_distributions_cryptography_is_used(
     new_machine, pki, has, reason
 ):
     machine = new_machine(has)
     machine.bring_files(pki)
     run = machine.install("--server-name", NAME)
     assert reason in run.stdout
-    assert "So the distribution's python3-cryptography 3" in run.stdout
+    assert "Using the distribution's python3-cryptography 3" in run.stdout
     assert "  POST: good, Response verify OK\n" in run.stdout
     assert machine.sh("head -1 /opt/ocsp-cgi/ocsp.cgi") == "#!/usr/bin/python3 -IS\n"
     assert machine.install().stdout.startswith("Nothing to change")
@@ -393,7 +394,7 @@ def test_without_pip_or_network_the_distributions_cryptography_is_taken(
     assert run.returncode == 1 and "apt-get install python3-cryptography" in run.stderr
 
 
-def test_what_is_the_operators_is_neither_overwritten_nor_lost(new_machine, pki):
+def test_files_of_the_operator_are_neither_overwritten_nor_lost(new_machine, pki):
     machine = new_machine()
     machine.bring_files(pki)
     machine.sh("echo '#!/bin/sh' >/usr/lib/cgi-bin/ocsp.cgi")
@@ -405,7 +406,7 @@ def test_what_is_the_operators_is_neither_overwritten_nor_lost(new_machine, pki)
 
     machine.sh("mkdir -p /opt/ocsp-cgi && echo mine >/opt/ocsp-cgi/notes")
     run = machine.install("--server-name", NAME, check=False)
-    assert run.returncode == 1 and "/opt/ocsp-cgi: something else is there" in run.stderr
+    assert run.returncode == 1 and "/opt/ocsp-cgi: not empty, and not an installation" in run.stderr
 
     config = (
         "[mine]\ndb = ocsp/db\nca = ocsp/root-ca.crt\nrsigner = ocsp/root-ocsp.crt\nrkey ="
@@ -416,29 +417,28 @@ def test_what_is_the_operators_is_neither_overwritten_nor_lost(new_machine, pki)
         " >/etc/apache2/sites-available/ocsp-cgi.conf"
     )
     run = machine.install("--server-name", NAME, "--prefix", "/opt/other", check=False)
-    assert "/etc/ssl/ocsp-cgi.conf: the config is there already, and stays as it is\n" in run.stdout
+    assert "/etc/ssl/ocsp-cgi.conf: the config exists, and is left as it is\n" in run.stdout
     assert "/etc/apache2/sites-available/ocsp-cgi.conf: left as it is" in run.stdout
-    machine.sh("cp /etc/ssl/ocsp-cgi.conf /etc/ssl/kept.conf")
+    machine.sh("cp /etc/ssl/ocsp-cgi.conf /etc/ssl/copy.conf")
     machine.install("--uninstall", "--prefix", "/opt/other")
-    kept = "/etc/ssl/ocsp-cgi.conf /etc/apache2/sites-available/ocsp-cgi.conf /opt/ocsp-cgi/notes"
-    assert machine.sh(f"cat {kept}") == config + "# mine\nmine\n"
+    paths = "/etc/ssl/ocsp-cgi.conf /etc/apache2/sites-available/ocsp-cgi.conf /opt/ocsp-cgi/notes"
+    assert machine.sh(f"cat {paths}") == config + "# mine\nmine\n"
 
     machine.sh("rm /etc/ssl/ocsp-cgi.conf /etc/apache2/sites-available/ocsp-cgi.conf")
     machine.install("--server-name", NAME, "--prefix", "/opt/other")
     machine.sh("echo 'nmin = 30' >>/etc/ssl/ocsp-cgi.conf")
     assert machine.install("--prefix", "/opt/other").stdout.startswith("Nothing to change")
     gone = machine.install("--uninstall", "--prefix", "/opt/other").stdout
-    assert "/etc/ssl/ocsp-cgi.conf: left, since it has been changed since it was written\n" in gone
+    assert "/etc/ssl/ocsp-cgi.conf: left as it is, because it has been changed\n" in gone
     assert machine.sh("tail -1 /etc/ssl/ocsp-cgi.conf; ls /opt").startswith("nmin = 30\n")
 
 
-def test_a_new_version_is_put_in_place_of_the_old(new_machine, pki):
+def test_a_new_version_replaces_the_old(new_machine, pki):
     machine = new_machine()
     machine.bring_files(pki)
     machine.install("--server-name", NAME)
     machine.sh(
-        "echo '# of before' >>/opt/ocsp-cgi/ocsp_cgi/page.py; echo '# of before'"
-        " >>/opt/ocsp-cgi/ocsp.cgi"
+        "echo '# old' >>/opt/ocsp-cgi/ocsp_cgi/page.py; echo '# old' >>/opt/ocsp-cgi/ocsp.cgi"
     )
     run = machine.install()
     assert [
@@ -449,10 +449,24 @@ def test_a_new_version_is_put_in_place_of_the_old(new_machine, pki):
         "  copy the package to /opt/ocsp-cgi/ocsp_cgi, byte-compiled",
         "  write /opt/ocsp-cgi/ocsp.cgi, with that Python in its first line",
     ]
-    assert machine.sh("grep -r '# of before' /opt/ocsp-cgi || echo none") == "none\n"
+    assert machine.sh("grep -r '# old' /opt/ocsp-cgi || echo none") == "none\n"
     run = machine.install("--server-name", "other.example.com")
     assert "  write /etc/apache2/sites-available/ocsp-cgi.conf\n" in run.stdout
-    assert "asked at http://other.example.com/cgi-bin/ocsp.cgi about" in run.stdout
+    assert "queried at http://other.example.com/cgi-bin/ocsp.cgi for" in run.stdout
+
+
+def test_install_from_the_wheel(new_machine, workspace, pki):
+    directory = workspace / "wheel-as-root"
+    directory.mkdir()
+    command = str(install_wheel(directory) / "bin" / "ocsp-cgi")
+    machine = new_machine()
+    machine.bring_files(pki)
+    run = machine.run(command, "install", "--server-name", NAME)
+    assert run.stdout.count(": good, Response verify OK\n") == 3, run.stdout
+    assert machine.sh("head -1 /opt/ocsp-cgi/ocsp.cgi") == "#!/usr/bin/python3 -IS\n"
+    assert machine.run(command, "install").stdout.startswith("Nothing to change")
+    machine.run(command, "install", "--uninstall")
+    machine.sh("test ! -e /opt/ocsp-cgi && test ! -e /usr/lib/cgi-bin/ocsp.cgi")
 
 
 def test_sync_job(new_machine, pki):
@@ -463,7 +477,7 @@ def test_sync_job(new_machine, pki):
     run = machine.install(
         "--server-name", NAME, "--sync-from", "ca.example.com:/root/root-ca/db", check=False
     )
-    assert run.returncode == 1 and "it names the index itself on the CA's host" in run.stderr
+    assert run.returncode == 1 and "must name the index file on the CA's host" in run.stderr
     machine.install("--server-name", NAME, "--sync-from", f"{pki.home}/db/index")
     cron = machine.sh("grep '^[*]' /etc/cron.d/ocsp-cgi-sync")
     machine.run("sh", "-c", cron.split(" ", 6)[6].strip())
@@ -496,8 +510,7 @@ def test_sync_job(new_machine, pki):
 
 
 def test_layout_of_rhel(new_machine, pki):
-    """Its directories, users and files, with Debian's httpd in them; SELinux and dnf's own Python
-    are not here to be tried."""
+    """RHEL's directories, users and files, but Debian's httpd; neither SELinux nor dnf's Python."""
     machine = new_machine("pip and network")
     machine.sh(RHEL)
     machine.bring_files(pki)
@@ -520,12 +533,12 @@ def test_layout_of_rhel(new_machine, pki):
     ]
 
 
-def test_no_apache_is_said(new_machine):
+def test_without_apache(new_machine):
     machine = new_machine()
     machine.sh("rm -rf /etc/apache2")
     run = machine.install("--server-name", NAME, check=False)
     assert (
         run.returncode == 1
-        and run.stderr.startswith("ocsp_cgi install: no Apache here")
+        and run.stderr.startswith("python3 -m ocsp_cgi: Apache is not installed")
         and "apt-get install apache2" in run.stderr
     )

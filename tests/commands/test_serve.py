@@ -1,4 +1,4 @@
-"""The responder without Apache: the same answers as the CGI's, and nothing that a client sends
+"""The responder without Apache: the same responses as the CGI's, and nothing that a client sends
 keeps it from answering."""
 
 from __future__ import annotations
@@ -40,8 +40,7 @@ MALFORMED, INTERNAL_ERROR = b"\x30\x03\x0a\x01\x01", b"\x30\x03\x0a\x01\x02"
 
 
 class Serving:
-    """A running `serve`.  `port` and `url` are its own, `greeting` what it said first, `log` what
-    it has logged so far."""
+    """A running `serve`: `greeting` is its first output, `log` what it has logged so far."""
 
     def __init__(self, directory: Path, config: Path, *options: str, descriptors: int = 0):
         self.output, self._errors = directory / "output", directory / "errors"
@@ -61,7 +60,7 @@ class Serving:
             time.sleep(0.02)
         self.greeting = self.output.read_text()
         self.host, self.port = re.search(
-            r"Listening at http://(\S+):(\d+)/", self.greeting
+            r"Listening on http://(\S+):(\d+)/", self.greeting
         ).groups()
         self.url = f"http://{self.host}:{self.port}/"
 
@@ -72,10 +71,10 @@ class Serving:
     def connect(self) -> socket.socket:
         return socket.create_connection((self.host.strip("[]"), int(self.port)), 30)
 
-    def send(self, octets: bytes) -> bytes:
-        """Send these octets, and no more.  Returns what comes back until the server closes."""
+    def send(self, data: bytes) -> bytes:
+        """Send this and no more.  Returns what comes back until the server closes."""
         with self.connect() as connection:
-            connection.sendall(octets)
+            connection.sendall(data)
             connection.shutdown(socket.SHUT_WR)
             return read_all(connection)
 
@@ -116,8 +115,7 @@ def chunked(body: bytes, size: int = 20) -> bytes:
 
 @pytest.fixture(scope="module")
 def serving(pki, workspace):
-    """One server of all tests of this file that do not change it; that it has answered them all is
-    what they test, too."""
+    """One server for all tests here that do not change it: it must survive them all."""
     directory = workspace / "serve"
     directory.mkdir()
     server = Serving(directory, pki.home / "ocsp-cgi.conf")
@@ -132,26 +130,26 @@ def root(pki):
 
 
 @pytest.fixture
-def question(pki, root):
+def ocsp_request(pki, root):
     return lambda name="good", **options: request(
         cert_id(root, int(pki.serial(name), 16)), **options
     )
 
 
 @pytest.fixture
-def still_answers(serving, question, root):
-    """still_answers() asks as anybody would.  Returns the seconds that it took."""
+def still_answers(serving, ocsp_request, root):
+    """still_answers() sends an ordinary request.  Returns the seconds that the response took."""
 
     def ask() -> float:
         started = time.monotonic()
-        answer = parse_http(serving.send(post(question("bad"))))
-        assert verified(answer.body, root).certificate_status == ocsp.OCSPCertStatus.REVOKED
+        response = parse_http(serving.send(post(ocsp_request("bad"))))
+        assert verified(response.body, root).certificate_status == ocsp.OCSPCertStatus.REVOKED
         return time.monotonic() - started
 
     return ask
 
 
-# The same answers
+# The same responses as from the CGI
 
 
 @pytest.mark.parametrize(
@@ -172,8 +170,8 @@ def still_answers(serving, question, root):
     ],
 )
 @pytest.mark.slow
-def test_same_answers_as_the_cgi(serving, cgi, pki, root, question, method, name, options):
-    encoded = question(name, **options) if name in ("good", "bad") else b"\x30\x83"
+def test_same_responses_as_the_cgi(serving, cgi, pki, root, ocsp_request, method, name, options):
+    encoded = ocsp_request(name, **options) if name in ("good", "bad") else b"\x30\x83"
     path = "/" + (
         base64_of(encoded)
         if name in ("good", "bad", "malformed") and method != "POST"
@@ -190,19 +188,19 @@ def test_same_answers_as_the_cgi(serving, cgi, pki, root, question, method, name
     )
     ours = parse_http(serving.send(head.encode() + body))
     assert ours.headers.pop("connection") == "close" and ours.headers.pop("date").endswith(" GMT")
-    for answer in (ours, theirs):
+    for response in (ours, theirs):
         for header in ("expires", "last-modified", "etag"):
-            if header in answer.headers:
-                answer.headers[header] = "differs from second to second"
+            if header in response.headers:
+                response.headers[header] = "differs from second to second"
         if (
-            answer.headers["content-type"] != "application/ocsp-response"
-            or answer.headers["content-length"] != "5"
+            response.headers["content-type"] != "application/ocsp-response"
+            or response.headers["content-length"] != "5"
         ):
-            answer.headers["content-length"] = "differs with the signature, or the address shown"
+            response.headers["content-length"] = "differs with the signature, or the address shown"
     assert (ours.status, ours.headers) == (theirs.status, theirs.headers)
     assert list(ours.headers) == list(theirs.headers)
     if name in ("good", "bad") and method != "HEAD":
-        statuses = [verified(answer.body, root).certificate_status for answer in (ours, theirs)]
+        statuses = [verified(response.body, root).certificate_status for response in (ours, theirs)]
         assert (
             statuses[0]
             == statuses[1]
@@ -237,20 +235,20 @@ def test_the_command_it_says_works(serving, pki):
 @pytest.mark.parametrize("path", ["", "/", "//", "/%2F", "/cgi-bin/ocsp.cgi/", "/Main/", "/ocsp//"])
 @pytest.mark.parametrize("form", ["as it is", "escaped", "whole URL"])
 @pytest.mark.slow
-def test_get_at_any_path(serving, root, question, path, form):
-    text = base64_of(question("bad", extensions=nonce(b"\xff\xfe\xff" * 4)))
+def test_get_at_any_path(serving, root, ocsp_request, path, form):
+    text = base64_of(ocsp_request("bad", extensions=nonce(b"\xff\xfe\xff" * 4)))
     assert "/" in text
     uri = {
         "as it is": (path or "/") + text,
         "escaped": (path or "/") + text.replace("/", "%2F").replace("+", "%2b").replace("=", "%3d"),
         "whole URL": f"http://ocsp.example.com{path or '/'}{text}",
     }[form]
-    answer = parse_http(serving.send(f"GET {uri} HTTP/1.0\r\n\r\n".encode()))
-    assert verified(answer.body, root).certificate_status == ocsp.OCSPCertStatus.REVOKED
+    response = parse_http(serving.send(f"GET {uri} HTTP/1.0\r\n\r\n".encode()))
+    assert verified(response.body, root).certificate_status == ocsp.OCSPCertStatus.REVOKED
 
 
-def test_curl_chunked_and_with_expect(serving, pki, root, question, tmp_path):
-    (tmp_path / "request").write_bytes(question("bad"))
+def test_curl_chunked_and_with_expect(serving, pki, root, ocsp_request, tmp_path):
+    (tmp_path / "request").write_bytes(ocsp_request("bad"))
     arguments = [
         "-H",
         "Content-Type: application/ocsp-request",
@@ -271,23 +269,25 @@ def test_curl_chunked_and_with_expect(serving, pki, root, question, tmp_path):
         )
 
 
-def test_chunks_of_every_size(serving, root, question):
+def test_chunks_of_every_size(serving, root, ocsp_request):
     for size in (1, 7, 1000):
-        answer = parse_http(
+        response = parse_http(
             serving.send(
-                post(chunked(question("bad"), size), "Transfer-Encoding: chunked", version="1.1")
+                post(
+                    chunked(ocsp_request("bad"), size), "Transfer-Encoding: chunked", version="1.1"
+                )
             )
         )
-        assert verified(answer.body, root).certificate_status == ocsp.OCSPCertStatus.REVOKED
+        assert verified(response.body, root).certificate_status == ocsp.OCSPCertStatus.REVOKED
 
 
-def test_many_requests_on_one_connection(serving, question):
-    """HTTP/1.1 keeps it, HTTP/1.0 if asked to; also when the requests come all at once, and octet
+def test_many_requests_on_one_connection(serving, ocsp_request):
+    """HTTP/1.1 keeps it, HTTP/1.0 if sent to; also when the requests come all at once, and octet
     by octet."""
     with serving.connect() as connection:
-        first = post(question(), version="1.1")
-        last = post(question(), "Connection: keep-alive") + post(
-            question(), "Connection: Close", version="1.1"
+        first = post(ocsp_request(), version="1.1")
+        last = post(ocsp_request(), "Connection: keep-alive") + post(
+            ocsp_request(), "Connection: Close", version="1.1"
         )
         for sent in (first, first + first, last):
             if len(sent) == len(first):
@@ -296,18 +296,18 @@ def test_many_requests_on_one_connection(serving, question):
                     connection.sendall(bytes((octet,)))
             else:
                 connection.sendall(sent)
-        answers = read_all(connection)
-    assert answers.count(b"HTTP/1.1 200 OK\r\n") == 5
+        responses = read_all(connection)
+    assert responses.count(b"HTTP/1.1 200 OK\r\n") == 5
     assert (
-        answers.count(b"Connection: keep-alive\r\n"),
-        answers.count(b"Connection: close\r\n"),
+        responses.count(b"Connection: keep-alive\r\n"),
+        responses.count(b"Connection: close\r\n"),
     ) == (4, 1)
 
 
-def test_expect_is_answered_before_the_body_comes(serving, question):
+def test_expect_is_answered_before_the_body_comes(serving, ocsp_request):
     with serving.connect() as connection:
         head, body = post(
-            question(), "Expect: 100-continue", "Connection: close", version="1.1"
+            ocsp_request(), "Expect: 100-continue", "Connection: close", version="1.1"
         ).split(b"\r\n\r\n", 1)
         connection.sendall(head + b"\r\n\r\n")
         assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -318,9 +318,9 @@ def test_expect_is_answered_before_the_body_comes(serving, question):
         assert parse_http(read_all(connection)).body == MALFORMED
 
 
-def test_log_line(serving, pki, question):
+def test_log_line(serving, pki, ocsp_request):
     before = len(serving.log)
-    serving.send(post(question("bad", extensions=nonce(bytes(16)))))
+    serving.send(post(ocsp_request("bad", extensions=nonce(bytes(16)))))
     serial = pki.serial("bad")
     assert re.fullmatch(
         rf"\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\dZ ocsp\.cgi: POST serial={serial} status=revoked"
@@ -339,12 +339,12 @@ def test_page_shows_the_address_that_was_used(serving, sent, shown):
     assert f"-url {shown or serving.url[:-1]}</pre>" in page and "<script>" not in page
 
 
-# Whatever comes
+# Hostile and broken clients
 
 
-NAMES_OF_WHAT_IS_NO_HTTP = (
+NAMES_OF_INVALID_HTTP = (
     "TLS",
-    "words",
+    "text",
     "HTTP/0.9",
     "NULs",
     "HTTP/2",
@@ -364,7 +364,7 @@ NAMES_OF_WHAT_IS_NO_HTTP = (
     "two lengths",
     "negative length",
     "huge length",
-    "no chunk size",
+    "not a chunk size",
     "negative chunk size",
     "long chunk",
     "long chunk line",
@@ -402,25 +402,26 @@ NAMES_OF_WHAT_IS_NO_HTTP = (
         (post(b"9" * 10_000, "Transfer-Encoding: chunked", version="1.1"), 400),
         (post(b"0\r\n" + b"x: y\r\n" * 100_000, "Transfer-Encoding: chunked", version="1.1"), 431),
     ],
-    ids=NAMES_OF_WHAT_IS_NO_HTTP,
+    ids=NAMES_OF_INVALID_HTTP,
 )
 @pytest.mark.slow
-def test_what_is_no_http_is_told_so(serving, still_answers, sent, status):
+def test_invalid_http_gets_an_error(serving, still_answers, sent, status):
     before = len(serving.log)
-    answer = parse_http(serving.send(sent))
-    assert answer.status == status
+    response = parse_http(serving.send(sent))
+    assert response.status == status
     assert (
-        answer.headers["content-type"] == "text/plain" and answer.headers["connection"] == "close"
+        response.headers["content-type"] == "text/plain"
+        and response.headers["connection"] == "close"
     )
-    assert answer.headers["x-content-type-options"] == "nosniff"
-    reason, facts = serving.log[before:].splitlines()
-    assert reason.endswith(answer.body.decode().strip())
-    assert f"http={status} client=127.0.0.1 ms=" in facts
+    assert response.headers["x-content-type-options"] == "nosniff"
+    reason, fields = serving.log[before:].splitlines()
+    assert reason.endswith(response.body.decode().strip())
+    assert f"http={status} client=127.0.0.1 ms=" in fields
     assert len(reason) < 500
     assert still_answers() < 5
 
 
-def test_a_tls_hello_is_told_what_it_is(serving):
+def test_a_tls_handshake_gets_an_error(serving):
     with serving.connect() as connection:  # that stays open, as a real client's does
         connection.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500))
         assert b"this server speaks http:// only" in read_all(connection)
@@ -464,8 +465,8 @@ def test_bodies_too_large_are_malformed_requests(serving, still_answers, size, f
 
 
 @pytest.mark.slow
-def test_port_scanners_and_those_who_hang_up(serving, still_answers, question):
-    for sent in (b"", b"\r\n", b"POST", post(question())[:-10], post(question())):
+def test_port_scanners_and_clients_that_hang_up(serving, still_answers, ocsp_request):
+    for sent in (b"", b"\r\n", b"POST", post(ocsp_request())[:-10], post(ocsp_request())):
         for _ in range(200):
             with serving.connect() as connection:
                 connection.setsockopt(
@@ -491,11 +492,11 @@ def memory(serving: Serving) -> int:
 
 
 @pytest.mark.slow
-def test_thousands_of_connections_leave_nothing_behind(serving, question, still_answers):
-    asked = post(question("bad", extensions=nonce(bytes(16))))
+def test_thousands_of_connections_leave_nothing_behind(serving, ocsp_request, still_answers):
+    whole = post(ocsp_request("bad", extensions=nonce(bytes(16))))
 
     def ask(number: int) -> bool:
-        sent = (asked, b"GET / HTTP/1.0\r\n\r\n", b"GET", b"")[number % 4]
+        sent = (whole, b"GET / HTTP/1.0\r\n\r\n", b"GET", b"")[number % 4]
         return serving.send(sent).startswith(b"HTTP/1.1 200 OK") or number % 4 > 1
 
     with ThreadPoolExecutor(50) as pool:
@@ -513,7 +514,7 @@ def test_thousands_of_connections_leave_nothing_behind(serving, question, still_
 
 
 @pytest.mark.slow
-def test_hundreds_of_half_open_connections_keep_nobody_out(serving, still_answers):
+def test_hundreds_of_half_open_connections_block_no_one(serving, still_answers):
     with contextlib.ExitStack() as stack:
         for number in range(300):
             connection = stack.enter_context(socket.socket())
@@ -527,20 +528,20 @@ def test_hundreds_of_half_open_connections_keep_nobody_out(serving, still_answer
 
 
 @pytest.mark.slow
-def test_with_hardly_a_file_descriptor_it_goes_on(place, pki, question):
+def test_with_few_file_descriptors_it_goes_on(place, pki, ocsp_request):
     server = Serving(place, pki.home / "ocsp-cgi.conf", descriptors=24)
     with contextlib.ExitStack() as stack:
         for _ in range(60):
             stack.enter_context(server.connect())
         time.sleep(0.5)
-    assert parse_http(server.send(post(question()))).status == 200
-    assert parse_http(server.send(post(question()))).body != INTERNAL_ERROR
+    assert parse_http(server.send(post(ocsp_request()))).status == 200
+    assert parse_http(server.send(post(ocsp_request()))).body != INTERNAL_ERROR
     assert server.end() == 0
 
 
 @pytest.fixture
 def small(monkeypatch):
-    """small(answer) is the (host, port) of a server in this process, with time-outs of parts of a
+    """small(respond) is the (host, port) of a server in this process, with time-outs of parts of a
     second, which echoes the method."""
     for name, seconds in (
         ("READ_SECONDS", 0.5),
@@ -552,14 +553,14 @@ def small(monkeypatch):
     with contextlib.ExitStack() as stack:
 
         def start(
-            answer=lambda head, body, connection: (
+            respond=lambda head, body, connection: (
                 ocsp_http.Response(200, [], head.method.encode()),
                 [""],
             ),
         ):
             listener = socket.create_server(("127.0.0.1", 0))
             logged: list[str] = []
-            server = http_server.Server([listener], answer, lambda lines, *_: logged.extend(lines))
+            server = http_server.Server([listener], respond, lambda lines, *_: logged.extend(lines))
             thread = threading.Thread(target=server.serve)
             thread.start()
 
@@ -591,8 +592,8 @@ def small(monkeypatch):
     ids=["silent", "half a head", "slow head", "half a body", "slow body", "slow chunks"],
 )
 @pytest.mark.slow
-def test_who_is_slow_is_let_go(small, sent, drop, told):
-    """However often something comes: the time is for the whole request."""
+def test_slow_clients_are_disconnected(small, sent, drop, told):
+    """However often data arrives: the time is for the whole request."""
     address, logged, _ = small()
     started = time.monotonic()
     with socket.create_connection(address, 5) as connection:
@@ -614,7 +615,7 @@ def test_who_is_slow_is_let_go(small, sent, drop, told):
 
 
 @pytest.mark.slow
-def test_who_does_not_take_the_answer_is_let_go(small):
+def test_a_client_that_does_not_read_the_response_is_disconnected(small):
     address, _, server = small(
         lambda head, body, connection: (ocsp_http.Response(200, [], bytes(30_000_000)), [""])
     )
@@ -626,19 +627,17 @@ def test_who_does_not_take_the_answer_is_let_go(small):
 
 
 @pytest.mark.slow
-def test_there_are_never_more_threads_than_allowed_and_nobody_who_asks_is_let_go(
-    small, monkeypatch
-):
+def test_threads_are_limited_and_active_clients_are_not_disconnected(small, monkeypatch):
     monkeypatch.setattr(http_server, "CONNECTIONS", 4)
     monkeypatch.setattr(http_server, "SILENT_SECONDS", 0.2)
     most = []
 
-    def answer(head, body, connection):
+    def respond(head, body, connection):
         most.append(len(server._connections))
         time.sleep(0.05)
         return ocsp_http.Response(200, [("Content-Length", "2")], b"ok"), [""]
 
-    address, _, server = small(answer)
+    address, _, server = small(respond)
     before = threading.active_count()
     with contextlib.ExitStack() as stack:
         for _ in range(8):
@@ -650,8 +649,8 @@ def test_there_are_never_more_threads_than_allowed_and_nobody_who_asks_is_let_go
                 return read_all(connection)
 
         with ThreadPoolExecutor(20) as pool:
-            answers = list(pool.map(ask, range(60)))
-    assert all(text.startswith(b"HTTP/1.1 200 OK") for text in answers)
+            responses = list(pool.map(ask, range(60)))
+    assert all(text.startswith(b"HTTP/1.1 200 OK") for text in responses)
     assert max(most) <= 4
     assert threading.active_count() <= before + 4
 
@@ -661,11 +660,11 @@ def test_there_are_never_more_threads_than_allowed_and_nobody_who_asks_is_let_go
 
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
 @pytest.mark.slow
-def test_it_ends_cleanly(place, pki, question, number, status):
+def test_it_ends_cleanly(place, pki, ocsp_request, number, status):
     server = Serving(place, pki.home / "ocsp-cgi.conf")
     with server.connect() as silent, server.connect() as half:
         half.sendall(b"POST / HT")
-        assert server.send(post(question())).startswith(b"HTTP/1.1 200")
+        assert server.send(post(ocsp_request())).startswith(b"HTTP/1.1 200")
         started = time.monotonic()
         assert server.end(number) == status
         assert time.monotonic() - started < 3
@@ -676,16 +675,16 @@ def test_it_ends_cleanly(place, pki, question, number, status):
 
 
 @pytest.mark.slow
-def test_an_answer_on_its_way_is_finished_at_the_end(small, monkeypatch):
+def test_a_response_under_way_is_finished_at_the_end(small, monkeypatch):
     monkeypatch.setattr(http_server, "STOP_SECONDS", 5)
     begun = threading.Event()
 
-    def answer(head, body, connection):
+    def respond(head, body, connection):
         begun.set()
         time.sleep(0.5)
         return ocsp_http.Response(200, [], b"done"), [""]
 
-    address, _, server = small(answer)
+    address, _, server = small(respond)
     with socket.create_connection(address, 5) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert begun.wait(5)
@@ -696,9 +695,12 @@ def test_an_answer_on_its_way_is_finished_at_the_end(small, monkeypatch):
 
 def test_greeting(serving, pki):
     lines = serving.greeting.splitlines()
-    assert lines[0] == "This is for trying out; Apache is for serving others.  Ctrl-C ends it."
-    assert lines[1] == f"Listening at {serving.url} with {pki.home}/ocsp-cgi.conf"
-    assert "Whoever can reach" not in serving.greeting
+    assert (
+        lines[0]
+        == "This server is for trying things out: use Apache in production.  Ctrl-C stops it."
+    )
+    assert lines[1] == f"Listening on {serving.url} with {pki.home}/ocsp-cgi.conf"
+    assert "Anyone who can reach" not in serving.greeting
 
 
 def fails(*options: str, **environment: str) -> tuple[int, str]:
@@ -720,45 +722,47 @@ def test_a_port_in_use(pki):
         assert fails("--config", f"{pki.home}/ocsp-cgi.conf", "--port", str(port)) == (
             1,
             (
-                f"http://127.0.0.1:{port}/: Address already in use;"
-                " end what listens there (`ss -ltnp` shows it), or take another with --port\n"
+                f"python3 -m ocsp_cgi: http://127.0.0.1:{port}/: Address already in use; stop what"
+                " listens there (`ss -ltnp` shows it), or choose another port with --port\n"
             ),
         )
 
 
 @pytest.mark.slow
-def test_what_it_cannot_begin_with(pki, place):
+def test_it_says_why_it_cannot_start(pki, place):
     config = f"{pki.home}/ocsp-cgi.conf"
     status, reason = fails("--config", config, "--bind", "192.0.2.1")
     assert status == 1 and reason.startswith(
-        "http://192.0.2.1:9080/: Cannot assign requested address; `ip address` shows"
+        "python3 -m ocsp_cgi: http://192.0.2.1:9080/: Cannot assign requested address;"
+        " `ip address` lists"
     )
     status, reason = fails("--config", config, "--bind", "no address")
-    assert status == 1 and reason.startswith("--bind no address: no address of this machine;")
+    assert status == 1
+    assert "--bind no address: not an address of this machine; `ip address` lists" in reason
     for port in ("65536", "-1", "x", ""):
         status, reason = fails("--config", config, f"--port={port}")
-        assert status == 2 and reason.endswith(
-            f"argument --port: `{port}` is no port: it should be 0 to 65535\n"
+        assert status == 3 and reason.endswith(
+            f"argument --port: invalid port `{port}`: expected 0 to 65535\n"
         )
     missing = (
-        f"{place}/none.conf: No such file or directory; this is the config, which OCSP_CGI_CONFIG"
-        " names; `--config` names another\n"
+        f"python3 -m ocsp_cgi: {place}/none.conf: No such file or directory; this is the config,"
+        " which OCSP_CGI_CONFIG names; `--config` names another\n"
     )
     assert fails("--config", f"{place}/none.conf") == (1, missing)
     assert fails(OCSP_CGI_CONFIG=f"{place}/none.conf") == (1, missing)
     (place / "broken.conf").write_text("[root-ca]\ndbb = x\ndb = x\n")
     assert fails("--config", f"{place}/broken.conf") == (
         1,
-        f"{place}/broken.conf:2: unknown setting `dbb`; did you mean `db`?\n",
+        f"python3 -m ocsp_cgi: {place}/broken.conf:2: unknown setting `dbb`; did you mean `db`?\n",
     )
 
 
 def test_the_default_config(place):
-    """Of another name than the real one, which may be there."""
+    """With another path: the real default may exist."""
     assert config.DEFAULT_PATH == "/etc/ssl/ocsp-cgi.conf"
     program = (
         "import sys; from ocsp_cgi import config; config.DEFAULT_PATH = sys.argv.pop()\n"
-        "from ocsp_cgi import command_line; sys.exit(command_line.main())"
+        "from ocsp_cgi import __main__; __main__.main()"
     )
     run = subprocess.run(
         [sys.executable, "-c", program, "serve", f"{place}/default.conf"],
@@ -769,13 +773,17 @@ def test_the_default_config(place):
         env={**os.environ, "OCSP_CGI_CONFIG": ""},
     )
     assert (run.returncode, run.stdout) == (1, "")
-    assert run.stderr.startswith(f"{place}/default.conf: No such file or directory")
+    assert run.stderr.startswith(
+        f"python3 -m ocsp_cgi: {place}/default.conf: No such file or directory"
+    )
 
 
-def test_a_config_broken_after_the_start_is_an_answer_and_a_log_line(place, ca, question):
+def test_a_config_that_disappears_later_gives_internal_error_and_a_log_line(
+    place, ca, ocsp_request
+):
     server = Serving(place, ca.home / "ocsp-cgi.conf")
     (ca.home / "ocsp-cgi.conf").rename(ca.home / "away.conf")
-    assert parse_http(server.send(post(question()))).body == INTERNAL_ERROR
+    assert parse_http(server.send(post(ocsp_request()))).body == INTERNAL_ERROR
     assert (
         f"{ca.home}/ocsp-cgi.conf: No such file or directory" in server.log
         and "POST response=internalError client=" in server.log
@@ -783,12 +791,12 @@ def test_a_config_broken_after_the_start_is_an_answer_and_a_log_line(place, ca, 
     assert parse_http(server.send(b"GET / HTTP/1.0\r\n\r\n")).status == 200
     (ca.home / "away.conf").rename(ca.home / "ocsp-cgi.conf")
     ca.revoke("good")
-    assert b"\x30\x03\x0a" not in server.send(post(question()))[-5:]
+    assert b"\x30\x03\x0a" not in server.send(post(ocsp_request()))[-5:]
     assert "status=revoked" in server.log
     assert server.end() == 0
 
 
-def test_several_addresses_one_of_them_ipv6(place, pki, question, root):
+def test_several_addresses_one_of_them_ipv6(place, pki, ocsp_request, root):
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError as error:
@@ -800,7 +808,7 @@ def test_several_addresses_one_of_them_ipv6(place, pki, question, root):
     )
     for host in ("::1", "127.0.0.1"):
         server.host = host
-        assert verified(parse_http(server.send(post(question()))).body, root)
+        assert verified(parse_http(server.send(post(ocsp_request()))).body, root)
     assert " client=::1 " in server.log and " client=127.0.0.1 " in server.log
     assert openssl_ocsp(pki.home, "-cert", "good.crt", "-url", server.url).stdout.startswith(
         "good.crt: good\n"
@@ -812,54 +820,54 @@ def test_everywhere(place, pki):
     server = Serving(place, pki.home / "ocsp-cgi.conf", "--bind", "0.0.0.0")
     assert (
         f"-url http://127.0.0.1:{server.port}/" in server.greeting
-        and "Whoever can reach this machine can ask." in server.greeting
+        and "Anyone who can reach this machine can query it." in server.greeting
     )
     assert server.end() == 0
 
 
-# In words
+# --text
 
 
 @pytest.fixture
-def in_words(place, pki):
+def with_text(place, pki):
     server = Serving(place, pki.home / "ocsp-cgi.conf", "--text")
     yield server
     assert server.end() == 0
 
 
-def test_text(in_words, pki, root, question):
-    asked = request(
+def test_text(with_text, pki, root, ocsp_request):
+    sent = request(
         cert_id(root, int(pki.serial("good"), 16)),
         cert_id(root, int(pki.serial("bad"), 16), "sha256"),
         cert_id(root, 5),
         extensions=nonce(bytes(16)),
     )
-    answer = parse_http(in_words.send(post(asked))).body
-    words = in_words.output.read_text()[len(in_words.greeting) :]
-    (pki.home / "text.der").write_bytes(answer)
+    response = parse_http(with_text.send(post(sent))).body
+    text = with_text.output.read_text()[len(with_text.greeting) :]
+    (pki.home / "text.der").write_bytes(response)
     theirs = openssl_ocsp(pki.home, "-respin", "text.der", "-noverify", "-resp_text").stdout
     end = theirs.index("    Signature Algorithm: ")
     without_spaces = [line.rstrip() for line in theirs[:end].splitlines()]
-    ours = words[words.index("OCSP Response Data:") :].splitlines()
+    ours = text[text.index("OCSP Response Data:") :].splitlines()
     assert ours[: len(without_spaces)] == without_spaces
     assert (
         "    Certificate: C = GB, O = Example, CN = root-ocsp, issued by C = GB, O = Example, CN ="
-        " Root CA,\n" in words
+        " Root CA,\n" in text
     )
-    (pki.home / "text.der").write_bytes(asked)
+    (pki.home / "text.der").write_bytes(sent)
     run = subprocess.run(
         ["openssl", "ocsp", "-reqin", "text.der", "-req_text"],
         cwd=pki.home,
         capture_output=True,
         text=True,
     )
-    assert [line.rstrip() for line in run.stdout.splitlines()] == words[
-        : words.index("OCSP Response Data:")
+    assert [line.rstrip() for line in run.stdout.splitlines()] == text[
+        : text.index("OCSP Response Data:")
     ].splitlines()
 
 
 @pytest.mark.parametrize(
-    "sent, words",
+    "sent, text",
     [
         (
             post(b""),
@@ -881,12 +889,12 @@ def test_text(in_words, pki, root, question):
     ids=["nothing", "too long", "GET", "PUT"],
 )
 @pytest.mark.slow
-def test_text_of_what_is_no_request(in_words, sent, words):
-    in_words.send(sent)
-    assert in_words.output.read_text()[len(in_words.greeting) :] == words
+def test_text_of_what_is_not_a_request(with_text, sent, text):
+    with_text.send(sent)
+    assert with_text.output.read_text()[len(with_text.greeting) :] == text
 
 
-def test_standard_output_that_nobody_reads(pki, question):
+def test_standard_output_without_a_reader(pki, ocsp_request):
     command = [*COMMAND, "--port", "0", "--text", "--config", f"{pki.home}/ocsp-cgi.conf"]
     with subprocess.Popen(
         command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -896,7 +904,7 @@ def test_standard_output_that_nobody_reads(pki, question):
         process.stdout.close()
         for _ in range(2):
             with socket.create_connection(("127.0.0.1", port), 10) as connection:
-                connection.sendall(post(question()))
+                connection.sendall(post(ocsp_request()))
                 assert read_all(connection).startswith(b"HTTP/1.1 200 OK")
         process.terminate()
         assert process.wait(10) == 0

@@ -1,4 +1,4 @@
-"""How commands end: too old a Python, Ctrl-C, and a reader that has gone."""
+"""How commands end: their exit codes, too old a Python, Ctrl-C, and a closed pipe."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from ocsp_cgi.tools import entry
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 OLD_PYTHONS = [
@@ -36,16 +38,16 @@ def run(*command: str, **options) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("name, arguments", COMMANDS.items(), ids=COMMANDS)
 def test_too_old_a_python(name, arguments):
-    """A pretended one, and the real ones that there are."""
+    """A pretended one, and the real ones that are installed."""
     how = ["module", *arguments[1:]] if arguments[0] == "-m" else ["path", *arguments]
     pretended = run(sys.executable, "-c", PRETEND, *how)
-    assert (pretended.returncode, pretended.stdout) == (1, "")
+    assert (pretended.returncode, pretended.stdout) == (entry.UNKNOWN, "")
     needs = f"{name} needs Python 3.9 or newer"
     assert pretended.stderr == f"{needs}; {sys.executable} is Python 3.8.18\n"
     for python in OLD_PYTHONS:
         version = Path(python).parents[1].name
         ended = run(python, "-B", *arguments)
-        assert (ended.returncode, ended.stdout) == (1, "")
+        assert (ended.returncode, ended.stdout) == (entry.UNKNOWN, "")
         assert ended.stderr == f"{needs}; {python} is Python {version}\n"
 
 
@@ -71,13 +73,18 @@ def start(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
+def working_directory(line: str) -> str:
+    """The directory named in the first line of the demonstration."""
+    return line.split()[2].rstrip(",")
+
+
 @pytest.mark.slow
 def test_ctrl_c_in_the_demo():
-    """At any moment: it goes to all processes of the terminal, and so to openssl too."""
+    """At any moment: all processes of the terminal get it, openssl too."""
     for seconds in (0.3, 0.7, 1.1):
         process = start("-m", "ocsp_cgi", "demo")
         try:
-            directory = process.stdout.readline().split()[4]
+            directory = working_directory(process.stdout.readline())
             time.sleep(seconds)
             os.killpg(process.pid, signal.SIGINT)
             _, error = process.communicate(timeout=60)
@@ -127,7 +134,7 @@ def test_ctrl_c_in_the_tests(place):
     "arguments", [("-m", "ocsp_cgi", "demo"), ("tests", "-v", "tests/test_der.py")], ids=" ".join
 )
 @pytest.mark.slow
-def test_a_reader_that_goes_after_a_line(arguments):
+def test_a_reader_that_closes_the_pipe_after_a_line(arguments):
     process = start(*arguments)
     try:
         first = process.stdout.readline()
@@ -137,7 +144,7 @@ def test_a_reader_that_goes_after_a_line(arguments):
     finally:
         process.kill()
     if "demo" in arguments:
-        assert not os.path.exists(first.split()[4])
+        assert not os.path.exists(working_directory(first))
 
 
 def test_another_closed_pipe_is_not_hidden():
@@ -147,4 +154,39 @@ def test_another_closed_pipe_is_not_hidden():
         "entry.run('x', lambda: fail)"
     )
     ended = run(sys.executable, "-c", program)
-    assert ended.returncode == 1 and "BrokenPipeError: another" in ended.stderr
+    assert ended.returncode == entry.UNKNOWN and "BrokenPipeError: another" in ended.stderr
+
+
+FAIL = """\
+from ocsp_cgi.tools import entry
+def fail(): {statement}
+entry.run('python3 x', lambda: fail)
+"""
+
+
+@pytest.mark.parametrize(
+    "statement, status, message",
+    [
+        ("raise entry.CommandError('no file')", entry.WARNING, "python3 x: no file\n"),
+        ("raise entry.CommandError('bad', entry.CRITICAL)", entry.CRITICAL, "python3 x: bad\n"),
+        ("raise entry.CommandError('a\\x1b[2J\\n  b')", entry.WARNING, "a\\x1b[2J\n  b\n"),
+        ("raise RuntimeError('a bug')", entry.UNKNOWN, "RuntimeError: a bug\n"),
+        ("return entry.CRITICAL", entry.CRITICAL, ""),
+        ("return entry.OK", entry.OK, ""),
+    ],
+)
+def test_exit_codes(statement, status, message):
+    ended = run(sys.executable, "-c", FAIL.format(statement=statement))
+    assert (ended.returncode, ended.stdout) == (status, "")
+    assert ended.stderr.endswith(message) and bool(ended.stderr) == bool(message)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("nonsense",), ("demo", "--nonsense"), ("query",), ("query", "--timeout", "soon")],
+    ids=" ".join,
+)
+def test_a_usage_error_is_not_critical(arguments):
+    ended = run(sys.executable, "-m", "ocsp_cgi", *arguments)
+    assert (ended.returncode, ended.stdout) == (entry.UNKNOWN, "")
+    assert ended.stderr.startswith("usage: python3 -m ocsp_cgi") and ": error: " in ended.stderr

@@ -1,5 +1,4 @@
-"""What a command does when a package is missing: install it beside the checkout, or say in plain
-words what to do."""
+"""A missing package is installed into .venv in the checkout, or the operator is told what to do."""
 
 from __future__ import annotations
 
@@ -11,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from ocsp_cgi.tools import data_files, environment
+from ocsp_cgi.tools.entry import CommandError
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def newcomer(place):
-    """A checkout, and a bare Python without any package, as on a fresh machine."""
+def fresh_machine(place):
+    """A checkout, and a bare Python without any package."""
     checkout = place / "checkout"
     for name in ("ocsp_cgi", "tests", "apache"):
         shutil.copytree(
@@ -36,35 +38,41 @@ def run(checkout: Path, *command: str, **environment: str) -> subprocess.Complet
 
 
 @pytest.mark.slow
-def test_a_fresh_machine_runs_both_commands(newcomer):
-    """Everything that is missing is installed into the checkout's own .venv."""
-    checkout, python = newcomer
+def test_a_fresh_machine_runs_both_commands(fresh_machine):
+    """Everything that is missing is installed into .venv in the checkout."""
+    checkout, python = fresh_machine
     first = run(checkout, python, "-m", "ocsp_cgi", "demo")
-    if "could not install" in first.stderr:
+    if "could not be installed" in first.stderr:
         pytest.skip(first.stderr)
-    assert (first.returncode, first.stderr) == (0, f"Making {checkout}/.venv for cryptography\n")
-    assert first.stdout.endswith("Every answer was right.\n")
+    assert (first.returncode, first.stderr) == (0, f"Creating {checkout}/.venv for cryptography\n")
+    assert first.stdout.endswith("Every response was right.\n")
     second = run(checkout, python, "tests", "tests/test_der.py")
     assert second.returncode == 0 and " passed in " in second.stdout, second.stdout + second.stderr
     assert second.stderr == ""
 
 
-def test_what_cannot_be_installed_is_said_in_plain_words(newcomer):
-    checkout, python = newcomer
+def test_the_operator_is_told_how_to_install_what_is_missing(fresh_machine):
+    checkout, python = fresh_machine
     (checkout / ".venv").write_text("in the way")
     failed = run(checkout, python, "-m", "ocsp_cgi", "demo")
     assert (failed.returncode, failed.stdout) == (1, "")
-    assert "This needs cryptography for Python, and could not install it into" in failed.stderr
-    assert "on Debian or Ubuntu with\n  apt-get install python3-cryptography\n" in failed.stderr
+    assert f"package cryptography could not be installed into {checkout}/.venv" in failed.stderr
+    assert "On Debian or Ubuntu, run\n  apt-get install python3-cryptography\n" in failed.stderr
     assert failed.stderr.count("apt-get") == 1
     assert "Traceback" not in failed.stderr
 
 
-def test_tests_without_openssl_say_so(newcomer, place):
-    checkout, _ = newcomer
+def test_tests_without_openssl_say_so(fresh_machine, place):
+    checkout, _ = fresh_machine
     failed = run(checkout, sys.executable, "tests", "tests/test_der.py", PATH=str(place))
     assert failed.returncode == 2
     assert (
         "the tests need the command openssl: install the package openssl"
         in failed.stdout + failed.stderr
     )
+
+
+def test_nothing_is_installed_beside_an_installed_package(monkeypatch):
+    monkeypatch.setattr(data_files, "IS_CHECKOUT", False)
+    with pytest.raises(CommandError, match=r"lacks no-such-package: \S+ -m pip install no-such-p"):
+        environment.ensure("no-such-package")

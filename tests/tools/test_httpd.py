@@ -52,8 +52,8 @@ def test_let_read(place, umask):
 
 
 @pytest.mark.root
-def test_let_read_does_not_follow_what_another_user_has_made(place):
-    """Nor does it enter a directory of another user's, where symlinks can appear at any moment."""
+def test_let_read_does_not_follow_links_of_another_user(place):
+    """Nor does it enter directories of another user, where symlinks can appear at any moment."""
     (place / "elsewhere").write_text("content")
     (place / "elsewhere").chmod(0o600)
     tree = place / "tree"
@@ -73,20 +73,20 @@ def test_let_read_does_not_follow_what_another_user_has_made(place):
 def test_openssl_is_not_run_as_root_where_another_user_can_write(ca, directory):
     ca.revoke("good")
     os.chown(ca.home / directory, pwd.getpwnam(httpd.unprivileged()["user"]).pw_uid, -1)
-    with pytest.raises(OpenSSLError, match="where another user can write"):
+    with pytest.raises(OpenSSLError, match="another user can write here"):
         ca.issue("another")
 
 
 @pytest.mark.root
 @pytest.mark.slow
-def test_demo_of_root_lets_the_web_server_read_what_it_needs_and_write_nothing_of_the_ca():
+def test_in_a_demo_by_root_the_web_server_cannot_write_to_the_ca():
     command = [sys.executable, "-m", "ocsp_cgi", "demo", "--stay"]
     process = subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
     try:
         output = ""
         for line in process.stdout:
             output += line
-            if "stays up at" in line:
+            if "is running at" in line:
                 break
         home = Path(re.search(r"the certificates are in (\S+)\.$", output, re.MULTILINE)[1])
         for path in (home.parent, *home.parent.glob("httpd"), home, *home.rglob("*")):
