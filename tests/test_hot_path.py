@@ -40,7 +40,7 @@ source = open(__file__, "rb").read()
 opened.clear()
 exec(compile(source, __file__, "exec"))
 """
-KEPT = {
+CACHED = {
     "ocsp_cgi",
     *(
         f"ocsp_cgi.{name}"
@@ -70,7 +70,7 @@ MORE = (
     "producer",
     "signer",
 )
-PRODUCED = KEPT | {"__future__", *(f"ocsp_cgi.{name}" for name in MORE)}
+PRODUCED = CACHED | {"__future__", *(f"ocsp_cgi.{name}" for name in MORE)}
 PUT = PRODUCED | {"ocsp_cgi.buckets"}
 
 
@@ -137,7 +137,7 @@ def test_a_kept_answer(travel, question):
     travel(question)
     road = travel(question)
     assert "cache=hit" in road.log
-    assert road.modules == KEPT
+    assert road.modules == CACHED
     assert road.files == {"ocsp-cgi.conf": 1, cache_file(question): 1, "db/index": 1}
 
 
@@ -155,7 +155,7 @@ def test_a_kept_answer_after_another_change_of_the_index(travel, question, ca):
         "ocsp-cgi.conf": 1,
         "db/index": 2,
     }
-    assert travel(question).modules == KEPT
+    assert travel(question).modules == CACHED
 
 
 @pytest.mark.parametrize("kind", ["new", pytest.param("with a nonce", marks=pytest.mark.slow)])
