@@ -154,7 +154,7 @@ class Firefox(_Browser):
                     raise self._died() from None
                 time.sleep(0.1)
         with connection:
-            self._stream = connection.makefile("rwb")  # which keeps the connection
+            self._stream = connection.makefile("rwb")  # keeps the connection open
         self._read()
         self.ask(
             "WebDriver:NewSession", capabilities={"alwaysMatch": {"acceptInsecureCerts": False}}
@@ -207,9 +207,9 @@ class Chromium(_Browser):
 
     def __enter__(self) -> Chromium:
         self._numbers = itertools.count(1)
+        self._rest = b""
         commands, self._commands = os.pipe()
         self._answers, answers = os.pipe()
-        self._rest = b""
 
         def use_pipes() -> None:
             """Chromium reads commands from file descriptor 3 and writes to 4."""

@@ -11,9 +11,12 @@ import contextlib
 import hashlib
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import time
+import urllib.parse
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -252,6 +255,72 @@ def check_signature(public_key, signature: bytes, data: bytes, hash_algorithm) -
 
 def base64_of(encoded: bytes) -> str:
     return base64.b64encode(encoded).decode()
+
+
+def _escape(text: str) -> str:
+    return urllib.parse.quote(text, safe="")
+
+
+# Every way in which a client has been seen to write a request's base64 into a path.
+SPELLINGS: dict[str, Callable[[str], str]] = {
+    "escaped": lambda text: f"/{_escape(text)}",
+    "lower-case escapes": lambda text: re.sub("%..", lambda it: it[0].lower(), f"/{_escape(text)}"),
+    "unescaped": lambda text: f"/{text}",
+    "doubled slash": lambda text: f"//{text}",
+    "doubled slash, escaped": lambda text: f"//{_escape(text)}",
+    "without padding": lambda text: f"/{text.rstrip('=')}",
+    "for URLs": lambda text: "/" + text.translate(str.maketrans("+/", "-_")),
+    "a space for +": lambda text: "/" + text.replace("+", "%20"),
+    "trailing slash": lambda text: f"/{text}/",
+    "query": lambda text: f"/{text}?x=y",
+    "lines of 64": lambda text: "/" + "%0D%0A".join(re.findall(".{1,64}", text)),
+    "escaped twice": lambda text: f"/{_escape(_escape(text))}",
+}
+
+
+def awkward_requests(cert_id: bytes) -> list[bytes]:
+    """Requests whose base64 has +, /, // and a final /, and each padding."""
+    wanted = {"+", "/", "//", "=", "==", "no padding", "/ at its end"}
+    requests = []
+    for number in range(20000):
+        value = number.to_bytes(4, "big") + b"\xff" * (1 + number % 3)
+        encoded = request(cert_id, extensions=nonce(value))
+        text = base64_of(encoded)
+        has = {what for what in ("+", "//", "/") if what in text}
+        has.add("=" * text.count("=") or "no padding")
+        if text.rstrip("=").endswith("/"):
+            has.add("/ at its end")
+        if has & wanted:
+            requests.append(encoded)
+            wanted -= has
+        if not wanted:
+            return requests
+    raise AssertionError(f"no request has {wanted}")
+
+
+@contextlib.contextmanager
+def program(command: list, **options):
+    """A process that runs inside the `with`, and is killed if it has not ended by then."""
+    process = subprocess.Popen(command, **options)
+    try:
+        yield process
+    finally:
+        process.kill()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+        process.wait()
+
+
+def end(process: subprocess.Popen) -> None:
+    """End a server: politely at first."""
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def settle(path: Path) -> None:

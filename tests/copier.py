@@ -242,21 +242,23 @@ class Copier:
         )
         position, rest = 0, self._draw.uniform(0, self.SECONDS)
         writing_since = None
-        while process.poll() is None:
-            if writing_since is None and self._index.stat() != begun:
-                writing_since = time.monotonic()
-            if kill and writing_since and time.monotonic() > writing_since + rest:
+        try:
+            while process.poll() is None:
+                if writing_since is None and self._index.stat() != begun:
+                    writing_since = time.monotonic()
+                if kill and writing_since and time.monotonic() > writing_since + rest:
+                    break
+                if is_fed and position < len(new):
+                    piece = self._draw.choice((100, 4096, 20_000))
+                    position += process.stdin.write(new[position : position + piece])
+                    process.stdin.flush()
+                    if position == len(new):
+                        process.stdin.close()
+                time.sleep(0.005)
+        finally:
+            if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-                break
-            if is_fed and position < len(new):
-                position += process.stdin.write(
-                    new[position : position + self._draw.choice((100, 4096, 20_000))]
-                )
-                process.stdin.flush()
-                if position == len(new):
-                    process.stdin.close()
-            time.sleep(0.005)
-        status = process.wait()
+            status = process.wait()
         if is_fed:
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()

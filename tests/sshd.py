@@ -10,6 +10,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from clients import end
+
 from ocsp_cgi.tools import httpd
 
 _CONFIG = """\
@@ -60,7 +62,7 @@ class Sshd:
         (home / "probe").touch()
 
     def __enter__(self) -> Sshd:
-        """httpd.Unavailable if it does not start, or lets nobody in."""
+        """httpd.Unavailable if it does not start, or accepts no login."""
         # Where libnss-systemd is installed, `nobody` counts as locked unless PAM is asked.
         for use_pam in ("no", "yes"):
             config = self._home / "sshd_config"
@@ -78,27 +80,30 @@ class Sshd:
                     start_new_session=True,
                     **httpd.unprivileged(),
                 )
-            deadline = time.monotonic() + 10
-            while (
-                "listening" not in self._log()
-                and self._process.poll() is None
-                and time.monotonic() < deadline
-            ):
-                time.sleep(0.02)
-            probe = [
-                "scp",
-                *self.options,
-                f"{self.host}:{self._home}/probe",
-                str(self._home / "probed"),
-            ]
-            if subprocess.run(probe, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0:
-                return self
+            try:
+                if self._lets_in():
+                    return self
+            except BaseException:
+                self.__exit__()
+                raise
             self.__exit__()
-        raise httpd.Unavailable(f"sshd lets nobody in here:\n{self._log()}")
+        raise httpd.Unavailable(f"sshd accepts no login here:\n{self._log()}")
 
     def __exit__(self, *exception) -> None:
-        self._process.terminate()
-        self._process.wait(20)
+        end(self._process)
+
+    def _lets_in(self) -> bool:
+        deadline = time.monotonic() + 10
+        while (
+            "listening" not in self._log()
+            and self._process.poll() is None
+            and time.monotonic() < deadline
+        ):
+            time.sleep(0.02)
+        source, target = f"{self.host}:{self._home}/probe", str(self._home / "probed")
+        probe = ["scp", *self.options, source, target]
+        run = subprocess.run(probe, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+        return run.returncode == 0
 
     def wait_until_idle(self) -> None:
         """Wait until no session is left: one may go on writing after its client was killed."""

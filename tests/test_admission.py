@@ -3,6 +3,7 @@ the slots costs no response."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -12,7 +13,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from clients import as_nobody, cert_id, certificate, nonce, request, run_cgi, settle, verified
+from clients import (
+    as_nobody,
+    cert_id,
+    certificate,
+    nonce,
+    program,
+    request,
+    run_cgi,
+    settle,
+    verified,
+)
 
 from ocsp_cgi import admission, config, limits
 from ocsp_cgi.answer import TRY_LATER, error_response
@@ -51,7 +62,8 @@ print(entered, time.monotonic(), cost)
 class Host:
     """A CA with a cache, and the processes that a test starts beside it."""
 
-    def __init__(self, ca):
+    def __init__(self, ca, running: contextlib.ExitStack):
+        self._running = running
         self.ca = ca
         self.cache = ca.home / "cache"
         self.cache.mkdir(mode=0o750)
@@ -63,12 +75,10 @@ class Host:
         self.root = certificate(ca.home / "root-ca.crt")
         self.plain = request(cert_id(self.root, int(ca.serial("good"), 16)))
         self.with_nonce = request(self.plain[8:], extensions=nonce(bytes(16)))
-        self.processes: list[subprocess.Popen] = []
 
-    def start(self, program: str, *arguments: object) -> subprocess.Popen:
-        command = [sys.executable, "-c", program, *map(str, arguments)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self.processes.append(process)
+    def start(self, source: str, *arguments: object) -> subprocess.Popen:
+        command = [sys.executable, "-c", source, *map(str, arguments)]
+        process = self._running.enter_context(program(command, stdout=subprocess.PIPE, text=True))
         process.stdout.readline()
         return process
 
@@ -85,11 +95,8 @@ class Host:
 
 @pytest.fixture
 def host(ca):
-    host = Host(ca)
-    yield host
-    for process in host.processes:
-        process.kill()
-        process.communicate()
+    with contextlib.ExitStack() as running:
+        yield Host(ca, running)
 
 
 def output(process: subprocess.Popen) -> list[float]:

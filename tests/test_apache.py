@@ -26,6 +26,8 @@ from cryptography.x509 import ocsp
 
 from ocsp_cgi.tools import httpd
 
+pytestmark = pytest.mark.apache
+
 GOOD, REVOKED = ocsp.OCSPCertStatus.GOOD, ocsp.OCSPCertStatus.REVOKED
 OCSP_TYPE = ("-H", "Content-Type: application/ocsp-request")
 

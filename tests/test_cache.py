@@ -557,17 +557,22 @@ def test_the_cache_is_bounded(kept):
             finally:
                 os._exit(1)
         children.append(child)
-    while children:
-        for child in children:  # else they would put more while it is being added up
-            os.kill(child, signal.SIGSTOP)
-        most = max(most, disk_usage(kept.cache))
+    try:
+        while children:
+            for child in list(children):  # else they would put more while it is being added up
+                os.kill(child, signal.SIGSTOP)
+                _, status = os.waitpid(child, os.WUNTRACED)
+                if not os.WIFSTOPPED(status):
+                    children.remove(child)
+                    assert status == 0
+            most = max(most, disk_usage(kept.cache))
+            for child in children:
+                os.kill(child, signal.SIGCONT)
+            time.sleep(0.05)
+    finally:
         for child in children:
-            os.kill(child, signal.SIGCONT)
-        time.sleep(0.05)
-        done, status = os.waitpid(children[0], os.WNOHANG)
-        if done:
-            assert status == 0
-            children.pop(0)
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
     assert (
         most <= filler.size + processes * 4096 + 4096
     )  # what they are writing, and the directory of the buckets

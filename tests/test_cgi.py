@@ -11,7 +11,18 @@ import venv
 from pathlib import Path
 
 import pytest
-from clients import base64_of, cert_id, certificate, nonce, parse_http, request, run_cgi, verified
+from clients import (
+    SPELLINGS,
+    awkward_requests,
+    base64_of,
+    cert_id,
+    certificate,
+    nonce,
+    parse_http,
+    request,
+    run_cgi,
+    verified,
+)
 from cryptography import x509
 from cryptography.x509 import ocsp
 
@@ -66,54 +77,18 @@ def test_unknown_serial(ask, root):
     )
 
 
-def paths(encoded: bytes) -> dict[str, str]:
-    """Every way a client has been seen to write a request into a path."""
-    text = base64_of(encoded)
-    quoted = urllib.parse.quote(text, safe="")
-    return {
-        "escaped": "/" + quoted,
-        "lower-case escapes": "/" + re.sub("%..", lambda escape: escape[0].lower(), quoted),
-        "unescaped": "/" + text,
-        "doubled slash": "//" + text,
-        "doubled slash, escaped": "//" + quoted,
-        "without padding": "/" + text.rstrip("="),
-        "for URLs": "/" + text.translate(str.maketrans("+/", "-_")),
-        "a space for +": "/" + text.replace("+", "%20"),
-        "trailing slash": "/" + text + "/",
-        "query": "/" + text + "?x=y",
-    }
-
-
 @pytest.fixture(scope="session")
 def awkward(pki):
-    """Requests whose base64 has +, /, // and a final /, and each padding."""
+    """awkward_requests about bad.crt."""
     root = certificate(pki.home / "root-ca.crt")
-    serial = certificate(pki.home / "bad.crt").serial_number
-    wanted = {"+", "/", "//", "=", "==", "/ at its end"}
-    requests = []
-    for number in range(20000):
-        encoded = request(
-            cert_id(root, serial),
-            extensions=nonce(number.to_bytes(4, "big") + b"\xff" * (1 + number % 3)),
-        )
-        text = base64_of(encoded)
-        has = {what for what in ("+", "//", "/") if what in text}
-        has.add("=" * text.count("=") or "no padding")
-        if text.rstrip("=").endswith("/"):
-            has.add("/ at its end")
-        if has & wanted:
-            requests.append(encoded)
-            wanted -= has
-        if not wanted:
-            return requests
-    raise AssertionError(f"no request has {wanted}")
+    return awkward_requests(cert_id(root, certificate(pki.home / "bad.crt").serial_number))
 
 
-@pytest.mark.parametrize("form", paths(b"").keys())
+@pytest.mark.parametrize("form", SPELLINGS)
 @pytest.mark.slow
 def test_section_5_get(ask, root, awkward, form):
     for encoded in awkward:
-        answer = ask("GET", path=paths(encoded)[form])
+        answer = ask("GET", path=SPELLINGS[form](base64_of(encoded)))
         assert answer.status == 200, form
         assert verified(answer.body, root).certificate_status == ocsp.OCSPCertStatus.REVOKED
 

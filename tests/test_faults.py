@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import venv
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from clients import (
     cert_id,
     certificate,
     parse_http,
+    program,
     request,
     run_cgi,
     settle,
@@ -328,17 +330,21 @@ def test_what_hangs_ends_at_the_deadline_with_try_later(prepared, cgi, place):
         home = hung[name] if name else ca.home
         content_length = len(encoded) + (0 if name else 1)
         started = time.monotonic()
-        process = subprocess.Popen(
+        with program(
             [cgi],
             env=environment(home / "ocsp-cgi.conf", CONTENT_LENGTH=str(content_length)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-        )
-        process.stdin.write(encoded)
-        process.stdin.flush()
-        output = process.stdout.read()
-        return time.monotonic() - started, output, process.stderr.read().decode()
+        ) as process:
+            timer = threading.Timer(6 * limits.DEADLINE_SECONDS, process.kill)
+            timer.start()
+            process.stdin.write(encoded)
+            process.stdin.flush()
+            output = process.stdout.read()
+            seconds = time.monotonic() - started
+            timer.cancel()
+            return seconds, output, process.stderr.read().decode()
 
     with ThreadPoolExecutor(len(hung) + 1) as pool:
         results = list(pool.map(run, [*hung, None]))
@@ -357,16 +363,16 @@ def test_client_that_does_not_wait_for_its_answer(prepared, cgi):
     """EPIPE: nothing is left behind, and the log has its line."""
     ca, encoded = prepared
     ours, theirs = socket.socketpair()
-    with ours:
-        process = subprocess.Popen(
-            [cgi],
-            env=environment(ca.home / "ocsp-cgi.conf"),
-            stdin=subprocess.PIPE,
-            stdout=theirs,
-            stderr=subprocess.PIPE,
-        )
+    with program(
+        [cgi],
+        env=environment(ca.home / "ocsp-cgi.conf"),
+        stdin=subprocess.PIPE,
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+    ) as process:
         theirs.close()
-    _, log = process.communicate(encoded, timeout=60)
+        ours.close()
+        _, log = process.communicate(encoded, timeout=60)
     assert process.returncode == 0
     assert log.count(b"\n") == 1 and b"status=good" in log
 

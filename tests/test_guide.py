@@ -110,6 +110,8 @@ def request_newkey(request):
     return request.param
 
 
+@pytest.mark.process
+@pytest.mark.apache
 def test_the_guide(hosts, cgi):
     hosts.run("1")
     assert (hosts.place / "root-ca" / "private").stat().st_mode & 0o777 == 0o700
@@ -172,11 +174,13 @@ def renew(hosts: Hosts, cgi: Path, config: Path) -> None:
 
     asker = threading.Thread(target=ask)
     asker.start()
-    hosts.run("9", 0)
-    hosts.run("9", 1)
-    hosts.run("9", 2)
-    done.set()
-    asker.join()
+    try:
+        hosts.run("9", 0)
+        hosts.run("9", 1)
+        hosts.run("9", 2)
+    finally:
+        done.set()
+        asker.join()
     if failures:
         raise failures[0]
     signers.append(

@@ -431,10 +431,12 @@ def test_a_file_written_in_place_is_waited_for_until_it_has_settled(tmp_path):
 
     thread = threading.Thread(target=copy)
     thread.start()
-    started = time.monotonic()
-    found = index_search.find(str(tmp_path), {10, 11})
-    waited = time.monotonic() - started
-    thread.join()
+    try:
+        started = time.monotonic()
+        found = index_search.find(str(tmp_path), {10, 11})
+        waited = time.monotonic() - started
+    finally:
+        thread.join()
     assert {n: status(row) for n, row in found.rows.items()} == {10: "revoked", 11: "good"}
     assert waited > index_search.limits.DATABASE_SETTLING_SECONDS
 

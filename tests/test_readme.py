@@ -38,6 +38,7 @@ def without_what_differs(transcript: str) -> str:
     return transcript
 
 
+@pytest.mark.apache
 @pytest.mark.slow
 def test_transcript_of_the_demonstration(place, cgi, pki):
     with started(place / "httpd", cgi, pki.home / "ocsp-cgi.conf"):

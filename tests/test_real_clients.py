@@ -20,12 +20,12 @@ import zlib
 
 import pytest
 from browser import Chromium, Firefox, need
-from clients import settle
+from clients import end, settle
 from test_apache import started
 
 from ocsp_cgi.tools import httpd
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.apache]
 
 SITES = {
     "site": "good",
@@ -163,14 +163,14 @@ def https_site(ca, name: str):
     context.load_cert_chain(ca.home / f"{name}.crt", ca.home / "private" / f"{name}.key")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Page) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True)
-        server.handle_error = lambda *arguments: (
-            None
-        )  # a client that breaks off is what is expected
+        server.handle_error = lambda *arguments: None  # clients are expected to break off
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
-        yield f"https://localhost:{server.server_port}/"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"https://localhost:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["hard fail", "as it comes"])
@@ -188,6 +188,7 @@ def firefox(workspace, ca, hard_fail):
         yield browser
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize(
     "name, seen",
     [
@@ -202,11 +203,13 @@ def test_firefox(firefox, ca, asked, name, seen):
     assert asked(name) == {f"POST {SITES[name]}"}
 
 
+@pytest.mark.browser
 def test_firefox_while_the_responder_is_stopped(firefox, hard_fail, apache, ca):
     with https_site(ca, "unasked-site") as url, stopped(apache):
         assert firefox.visit(url) == ("SEC_ERROR_OCSP_SERVER_ERROR" if hard_fail else "The site")
 
 
+@pytest.mark.browser
 def test_firefox_does_not_ask_again_for_what_it_was_told(firefox, ca, asked, apache):
     with https_site(ca, "site") as url:
         assert firefox.visit(url) == "The site"
@@ -216,6 +219,7 @@ def test_firefox_does_not_ask_again_for_what_it_was_told(firefox, ca, asked, apa
     assert "serial=" not in apache.error_log[before:]
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize("enabled", [0, 2])
 def test_firefox_can_be_told_not_to_ask(place, ca, asked, enabled):
     preferences = {"security.OCSP.enabled": enabled}
@@ -323,8 +327,7 @@ def nginx(place, ca, name: str):
         connect(port, process)
         yield port
     finally:
-        process.terminate()
-        process.wait(20)
+        end(process)
 
 
 def connect(port: int, process) -> None:
@@ -478,6 +481,7 @@ def chromium(workspace, ca):
         yield browser
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize("width", [360, 1280])
 @pytest.mark.parametrize(
     "color_scheme, ground", [("light", LIGHT), ("dark", DARK)], ids=["light", "dark"]
@@ -490,6 +494,7 @@ def test_page_in_chromium(chromium, apache, width, color_scheme, ground):
     assert png_corner(image) == ((width, 800), ground)
 
 
+@pytest.mark.browser
 def test_chromium_does_not_ask(chromium, ca, asked):
     with https_site(ca, "revoked-site") as url:
         chromium.visit(url, 1280, 800, "light")
@@ -600,6 +605,7 @@ def test_perl_with_a_ca_that_signs_itself(ca, ca_signs, apache, name):
         assert run.stdout.startswith("refused: ") and "revoked" in run.stdout, run
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize(
     "newkey, revoked, good",
     [

@@ -20,6 +20,8 @@ from ocsp_cgi.answer import RESPONSE_STATUS_NAMES, SUCCESSFUL
 from ocsp_cgi.issuer import database_identity
 from ocsp_cgi.tools.openssl_ca import PrivateCA
 
+pytestmark = pytest.mark.process
+
 DAY = 24 * 3600
 P_256 = ("ec", "-pkeyopt", "ec_paramgen_curve:P-256")
 SUBJECT = "/C=GB/O=Example/CN=Root CA"

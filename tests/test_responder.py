@@ -22,6 +22,8 @@ from ocsp_cgi import config, index_search, limits, ocsp_request
 from ocsp_cgi.answer import INTERNAL_ERROR, SUCCESSFUL, TRY_LATER, UNAUTHORIZED
 from ocsp_cgi.tools.openssl_ca import PrivateCA
 
+pytestmark = pytest.mark.process
+
 GOOD, REVOKED = ocsp.OCSPCertStatus.GOOD, ocsp.OCSPCertStatus.REVOKED
 
 SERIAL = "77AA"  # of a server of each CA: revoked in the first, good in the second

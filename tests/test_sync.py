@@ -89,9 +89,9 @@ class Sync:
 
 
 @pytest.fixture(params=[pytest.param(kind, marks=pytest.mark.slow) for kind in ("unit", "cron")])
-def hosts(request, place, pki, cgi):
-    """(the CA, the responder's directory, its Sync, a running Apache); everything under umask 077,
-    and the CA's directory closed."""
+def hosts(request, place, pki):
+    """(the CA, the responder's directory, its Sync); everything under umask 077, and the CA's
+    directory closed."""
     if shutil.which("rsync") is None:
         pytest.skip("rsync is not installed")
     source, home = place / "ca-host", place / "ocsp"
@@ -105,10 +105,17 @@ def hosts(request, place, pki, cgi):
         (home / "ocsp-cgi.conf").write_text(CONFIG)
         httpd.let_read(home)
         (home / "db").chmod(0o750)
-        with started(place / "httpd", cgi, home / "ocsp-cgi.conf") as apache:
-            yield ca, home, Sync(request.param, source, home), apache
+        yield ca, home, Sync(request.param, source, home)
     finally:
         os.umask(before)
+
+
+@pytest.fixture
+def apache(hosts, place, cgi):
+    """An Apache on the responder's host."""
+    _, home, _ = hosts
+    with started(place / "httpd", cgi, home / "ocsp-cgi.conf") as server:
+        yield server
 
 
 def ask(apache, encoded: bytes) -> bytes:
@@ -210,8 +217,11 @@ class Traffic:
 
 
 @pytest.mark.slow
-def test_answers_stay_right_while_openssl_ca_issues_and_revokes_and_the_index_is_copied(hosts):
-    ca, home, sync, apache = hosts
+@pytest.mark.apache
+def test_responses_stay_right_while_openssl_ca_issues_and_revokes_and_the_index_is_copied(
+    hosts, apache
+):
+    ca, home, sync = hosts
     assert sync() == 0
     traffic = Traffic(ca, sync, apache)
     traffic.run(6)
@@ -223,7 +233,7 @@ def test_answers_stay_right_while_openssl_ca_issues_and_revokes_and_the_index_is
 
 
 def test_index_is_readable_for_the_web_server_and_for_nobody_else(hosts):
-    ca, home, sync, _ = hosts
+    ca, home, sync = hosts
     group = httpd.unprivileged().get("group", os.getegid())
     for number in range(
         2
@@ -236,7 +246,7 @@ def test_index_is_readable_for_the_web_server_and_for_nobody_else(hosts):
 
 
 def test_a_reader_that_has_the_index_open_keeps_a_whole_one(hosts):
-    ca, home, sync, _ = hosts
+    ca, home, sync = hosts
     assert sync() == 0
     with open(home / "db" / "index") as file:
         before = (home / "db" / "index").read_text()
@@ -246,7 +256,7 @@ def test_a_reader_that_has_the_index_open_keeps_a_whole_one(hosts):
 
 
 def test_an_index_as_long_and_as_old_as_before_is_copied_too(hosts):
-    ca, home, sync, _ = hosts
+    ca, home, sync = hosts
     assert sync() == 0
     index = ca.home / "db" / "index"
     of = index.stat()
@@ -258,7 +268,7 @@ def test_an_index_as_long_and_as_old_as_before_is_copied_too(hosts):
 
 @pytest.mark.parametrize("target", ["index.real", "../current/index"])
 def test_an_index_that_is_a_symlink_is_copied(hosts, target):
-    ca, home, sync, _ = hosts
+    ca, home, sync = hosts
     index = ca.home / "db" / "index"
     (index.parent / target).parent.mkdir(exist_ok=True)
     index.rename(index.parent / target)
@@ -271,7 +281,7 @@ def test_an_index_that_is_a_symlink_is_copied(hosts, target):
 
 def test_the_key_in_the_readme_sends_the_index_and_nothing_else(hosts, monkeypatch, place):
     """An ssh that runs the command of authorized_keys, as sshd does, whatever it is asked for."""
-    ca, home, sync, _ = hosts
+    ca, home, sync = hosts
     readme = (APACHE.parent / "README.md").read_text()
     [command] = re.findall(r'(?m)^    restrict,command="(.*)" ssh-ed25519 AAAA', readme)
     source = "/root/root-ca/db/index"
@@ -293,8 +303,9 @@ def test_the_key_in_the_readme_sends_the_index_and_nothing_else(hosts, monkeypat
 
 @pytest.mark.parametrize("fault", ["no index", "no host"])
 @pytest.mark.slow
-def test_heartbeat_is_touched_only_after_success(hosts, fault, monkeypatch, place):
-    ca, home, sync, apache = hosts
+@pytest.mark.apache
+def test_heartbeat_is_touched_only_after_success(hosts, apache, fault, monkeypatch, place):
+    ca, home, sync = hosts
     assert not sync.heartbeat.exists()
     assert sync() == 0
     synced = (home / "db" / "index").read_bytes()
@@ -340,6 +351,7 @@ def test_unit_and_cron_line_copy_in_the_same_way():
     ]
 
 
+@pytest.mark.process
 def test_systemd_takes_the_units(place):
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed")

@@ -16,10 +16,16 @@ from ocsp_cgi import der, index_search
 from ocsp_cgi.index_file import DatabaseUnavailable
 from ocsp_cgi.tools import httpd
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.process]
 
 
-@pytest.mark.parametrize("name", trials.TRIALS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.apache if name in trials.WITH_APACHE else ())
+        for name in trials.TRIALS
+    ],
+)
 def test_trial(name, place):
     trial, _, quick = trials.TRIALS[name]
     try:

@@ -155,6 +155,20 @@ def meanwhile(work):
         raise failures[0]
 
 
+@contextlib.contextmanager
+def running(threads: list[threading.Thread], stop: threading.Event):
+    """Inside the `with`, these threads run.  At its end `stop` is set, and they are waited for."""
+    try:
+        for thread in threads:
+            thread.start()
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            if thread.ident:
+                thread.join()
+
+
 def issue_and_revoke(ca: PrivateCA, life: Life, stop: threading.Event) -> None:
     """Run the real `openssl ca` in a loop until `stop`: issue, revoke, mark as expired."""
 
@@ -314,25 +328,21 @@ def copies(place: Path, seconds: float, databases: int) -> Result:
             failures.append(error)
             stop.set()
 
-    with contextlib.ExitStack() as running:
+    with contextlib.ExitStack() as stack:
         copiers, threads = [], []
         for database in range(databases):
             sshd = Sshd(place / f"sshd-{database}") if sshd_is_installed() else None
             if sshd:
-                running.enter_context(sshd)
+                stack.enter_context(sshd)
             home = ca.copy(place / f"database-{database}").home
             httpd.let_read(home)
             copiers.append(Copier(home, sshd, random.Random(draw.random())))
             for number in range(3):
                 threads.append(threading.Thread(target=ask, args=(copiers[-1], home, number)))
         for copier in copiers:
-            running.enter_context(meanwhile(copier))
-        for thread in threads:
-            thread.start()
-        stop.wait(seconds)
-        stop.set()
-        for thread in threads:
-            thread.join()
+            stack.enter_context(meanwhile(copier))
+        with running(threads, stop):
+            stop.wait(seconds)
     if failures:
         raise failures[0]
     assert counts["good"] and counts["revoked"], counts
@@ -653,13 +663,8 @@ def load(place: Path, seconds: float, clients: int) -> Result:
         place / "httpd", httpd.install_cgi(place / "cgi-bin"), ca.home / "ocsp-cgi.conf"
     ) as apache:
         threads = [threading.Thread(target=client, args=(number,)) for number in range(clients)]
-        with meanwhile(revoke):
-            for thread in threads:
-                thread.start()
+        with meanwhile(revoke), running(threads, stop):
             stop.wait(seconds)
-            stop.set()
-            for thread in threads:
-                thread.join()
     if failures:
         raise failures[0]
     assert (
@@ -802,6 +807,11 @@ TRIALS = {
     "clients of a real Apache, during revocations": (load, (60, 64), (6, 64)),
     "256 new responses at once": (at_once, (256, 0), (64, 0)),
     "64 clients who all need new responses": (at_once, (64, 60), (16, 4)),
+}
+WITH_APACHE = {
+    "clients of a real Apache, during revocations",
+    "256 new responses at once",
+    "64 clients who all need new responses",
 }
 
 
