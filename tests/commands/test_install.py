@@ -18,6 +18,8 @@ from ocsp_cgi import config
 from ocsp_cgi.commands import install
 from ocsp_cgi.tools import plan, probe
 
+pytestmark = pytest.mark.process
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
