@@ -1,7 +1,7 @@
-"""Asking: requests of every shape, the CGI run as Apache would, and answers read by `cryptography`
-and by openssl.
+"""Requests of every shape, ocsp.cgi run as Apache runs it, and responses read by `cryptography` and
+openssl.
 
-The requests are put together here octet by octet, so that they can be wrong in every way.
+The requests are built here byte by byte, so that they can be wrong in every way.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ OCSP_NONCE = "1.3.6.1.5.5.7.48.1.2"
 class Answered:
     """An Answer, with the fields and warnings of the Log that came with it."""
 
-    def __init__(self, answer: Answer, log: Log):
-        self._answer = answer
+    def __init__(self, response: Answer, log: Log):
+        self._answer = response
         self.fields = log.fields
         self.warnings = log.warnings
 
@@ -73,9 +73,8 @@ def cert_id(
 ) -> bytes:
     """A CertID, its hashes made from the issuer as `cryptography` reads it."""
     name = issuer.subject.public_bytes()
-    key = x509.SubjectKeyIdentifier.from_public_key(
-        issuer.public_key()
-    )  # the same octets, hashed with SHA-1
+    # the same bytes, hashed with SHA-1
+    key = x509.SubjectKeyIdentifier.from_public_key(issuer.public_key())
     spki = issuer.public_key().public_bytes(*_SPKI)
     bits = der.read(spki, der.SEQUENCE).elements()
     bits.expect(der.SEQUENCE)
@@ -113,8 +112,7 @@ def request(
     signature: bytes = b"",
     single_extensions: bytes = b"",
 ) -> bytes:
-    """An OCSPRequest; `extensions` are joined encodings, the others complete fields with their
-    tags."""
+    """An OCSPRequest; `extensions` are encodings, joined; the others are whole fields with tags."""
     single = der.tlv(der.context(0), der.sequence(single_extensions)) if single_extensions else b""
     requests = der.sequence(*[der.sequence(one, single) for one in cert_ids])
     request_extensions = der.tlv(der.context(2), der.sequence(extensions)) if extensions else b""
@@ -131,9 +129,8 @@ _SPKI = _spki_format()
 
 
 @dataclass
-class HTTPAnswer:
-    """What came back: a status, headers by their lower-case names, a body; and what was written to
-    standard error."""
+class HTTPResponse:
+    """An HTTP response: headers by their lower-case names; `log` is what went to standard error."""
 
     status: int
     headers: dict[str, str]
@@ -141,8 +138,8 @@ class HTTPAnswer:
     log: str = ""
 
 
-def parse_http(text: bytes, log: str = "") -> HTTPAnswer:
-    """A CGI's answer, or an HTTP server's.  Any header that stands twice is an error."""
+def parse_http(text: bytes, log: str = "") -> HTTPResponse:
+    """The output of a CGI, or of an HTTP server.  A header that appears twice is an error."""
     head, _, body = text.partition(b"\r\n\r\n")
     if head.startswith(b"HTTP/1.1 100 "):
         head, _, body = body.partition(b"\r\n\r\n")
@@ -156,7 +153,7 @@ def parse_http(text: bytes, log: str = "") -> HTTPAnswer:
         assert name.lower() not in headers, line
         headers[name.lower()] = value
     status = int(headers.pop("status", str(status)).split()[0])
-    return HTTPAnswer(status, headers, body, log)
+    return HTTPResponse(status, headers, body, log)
 
 
 def run_cgi(
@@ -166,9 +163,9 @@ def run_cgi(
     body: bytes = b"",
     path: str = "",
     **variables: str,
-) -> HTTPAnswer:
-    """Run the CGI with the environment that Apache gives it, and no more; `path` is what follows
-    the script's name."""
+) -> HTTPResponse:
+    """Run the CGI with exactly the environment that Apache gives it; `path` follows the script's
+    name."""
     environment = {
         "REQUEST_METHOD": method,
         "SCRIPT_NAME": "/cgi-bin/ocsp.cgi",
@@ -192,8 +189,8 @@ def need_curl() -> None:
         pytest.skip("curl is not installed (Debian: apt-get install curl)")
 
 
-def curl(*arguments: str) -> HTTPAnswer:
-    """Ask with the real curl.  Returns its answer."""
+def curl(*arguments: str) -> HTTPResponse:
+    """Ask with the real curl."""
     need_curl()
     command = [
         "curl",
@@ -211,18 +208,17 @@ def curl(*arguments: str) -> HTTPAnswer:
 
 
 def openssl_ocsp(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Ask, or read an answer, with the real `openssl ocsp` in a CA's directory, whose certificate
-    it trusts."""
+    """Ask, or read a response, with the real `openssl ocsp` in the directory of a CA it trusts."""
     command = ["openssl", "ocsp", "-issuer", "root-ca.crt", "-CAfile", "root-ca.crt", *arguments]
     return subprocess.run(
         command, cwd=home, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
     )
 
 
-def verified(answer: bytes, ca: x509.Certificate) -> ocsp.OCSPResponse:
-    """Read a signed answer with `cryptography`, and verify its signature with the signer in it, and
-    the signer with the CA."""
-    response = ocsp.load_der_ocsp_response(answer)
+def verified(encoded: bytes, ca: x509.Certificate) -> ocsp.OCSPResponse:
+    """Read a signed response with `cryptography`; verify it with the signer in it, and that one with
+    the CA."""
+    response = ocsp.load_der_ocsp_response(encoded)
     assert response.response_status == ocsp.OCSPResponseStatus.SUCCESSFUL
     signer = response.certificates[0] if response.certificates else ca
     check_signature(
@@ -242,7 +238,7 @@ def verified(answer: bytes, ca: x509.Certificate) -> ocsp.OCSPResponse:
 
 
 def check_signature(public_key, signature: bytes, data: bytes, hash_algorithm) -> None:
-    """cryptography.exceptions.InvalidSignature if this is none."""
+    """cryptography.exceptions.InvalidSignature if this is not its signature."""
     from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
     if isinstance(public_key, rsa.RSAPublicKey):
@@ -324,8 +320,10 @@ def end(process: subprocess.Popen) -> None:
 
 
 def settle(path: Path) -> None:
-    """Make a file look as if it had been written a minute ago: an index written to a moment ago may
-    not be whole."""
+    """Make a file look as if it had been written a minute ago.
+
+    An index written a moment ago may not be complete.
+    """
     os.utime(path, (time.time() - 60,) * 2)
 
 
@@ -340,7 +338,7 @@ def need_namespaces(*options: str) -> None:
 
 @contextlib.contextmanager
 def as_nobody():
-    """Inside the `with`, root has no more rights than others have; others have what they had."""
+    """Inside the `with`, root has no more rights than other users."""
     root = os.geteuid() == 0
     if root:
         os.seteuid(pwd.getpwnam("nobody").pw_uid)

@@ -29,7 +29,7 @@ class Versions:
 
     From one to the next, rows are revoked, added at the end, and removed near the beginning.  A V
     row has 104 bytes and a revocation adds 13.  So after eight revocations the rows of two versions
-    are exactly one row apart, and after nine the serial of a V row lies over the serial of the R
+    are exactly one row apart, and after nine the serial of a V row covers the serial of the R
     row that follows it.  The line at the seam of new and old bytes is then often a V row with the
     serial of a row that is R in both versions.
     """
@@ -305,6 +305,6 @@ class Copier:
                 has_settled = answered > moment.changed + limits.DATABASE_SETTLING_SECONDS - 0.1
                 if status == "revoked" or has_settled:
                     return f"{status} by a seam"
-        # R rows are trusted at any time, and a seam can make one.
+        # R rows are trusted at any time, and a seam can produce one.
         assert status == "revoked" and any(moment.is_being_written for moment in moments), context
         return "revoked by a seam"

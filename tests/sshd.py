@@ -39,7 +39,7 @@ class Sshd:
     """Runs inside the `with`.  To copy: scp, `options`, a source, and `host`:target."""
 
     def __init__(self, home: Path):
-        """`home` is a directory to be made, in one that the web server's user can enter."""
+        """`home` is made, in a directory that the web server's user can enter."""
         self._home = home
         self._port = httpd.free_port()
         self.host = f"{httpd.unprivileged().get('user') or getpass.getuser()}@127.0.0.1"
@@ -63,7 +63,7 @@ class Sshd:
 
     def __enter__(self) -> Sshd:
         """httpd.Unavailable if it does not start, or accepts no login."""
-        # Where libnss-systemd is installed, `nobody` counts as locked unless PAM is asked.
+        # With libnss-systemd, sshd takes `nobody` for locked unless it asks PAM.
         for use_pam in ("no", "yes"):
             config = self._home / "sshd_config"
             config.write_text(_CONFIG.format(port=self._port, home=self._home, use_pam=use_pam))
@@ -81,7 +81,7 @@ class Sshd:
                     **httpd.unprivileged(),
                 )
             try:
-                if self._lets_in():
+                if self._accepts_a_login():
                     return self
             except BaseException:
                 self.__exit__()
@@ -92,7 +92,7 @@ class Sshd:
     def __exit__(self, *exception) -> None:
         end(self._process)
 
-    def _lets_in(self) -> bool:
+    def _accepts_a_login(self) -> bool:
         deadline = time.monotonic() + 10
         while (
             "listening" not in self._log()

@@ -1,5 +1,5 @@
-"""The benchmark: that it measures what it says, and that its table and picture come from that.  How
-long anything takes is not tested."""
+"""The benchmark measures what it says, and its table and picture show that.  How long anything takes
+is not tested."""
 
 from __future__ import annotations
 

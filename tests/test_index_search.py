@@ -282,7 +282,7 @@ def test_section_0_a_file_that_is_not_an_index_says_nothing(find, content):
 
 
 def test_rows_at_every_place_between_blocks(find, monkeypatch):
-    """A serial may lie across the end of a block, its line across several."""
+    """A serial may extend across the end of a block, its line across several."""
     index = ROW % b"0B" + REVOKED_ROW % b"CAFE0A" + ROW % b"0C"
     for size in range(1, len(index) + 2):
         monkeypatch.setattr(index_search, "_BLOCK_BYTES", size)
@@ -324,7 +324,7 @@ def test_several_serials_in_one_reading(tmp_path):
 
 
 def test_many_serials_in_one_reading(tmp_path):
-    """So many that every line is taken apart."""
+    """So many that every line is split."""
     write(
         tmp_path / "index",
         (
@@ -339,12 +339,12 @@ def test_many_serials_in_one_reading(tmp_path):
     }
 
 
-def test_warnings_have_an_end(find):
+def test_the_number_of_warnings_is_limited(find):
     row, warnings = find(ROW % b"0A" * 3 + REVOKED_ROW % b"0A" * 1000, 10)
     assert status(row) == "revoked" and len(warnings) == 10
 
 
-def test_a_tear_does_not_matter_for_what_is_only_looked_for_also(tmp_path):
+def test_a_torn_index_does_not_matter_for_the_serials_in_also(tmp_path):
     write(tmp_path / "index", REVOKED_ROW % b"0A" + b"V\t2702")
     assert status(index_search.find(str(tmp_path), {10}, {11}).rows[10]) == "revoked"
     with pytest.raises(index_file.DatabaseUnavailable):
@@ -417,7 +417,7 @@ def test_in_a_file_written_in_place_a_moment_ago_only_revocations_are_trusted(
 
 @pytest.mark.slow
 def test_a_file_written_in_place_is_waited_for_until_it_has_settled(tmp_path):
-    """And then read again: what it said at first was half of the truth."""
+    """And then read again: at first it said only half of the truth."""
     path = tmp_path / "index"
     old = ROW % b"0A" * 2 + ROW % b"0B"
     path.write_bytes(old)
@@ -441,7 +441,7 @@ def test_a_file_written_in_place_is_waited_for_until_it_has_settled(tmp_path):
     assert waited > index_search.limits.DATABASE_SETTLING_SECONDS
 
 
-def test_a_copy_that_never_ends_is_not_waited_for_for_ever(tmp_path, monkeypatch):
+def test_a_copy_that_never_ends_is_waited_for_only_so_long(tmp_path, monkeypatch):
     monkeypatch.setattr(index_search.limits, "DATABASE_WAIT_SECONDS", 0.3)
     path = tmp_path / "index"
     path.write_bytes(ROW % b"0A")

@@ -1,5 +1,5 @@
-"""OCSP over HTTP without a server: which bytes of which path are the request, what the page and the
-log say, and how long that takes."""
+"""OCSP over HTTP, without a server: which bytes of a path are the request, what the page and the log
+say, and how long that takes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MALFORMED, UNAUTHORIZED = b"\x30\x03\x0a\x01\x01", b"\x30\x03\x0a\x01\x06"
 
 
 def foreign(value: bytes = b"\xff\xfe\xff" * 4) -> bytes:
-    """A request about an issuer that nobody serves, with `/`, `//` and `+` in its base64."""
+    """A request about a foreign issuer, with `/`, `//` and `+` in its base64."""
     return request(cert_id_of("sha1", bytes(20), b"\xfb" * 20, 0x1234), extensions=nonce(value))
 
 
@@ -198,7 +198,7 @@ def test_the_right_reading_of_a_last_slash(pki):
     assert {remainder for is_slash, remainder in seen} == {0, 2, 3} and (True, 0) in seen
 
 
-def test_a_last_slash_is_no_substitute_for_a_merged_one():
+def test_a_last_slash_does_not_replace_a_merged_one():
     draw = random.Random(7)
     seen = 0
     for _ in range(1000):
@@ -219,7 +219,7 @@ def test_a_last_slash_is_no_substitute_for_a_merged_one():
         ("/cgi-bin/ocsp.cgi", "/cgi-bin/ocsp.cgi", "", 200),
         ("/cgi-bin/ocsp.cgi/", "/cgi-bin/ocsp.cgi", "/", 200),
         ("/cgi-bin/ocsp.cgi/x", "/cgi-bin/ocsp.cgi", "/x", 404),
-        ("/cgi-bin/ocsp.cgix", "/cgi-bin/ocsp.cgi", "", 200),  # somebody's rewrite
+        ("/cgi-bin/ocsp.cgix", "/cgi-bin/ocsp.cgi", "", 200),  # a rewrite
         (
             "/cgi-bin/ocsp.cgi/%4dAIN",
             "/cgi-bin/ocsp.cgi",
@@ -335,9 +335,9 @@ def handle(pki):
 HINT = "a proxy in front of this server has merged its slashes"
 
 
-def test_merged_slashes_are_told_and_never_repaired(handle):
-    """However many are lost.  What lacks a digit could be another request that has been cut off: so
-    no answer is signed."""
+def test_merged_slashes_are_logged_and_never_repaired(handle):
+    """However many are lost.  What lacks a digit could be another request, truncated: so no response
+    is signed."""
     for value in (b"\xff\xff\xff", b"\xff\xff\xff\xff", b"\xff" * 20, b"\xff" * 100):
         text = base64_of(foreign(value))
         merged = text
@@ -412,7 +412,7 @@ GROWING = {
     "escapes": lambda n: "/" + "%4D" * (n // 3),
     "escaped percent signs": lambda n: "/" + "%25" * (n // 3),
     "escapes of escapes": lambda n: "/M" + "%2525252525" * (n // 11),
-    "all escapes that are none": lambda n: (
+    "every false escape": lambda n: (
         "/" + "".join("%" + chr(33 + i % 90) + chr(33 + i // 90 % 90) for i in range(n // 3))
     ),
     "slashes": lambda n: "/" * n,
@@ -513,7 +513,10 @@ def test_fuzz_handle(pki):
     ]
     configs = [f"{pki.home}/ocsp-cgi.conf", f"{pki.home}/none", str(pki.home), "", "\udcff"]
     ours = request(cert_id(certificate(pki.home / "root-ca.crt"), 0x1234))
-    make = lambda: "".join(rng.choice(pieces) for _ in range(rng.randrange(7)))
+
+    def make() -> str:
+        return "".join(rng.choice(pieces) for _ in range(rng.randrange(7)))
+
     statuses = set()
     for number in range(20_000):
         uri, script_name, path_info = make(), make(), make()

@@ -1,8 +1,8 @@
-"""What other people's programs do with the answers: browsers, web servers that staple or that check
-their clients, and ocsptool.
+"""What other programs make of the responses: browsers, web servers that staple or that check their
+clients, and ocsptool.
 
 All ask one responder, ocsp.cgi in a real Apache, whose address is in their certificates.  Its log
-tells how they asked.
+shows how they asked.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def apache(workspace, cgi):
 
 @pytest.fixture(scope="module")
 def ca(pki, workspace, apache):
-    """A CA whose certificates name the responder's real address, and the host that the tests are."""
+    """A CA whose certificates name the responder's address, and this host."""
     ca = pki.copy(workspace / "clients-ca")
     config = ca.home / "root-ca.cnf"
     text, found = re.subn(r"(?m)^(ocsp_url *= ).*", rf"\1{apache.url}", config.read_text())
@@ -78,8 +78,8 @@ def ca(pki, workspace, apache):
 
 @pytest.fixture
 def asked(apache, ca):
-    """asked(name) are the questions about a certificate since the test began, each as its method,
-    answer, and the nonce's octets."""
+    """asked(name): the requests about a certificate since the test began, each as its method, status
+    and the bytes of its nonce."""
     before = len(apache.error_log)
 
     def asked(name: str) -> set[str]:
@@ -94,7 +94,7 @@ def asked(apache, ca):
 
 @contextlib.contextmanager
 def stopped(apache):
-    """Inside the `with`, there is no responder."""
+    """Inside the `with`, the responder is stopped."""
     apache.__exit__()
     try:
         yield
@@ -103,7 +103,7 @@ def stopped(apache):
 
 
 def s_client(ca, port: int) -> str:
-    """What `openssl s_client` prints about a TLS server on loopback, and the OCSP answer stapled to
+    """What `openssl s_client` prints about a TLS server on loopback, and the OCSP response stapled to
     its handshake."""
     command = [
         "openssl",
@@ -158,7 +158,7 @@ class _Page(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def https_site(ca, name: str):
-    """A site with NAME.crt, which staples nothing.  Gives its address."""
+    """A site with NAME.crt, which staples nothing.  Yields its address."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(ca.home / f"{name}.crt", ca.home / "private" / f"{name}.key")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Page) as server:
@@ -173,9 +173,9 @@ def https_site(ca, name: str):
             thread.join()
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["hard fail", "as it comes"])
+@pytest.fixture(scope="module", params=[True, False], ids=["hard fail", "as installed"])
 def hard_fail(request):
-    """Whether Firefox has the preferences for that, or its own."""
+    """Whether Firefox has the preferences for hard fail, or the default ones."""
     return request.param
 
 
@@ -237,9 +237,9 @@ def test_firefox_can_be_told_not_to_ask(place, ca, asked, enabled):
 @pytest.mark.parametrize("nonce", [False, True], ids=["without nonce", "with nonce"])
 @pytest.mark.parametrize("name", [name for name in SITES if name != "unasked-site"])
 def test_gnutls_ocsptool(ca, apache, asked, name, nonce):
-    answer = ocsptool(ca, name, *["--nonce"] * nonce)
-    assert answer.returncode == 0, answer.stderr
-    lines = [line.strip() for line in answer.stdout.splitlines()]
+    response = ocsptool(ca, name, *["--nonce"] * nonce)
+    assert response.returncode == 0, response.stderr
+    lines = [line.strip() for line in response.stdout.splitlines()]
     assert (
         f"Certificate Status: {SITES[name]}" in lines
         and "Verifying OCSP Response: Success." in lines
@@ -250,8 +250,8 @@ def test_gnutls_ocsptool(ca, apache, asked, name, nonce):
 
 def test_gnutls_ocsptool_while_the_responder_is_stopped(ca, apache):
     with stopped(apache):
-        answer = ocsptool(ca, "site")
-    assert answer.returncode == 1 and "Connection refused" in answer.stderr
+        response = ocsptool(ca, "site")
+    assert response.returncode == 1 and "Connection refused" in response.stderr
 
 
 def ocsptool(ca, name: str, *options: str) -> subprocess.CompletedProcess[str]:
@@ -298,7 +298,7 @@ http {{
 
 @contextlib.contextmanager
 def nginx(place, ca, name: str):
-    """An nginx with NAME.crt, that staples.  Gives its port."""
+    """An nginx with NAME.crt that staples.  Yields its port."""
     home = place / "nginx"
     home.mkdir()
     port = httpd.free_port()
@@ -341,7 +341,7 @@ def connect(port: int, process) -> None:
             time.sleep(0.02)
 
 
-def test_nginx_staples_a_good_answer(place, ca, asked):
+def test_nginx_staples_a_good_response(place, ca, asked):
     with nginx(place, ca, "site") as port:
         first = s_client(ca, port)
         deadline = time.monotonic() + 20
@@ -359,7 +359,7 @@ def test_nginx_staples_a_good_answer(place, ca, asked):
 
 
 @pytest.mark.parametrize("name", ["revoked-site", "forgotten-site"])
-def test_nginx_staples_no_other_answer(place, ca, asked, name):
+def test_nginx_staples_no_other_response(place, ca, asked, name):
     refusal = f'certificate status "{SITES[name]}" in the OCSP response'
     with nginx(place, ca, name) as port:
         deadline = time.monotonic() + 20
@@ -574,8 +574,8 @@ def test_apache_checks_its_clients_with_a_ca_that_signs_itself(
 @pytest.mark.parametrize("name", ["site", "revoked-site"])
 def test_gnutls_ocsptool_that_trusts_a_ca_that_signs_itself(ca, ca_signs, apache, place, name):
     response = place / "response.der"
-    answer = ocsptool(ca, name, "--outfile", str(response))
-    assert answer.returncode == 0, answer.stderr
+    run = ocsptool(ca, name, "--outfile", str(response))
+    assert run.returncode == 0, run.stderr
     command = [
         need("ocsptool", "gnutls-bin"),
         "--verify-response",
@@ -584,8 +584,8 @@ def test_gnutls_ocsptool_that_trusts_a_ca_that_signs_itself(ca, ca_signs, apache
         "--load-response",
         str(response),
     ]
-    answer = subprocess.run(command, cwd=ca.home, capture_output=True, text=True, timeout=60)
-    assert "Verifying OCSP Response: Success." in answer.stdout, answer
+    run = subprocess.run(command, cwd=ca.home, capture_output=True, text=True, timeout=60)
+    assert "Verifying OCSP Response: Success." in run.stdout, run
 
 
 @pytest.mark.parametrize("name", ["site", "revoked-site"])

@@ -1,5 +1,5 @@
-"""The commands that copy db from the CA's host, as they stand in the unit and in the cron line, run
-with the real rsync."""
+"""The commands that copy db from the CA's host, from the unit and the cron line, run with the real
+rsync."""
 
 from __future__ import annotations
 
@@ -123,9 +123,9 @@ def ask(apache, encoded: bytes) -> bytes:
     connection.request(
         "POST", "/cgi-bin/ocsp.cgi", encoded, {"Content-Type": "application/ocsp-request"}
     )
-    answer = connection.getresponse().read()
+    response = connection.getresponse().read()
     connection.close()
-    return answer
+    return response
 
 
 class Traffic:
@@ -133,7 +133,7 @@ class Traffic:
     `stop` is set.
 
     `begun`, `finished` and `synced` are the statuses by name that the CA was told, that its index
-    has for certain, and that the responder's has for certain.  An answer must be one of those
+    has for certain, and that the responder's has for certain.  A response must be one of those
     between what was synced before it and what was begun after it.
     """
 
@@ -175,13 +175,13 @@ class Traffic:
         while not self.stop.is_set():
             synced = self.synced
             name = draw.choice([*synced, list(synced)[-1]])
-            answer = ask(
+            response = ask(
                 self.apache,
                 request(
                     cert_id(self.root, certificate(self.ca.home / f"{name}.crt").serial_number)
                 ),
             )
-            if answer == TRY_LATER:
+            if response == TRY_LATER:
                 refused_since = refused_since or time.monotonic()
                 self.longest_try_later = max(
                     self.longest_try_later, time.monotonic() - refused_since
@@ -189,7 +189,7 @@ class Traffic:
                 self.counts["tryLater"] += 1
                 continue
             refused_since = None
-            status = verified(answer, self.root).certificate_status.name.lower()
+            status = verified(response, self.root).certificate_status.name.lower()
             assert status in (
                 synced[name],
                 self.begun[name],
@@ -235,9 +235,7 @@ def test_responses_stay_right_while_openssl_ca_issues_and_revokes_and_the_index_
 def test_index_is_readable_for_the_web_server_and_for_nobody_else(hosts):
     ca, home, sync = hosts
     group = httpd.unprivileged().get("group", os.getegid())
-    for number in range(
-        2
-    ):  # the second time there is an index already, with a mode that does not fit
+    for number in range(2):  # the second time there is an index already, with a wrong mode
         ca.issue(f"another{number}")
         assert sync() == 0
         of = (home / "db" / "index").stat()
@@ -245,7 +243,7 @@ def test_index_is_readable_for_the_web_server_and_for_nobody_else(hosts):
         (home / "db" / "index").chmod(0o600)
 
 
-def test_a_reader_that_has_the_index_open_keeps_a_whole_one(hosts):
+def test_a_reader_that_has_the_index_open_still_has_a_whole_one(hosts):
     ca, home, sync = hosts
     assert sync() == 0
     with open(home / "db" / "index") as file:
@@ -280,7 +278,7 @@ def test_an_index_that_is_a_symlink_is_copied(hosts, target):
 
 
 def test_the_key_in_the_readme_sends_the_index_and_nothing_else(hosts, monkeypatch, place):
-    """An ssh that runs the command of authorized_keys, as sshd does, whatever it is asked for."""
+    """An ssh that runs the command in authorized_keys, as sshd does, whatever it is asked for."""
     ca, home, sync = hosts
     readme = (APACHE.parent / "README.md").read_text()
     [command] = re.findall(r'(?m)^    restrict,command="(.*)" ssh-ed25519 AAAA', readme)

@@ -1,5 +1,4 @@
-"""The trials of endurance in their short forms, and how time and memory grow with what a client
-sends."""
+"""The stress tests in their short forms, and how time and memory grow with what a client sends."""
 
 from __future__ import annotations
 
@@ -40,14 +39,14 @@ def ask(workspace):
     return trials.Asker(trials.make_ca(workspace / "growth").home)
 
 
-def nested(octets_wanted: int) -> bytes:
+def nested(size: int) -> bytes:
     encoded = b""
-    while len(encoded) < octets_wanted:
+    while len(encoded) < size:
         encoded = der.sequence(encoded)
     return encoded
 
 
-# Each makes a request of about so many octets, with one part as long as that takes.
+# Each makes a request of about so many bytes, with one part as long as that takes.
 GROWING = {
     "serial": lambda root, size: request(cert_id(root, 1 << 8 * size)),
     "negative serial": lambda root, size: request(cert_id(root, -(1 << 8 * size))),

@@ -37,7 +37,7 @@ def draw(curves: dict[str, dict[int, float]]) -> str:
     def y(decade: float) -> float:
         return round(_BOTTOM - (decade - low) / (high - low) * (_BOTTOM - _TOP), 1)
 
-    title = "Milliseconds for one answer, against the rows of the index"
+    title = "Milliseconds for one response, against the rows of the index"
     parts = [
         (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}"'
