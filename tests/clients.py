@@ -216,8 +216,7 @@ def openssl_ocsp(home: Path, *arguments: str) -> subprocess.CompletedProcess[str
 
 
 def verified(encoded: bytes, ca: x509.Certificate) -> ocsp.OCSPResponse:
-    """Read a signed response with `cryptography`; verify it with the signer in it, and that one with
-    the CA."""
+    """Read a signed response with `cryptography`, and verify it and the signer in it."""
     response = ocsp.load_der_ocsp_response(encoded)
     assert response.response_status == ocsp.OCSPResponseStatus.SUCCESSFUL
     signer = response.certificates[0] if response.certificates else ca

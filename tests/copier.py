@@ -220,7 +220,7 @@ class Copier:
 
     def _write_in_pieces(self, old: bytes, new: bytes, pieces: int) -> None:
         """Overwrite as scp does, without truncating first, with a pause at random places."""
-        stops = sorted(self._draw.sample(range(1, len(new)), self.PIECES - 1)) + [len(new)]
+        stops = [*sorted(self._draw.sample(range(1, len(new)), self.PIECES - 1)), len(new)]
         position = 0
         with open(self._index, "r+b", buffering=0) as file:
             for stop in stops[:pieces]:

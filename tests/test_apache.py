@@ -1,5 +1,5 @@
-"""ocsp.cgi in a real Apache with apache/ocsp-cgi.conf, both as mod_cgid and as mod_cgi run it, asked
-by real clients."""
+"""ocsp.cgi in a real Apache with apache/ocsp-cgi.conf, run by mod_cgid and by mod_cgi, and asked by
+real clients."""
 
 from __future__ import annotations
 
@@ -182,7 +182,10 @@ def test_curl_head(apache, request_about):
 @pytest.mark.slow
 def test_section_5_apache_answers_304_for_what_a_cache_has(apache, request_about):
     url = f"{apache.url}/{base64_of(request_about('good'))}"
-    now = lambda: email.utils.formatdate(usegmt=True)
+
+    def now() -> str:
+        return email.utils.formatdate(usegmt=True)
+
     assert 304 in [
         curl("-H", f"If-Modified-Since: {now()}", url).status for _ in range(5)
     ]  # one not across a second's end

@@ -1,5 +1,4 @@
-"""The benchmark measures what it says, and its table and picture show that.  How long anything takes
-is not tested."""
+"""The benchmark measures what it says, and its table and picture show that."""
 
 from __future__ import annotations
 

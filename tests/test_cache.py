@@ -435,8 +435,8 @@ def test_a_directory_in_which_everybody_may_write_is_not_used(responder):
     answered = responder.ask()
     assert HIT not in answered.fields
     assert answered.warnings == [
-        f"{responder.cache}: not used as `cache`: everybody on this machine may write in it: chmod o-w"
-        f" {responder.cache}, and remove everything in it"
+        f"{responder.cache}: not used as `cache`: everybody on this machine may write in it: chmod"
+        f" o-w {responder.cache}, and remove everything in it"
     ]
     responder.cache.chmod(0o750)
     assert responder.says() == (GOOD, True)
@@ -447,8 +447,8 @@ def test_no_directory(responder):
     answered = responder.ask()
     assert verified(answered.der, responder.root)
     assert answered.warnings == [
-        f"{responder.cache}: No such file or directory: [root-ca] answers without its `cache`; the web"
-        " server's user must be able to write there"
+        f"{responder.cache}: No such file or directory: [root-ca] answers without its `cache`; the"
+        " web server's user must be able to write there"
     ]
 
 
@@ -461,8 +461,8 @@ def test_a_directory_that_cannot_be_written(responder):
         answered = responder.ask()
     assert verified(answered.der, responder.root)
     assert answered.warnings == [
-        f"{responder.cache}: Permission denied: [root-ca] answers without its `cache`; the web server's"
-        " user must be able to write there"
+        f"{responder.cache}: Permission denied: [root-ca] answers without its `cache`; the web"
+        " server's user must be able to write there"
     ]
 
 
@@ -717,7 +717,7 @@ def test_the_time_of_a_file_is_its_next_update(responder):
 
 @pytest.mark.slow
 def test_many_processes_at_once(responder, cgi):
-    """All with the same names, while the index changes: none sees a partial file or an old status."""
+    """All with the same names, while the index changes: no partial file, and no old status."""
     revoked = False
 
     def ask(number: int) -> None:
@@ -740,13 +740,13 @@ def test_many_processes_at_once(responder, cgi):
 
 def test_a_file_can_be_read_by_a_person(responder):
     responder.fill()
-    checksum, form, stamps, line, numbers, facts = responder.files[0].read_bytes().split(b"\n")[:6]
+    _, form, _, line, numbers, log_fields = responder.files[0].read_bytes().split(b"\n")[:6]
     assert form == b"ocsp-cgi response 1 root-ca"
     assert line in (responder.home / "db" / "index").read_bytes() and b"CN=good" in line
     assert numbers.startswith(
         f"{responder.now} {responder.now + 3600} {responder.serial('root-ocsp'):x} ".encode()
     )
-    assert facts.decode() == f"serial={responder.ca.serial('good')} status=good"
+    assert log_fields.decode() == f"serial={responder.ca.serial('good')} status=good"
 
 
 def test_names_are_valid_for_the_longest_cert_id():

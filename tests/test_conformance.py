@@ -480,7 +480,7 @@ def test_row_20_work_is_bounded(core, pki, cgi):
 
 
 def nonce_of(response: bytes) -> bytes | None:
-    """The contents of the nonce's extnValue in a response, as openssl and `cryptography` read it."""
+    """The contents of the nonce's extnValue, as openssl and `cryptography` read them."""
     extensions = ocsp.load_der_ocsp_response(response).extensions
     for one in extensions:
         if one.oid.dotted_string == OCSP_NONCE:

@@ -386,7 +386,7 @@ def test_every_difference_from_openssl_ocsp_is_intended(pki, tmp_path):
         )
         cases = [Case(draw, root, serials) for _ in range(REQUESTS_EACH)]
 
-        def by_openssl(indexed: tuple[int, Case]) -> bytes | None:
+        def by_openssl(indexed: tuple[int, Case], home=home) -> bytes | None:
             place, case = indexed
             request_file, response = home / f"{place}.req", home / f"{place}.resp"
             request_file.write_bytes(case.encoded)
@@ -417,10 +417,11 @@ def test_every_difference_from_openssl_ocsp_is_intended(pki, tmp_path):
 
         with ThreadPoolExecutor(2) as pool:
             theirs = list(pool.map(by_openssl, enumerate(cases)))
-        for case, their_answer in zip(cases, theirs):
-            ours = respond(case.encoded, lambda: config.load(str(home / "conf")), int(time.time()))
+        for case, their_response in zip(cases, theirs):
+            settings = config.load(str(home / "conf"))
+            ours = respond(case.encoded, lambda settings=settings: settings, int(time.time()))
             try:
-                differences = compare(case, serials, odd_line, ours.der, their_answer)
+                differences = compare(case, serials, odd_line, ours.der, their_response)
             except (AssertionError, StopIteration) as error:
                 raise AssertionError(
                     f"database {number}: {case.encoded.hex()}\n{index!r}\n{ours.warnings}"

@@ -1,5 +1,8 @@
-"""What can go wrong around the responder: every fault has its error response, which tells the client
-nothing more, and a log line that names the file and the fix."""
+"""What can go wrong around the responder.
+
+Every fault has its error response, which tells the client nothing more, and a log line that names
+the file and the fix.
+"""
 
 from __future__ import annotations
 
@@ -318,8 +321,7 @@ def environment(config: Path, **variables: str) -> dict[str, str]:
 
 @pytest.mark.slow
 def test_what_hangs_ends_at_the_deadline_with_try_later(prepared, cgi, place):
-    """A client that stops sending; and files on a file system that hangs, imitated by a FIFO without a
-    writer."""
+    """A client that stops sending; and files on a hanging file system: FIFOs without a writer."""
     ca, encoded = prepared
     hung = {}
     for name in ("ocsp-cgi.conf", "db/index", "root-ca.crt", "root-ocsp.crt", KEY):

@@ -32,7 +32,7 @@ TYPED = {rb"pass phrase[^\r\n]*:$": b"a pass phrase\n", rb"\[y/n\]:?$": b"y\n"}
 
 
 def blocks() -> list[tuple[str, str]]:
-    """(step, commands) of every block in order; a step with several blocks appears several times."""
+    """(step, commands) of every block in order; several of a step have the same number."""
     found, number = [], ""
     for paragraph in re.split(r"\n\s*\n", GUIDE):
         step = re.match(r"(\d)\. ", paragraph)
@@ -68,8 +68,7 @@ class Hosts:
         return self._type(commands)
 
     def _type(self, commands: str) -> str:
-        """Run commands at a terminal and answer its prompts: the CA's key has a pass phrase, `openssl
-        ca` wants a y."""
+        """Run commands at a terminal, and answer the prompts for a pass phrase and of `openssl ca`."""
         child, terminal = pty.fork()
         if child == 0:
             os.chdir(self.place)
@@ -84,7 +83,7 @@ class Hosts:
             screen, unanswered = screen + part, unanswered + part
             for prompt, typed in TYPED.items():
                 if re.search(prompt, unanswered.rstrip()):
-                    os.write(terminal, response)
+                    os.write(terminal, typed)
                     unanswered = b""
             if not part:
                 ended, status = os.waitpid(child, os.WNOHANG)

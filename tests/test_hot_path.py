@@ -164,8 +164,7 @@ def test_a_cached_response_after_another_change_of_the_index(trace, encoded_requ
 
 @pytest.mark.parametrize("kind", ["new", pytest.param("with a nonce", marks=pytest.mark.slow)])
 def test_a_new_response(trace, encoded_request, ca, kind):
-    """Each file once; as little of `cryptography` as possible, nothing that only looks for packages,
-    and no second crypto library."""
+    """Each file once; as little of `cryptography` as possible, and no second crypto library."""
     encoded = (
         encoded_request
         if kind == "new"

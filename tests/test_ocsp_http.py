@@ -1,5 +1,5 @@
-"""OCSP over HTTP, without a server: which bytes of a path are the request, what the page and the log
-say, and how long that takes."""
+"""OCSP over HTTP, without a server: which bytes of a path are the request, what the page and the
+log say, and how long that takes."""
 
 from __future__ import annotations
 
@@ -336,8 +336,8 @@ HINT = "a proxy in front of this server has merged its slashes"
 
 
 def test_merged_slashes_are_logged_and_never_repaired(handle):
-    """However many are lost.  What lacks a digit could be another request, truncated: so no response
-    is signed."""
+    """However many are lost.  What lacks a digit could be another request, truncated, so nothing is
+    signed."""
     for value in (b"\xff\xff\xff", b"\xff\xff\xff\xff", b"\xff" * 20, b"\xff" * 100):
         text = base64_of(foreign(value))
         merged = text

@@ -78,8 +78,8 @@ def ca(pki, workspace, apache):
 
 @pytest.fixture
 def asked(apache, ca):
-    """asked(name): the requests about a certificate since the test began, each as its method, status
-    and the bytes of its nonce."""
+    """asked(name): the requests about a certificate since the test began, each with its method,
+    status and the bytes of its nonce."""
     before = len(apache.error_log)
 
     def asked(name: str) -> set[str]:
@@ -103,8 +103,7 @@ def stopped(apache):
 
 
 def s_client(ca, port: int) -> str:
-    """What `openssl s_client` prints about a TLS server on loopback, and the OCSP response stapled to
-    its handshake."""
+    """What `openssl s_client` prints about a TLS server on loopback and what it stapled."""
     command = [
         "openssl",
         "s_client",
@@ -503,7 +502,7 @@ def test_chromium_does_not_ask(chromium, ca, asked):
 
 
 def png_corner(image: bytes) -> tuple[tuple[int, int], tuple[int, ...]]:
-    """The size of a PNG, and the colour of its first pixel, which every PNG filter leaves as it is."""
+    """The size of a PNG, and the colour of its first pixel, which no PNG filter changes."""
     width, height, depth, color_type = struct.unpack_from(">IIBB", image, 16)
     assert depth == 8 and color_type in (2, 6)
     data, position = b"", 8
@@ -639,12 +638,14 @@ def test_firefox_loads_a_revoked_site_if_it_cannot_verify_the_signer(
     ca.issue(name, "ocsp_ext", newkey)
     settle(ca.home / "db" / "index")
     preferences = {"security.OCSP.enabled": 1, "security.OCSP.require": True} if hard_fail else {}
-    with signed_by(ca, name, f"private/{name}.key"):
-        with Firefox(place / "firefox", ca.home / "root-ca.crt", preferences) as browser:
-            seen = []
-            for site in ("revoked-site", "site"):
-                with https_site(ca, site) as url:
-                    seen.append(browser.visit(url))
+    with (
+        signed_by(ca, name, f"private/{name}.key"),
+        Firefox(place / "firefox", ca.home / "root-ca.crt", preferences) as browser,
+    ):
+        seen = []
+        for site in ("revoked-site", "site"):
+            with https_site(ca, site) as url:
+                seen.append(browser.visit(url))
     if hard_fail and revoked == "The site":
         assert "The site" not in seen
     else:

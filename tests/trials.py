@@ -83,7 +83,7 @@ def make_ca(home: Path) -> PrivateCA:
 
 
 def read(encoded: bytes) -> str:
-    """good, revoked or unknown, or the name of an error.  AssertionError if it is not a response."""
+    """good, revoked, unknown or the name of an error.  AssertionError if it is not a response."""
     if encoded in ERRORS:
         return ERRORS[encoded]
     response = ocsp.load_der_ocsp_response(encoded)
@@ -92,7 +92,7 @@ def read(encoded: bytes) -> str:
 
 
 class Asker:
-    """Asks the responder in this process, over a CA's directory: with a cache and without, in turn."""
+    """Asks the responder, in this process, with a cache and without in turn."""
 
     def __init__(self, home: Path):
         self.configs = itertools.cycle([str(home / "ocsp-cgi.conf"), str(home / "fresh.conf")])
@@ -110,7 +110,7 @@ class Asker:
 
 
 class Life:
-    """When each certificate was issued and revoked: when the command began, and when it returned."""
+    """When the commands began and returned that issued and revoked each certificate."""
 
     def __init__(self) -> None:
         self.issued: dict[int, float] = {}
@@ -272,7 +272,7 @@ def _rename_gap(place: Path, seconds: float) -> tuple[int, collections.Counter[s
 
 
 def renames(place: Path, seconds: float) -> Result:
-    """The two renames of `openssl ca`, hundreds of times a second, with and without a revocation."""
+    """The renames of `openssl ca`, hundreds of times a second, with and without a revocation."""
     ca = make_ca(place / "ca")
     ask, index = Asker(ca.home), ca.home / "db" / "index"
     serial = int(ca.serial("good"), 16)
@@ -464,7 +464,7 @@ def hostile_requests(draw: random.Random, root, serials: list[int]):
 
 
 def fuzz_requests(place: Path, count: int) -> Result:
-    """Requests of every shape, to the responder in this process, every hundredth to the real CGI."""
+    """Requests of every shape, to the responder in this process; every hundredth to the CGI too."""
     ca = make_ca(place / "ca")
     script = httpd.install_cgi(place / "cgi")
     ask = Asker(ca.home)
@@ -481,11 +481,11 @@ def fuzz_requests(place: Path, count: int) -> Result:
             )
         except ValueError as error:
             raise AssertionError(encoded.hex()) from error
-        assert not any("report this" in remark for remark in ask.warnings), (
+        assert not any("report this" in warning for warning in ask.warnings), (
             encoded.hex(),
             ask.warnings,
         )
-        outcomes["answered" if response not in ERRORS else ERRORS[response]] += 1
+        outcomes[ERRORS.get(response, "answered")] += 1
         if number % 100 == 0:
             through = run_cgi(script, ca.home / "ocsp-cgi.conf", "POST", encoded)
             assert through.status == 200 and (through.body in ERRORS) == (response in ERRORS), (

@@ -41,8 +41,7 @@ def run(command: Command) -> Run:
             command.arguments,
             env=command.environment,
             stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
         )
         measured = Run(time.perf_counter() - started, _cpu() - before)
     command.check(done.stdout + done.stderr)
@@ -101,8 +100,7 @@ def peak_memory(command: Command) -> int:
             arguments,
             env=command.environment,
             stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             check=True,
         )
     command.check(done.stdout + done.stderr)

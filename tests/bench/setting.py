@@ -22,7 +22,8 @@ SIGNERS = {"RSA": ("rsa:2048",), "P-256": ("ec", "-pkeyopt", "ec_paramgen_curve:
 _REFERENCE = """\
 #!/bin/sh
 printf 'Content-Type: application/ocsp-response\\r\\n\\r\\n'
-cat | openssl ocsp -index {db}/index -CA {home}/root-ca.crt -rkey {home}/private/RSA.key -rsigner {home}/RSA.crt -nmin 5 \\
+cat | openssl ocsp -index {db}/index -CA {home}/root-ca.crt \\
+    -rkey {home}/private/RSA.key -rsigner {home}/RSA.crt -nmin 5 \\
     -reqin /dev/stdin -respout /dev/stdout 2>/dev/null | cat
 """
 _CONSTANT = """\
