@@ -68,7 +68,7 @@ class Hosts:
         return self._type(commands)
 
     def _type(self, commands: str) -> str:
-        """Run commands at a terminal, and answer the prompts for a pass phrase and of `openssl ca`."""
+        """Run commands at a terminal, and answer their prompts."""
         child, terminal = pty.fork()
         if child == 0:
             os.chdir(self.place)
