@@ -163,7 +163,7 @@ class Case:
         self.differences: set[str] = set()
         self.foreign: list[bool] = []
         self.serials: list[int] = []
-        self.kind = "answer"
+        self.kind = "response"
         ids = [self._cert_id(draw, root, serials) for _ in range(draw.choice((1, 1, 1, 2, 3, 7)))]
         options: dict[str, bytes] = {"extensions": b""}
         for difference, field, value in (

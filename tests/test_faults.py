@@ -286,9 +286,9 @@ def test_fault(broken, prepared, fault):
         response, lines = ask(home, prepared[1])
     assert (response.status, response.body) == (200, expected)
     assert ("Cache-Control", "no-cache, no-store") in response.headers
-    remark, facts = (line.replace(str(home), "HOME") for line in lines)
-    assert remark.startswith(message), remark
-    assert "response=" in facts and "report this" not in remark
+    warning, line = (text.replace(str(home), "HOME") for text in lines)
+    assert warning.startswith(message), warning
+    assert "response=" in line and "report this" not in warning
 
 
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if "unreadable" not in fault])

@@ -218,7 +218,9 @@ def test_a_module_that_every_new_response_loads_imports_only_cheap_modules(name)
 def test_the_map_of_the_modules_is_complete():
     """ocsp_cgi/README.md lists them in the order of the layers, and marks the hot ones."""
     lines = re.findall(
-        r"^\| (●)? ?\| ((?:`\w+`[, ]*)+) \|", (PACKAGE / "README.md").read_text(), re.MULTILINE
+        r"^\| (●)? ?\| ((?:`\w+`[, ]*)+) \|",
+        (PACKAGE / "README.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
     )
     listed = [(name, dot == "●") for dot, names in lines for name in re.findall(r"\w+", names)]
     assert dict(listed) == {name: name in HOT for name in LAYER_OF}

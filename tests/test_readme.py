@@ -67,13 +67,22 @@ def test_every_key_of_the_config_has_its_row():
             assert default.strip("`") == str(getattr(defaults, key)), key
 
 
-@pytest.mark.parametrize("path", re.findall(r"\]\(([^)h][^)]*)\)", README))
-def test_links_lead_somewhere(path):
+LINKS = [
+    (page, path)
+    for page in ("README.md", "ocsp_cgi/README.md", "tests/README.md", "tests/conformance.md")
+    for path in dict.fromkeys(
+        re.findall(r"\]\(([^)h][^)]*)\)", (CHECKOUT / page).read_text(encoding="utf-8"))
+    )
+]
+
+
+@pytest.mark.parametrize("page, path", LINKS)
+def test_links_lead_somewhere(page, path):
     headings = [
         "#" + heading.lower().replace(" ", "-").replace(",", "")
         for heading in re.findall(r"^#+ (.*)", README, re.MULTILINE)
     ]
-    assert path in headings or (CHECKOUT / path).exists()
+    assert path in headings or (CHECKOUT / page).parent.joinpath(path).exists()
 
 
 @pytest.mark.slow
