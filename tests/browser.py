@@ -1,5 +1,4 @@
-"""Real browsers without a screen: Firefox driven by Marionette, and Chromium by its DevTools, as
-far as the tests need them."""
+"""Real browsers without a screen: Firefox driven by Marionette, Chromium by its DevTools."""
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ import pytest
 
 from ocsp_cgi.tools import httpd
 
-# What a fresh profile has beside the tests' own: nothing is loaded but what is asked for.
+# Preferences with which Firefox loads nothing but what the test visits.
 FIREFOX_PREFERENCES = {
     "app.normandy.enabled": False,
     "app.update.disabledForTesting": True,
@@ -59,7 +58,7 @@ class BrowserError(Exception):
 
 
 def need(program: str, package: str) -> str:
-    """The program's path.  Skips the test where there is none."""
+    """The program's path.  Skips the test if it is not installed."""
     path = shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
     if path is None:
         pytest.skip(f"{program} is not installed (Debian: apt-get install {package})")
@@ -76,7 +75,7 @@ def trust(database: Path, ca: Path) -> None:
 
 
 class _Browser:
-    """A process group in a directory of its own, ended with the `with`."""
+    """A process group in its own directory, killed at the end of the `with`."""
 
     def __init__(self, home: Path):
         self.home = home
@@ -154,7 +153,7 @@ class Firefox(_Browser):
                     raise self._died() from None
                 time.sleep(0.1)
         with connection:
-            self._stream = connection.makefile("rwb")  # which keeps the connection
+            self._stream = connection.makefile("rwb")  # keeps the connection open
         self._read()
         self.ask(
             "WebDriver:NewSession", capabilities={"alwaysMatch": {"acceptInsecureCerts": False}}
@@ -164,10 +163,10 @@ class Firefox(_Browser):
         """A message: its length in decimal, a colon, and JSON."""
         length = b""
         while not length.endswith(b":"):
-            octet = self._stream.read(1)
-            if not octet:
+            byte = self._stream.read(1)
+            if not byte:
                 raise self._died()
-            length += octet
+            length += byte
         return json.loads(self._stream.read(int(length[:-1])))
 
     def ask(self, command: str, **parameters):
@@ -207,13 +206,13 @@ class Chromium(_Browser):
 
     def __enter__(self) -> Chromium:
         self._numbers = itertools.count(1)
-        commands, self._commands = os.pipe()
-        self._answers, answers = os.pipe()
         self._rest = b""
+        commands, self._commands = os.pipe()
+        self._answers, responses = os.pipe()
 
         def use_pipes() -> None:
             """Chromium reads commands from file descriptor 3 and writes to 4."""
-            ends = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in (commands, answers)]
+            ends = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in (commands, responses)]
             os.dup2(ends[0], 3)
             os.dup2(ends[1], 4)
 
@@ -225,7 +224,7 @@ class Chromium(_Browser):
             )
         finally:
             os.close(commands)
-            os.close(answers)
+            os.close(responses)
         return self
 
     def __exit__(self, *exception) -> None:
@@ -247,11 +246,11 @@ class Chromium(_Browser):
         """A message: JSON and a null."""
         while b"\0" not in self._rest:
             if not select.select([self._answers], [], [], 60)[0]:
-                raise BrowserError("the browser does not answer")
-            octets = os.read(self._answers, 1 << 16)
-            if not octets:
+                raise BrowserError("the browser does not respond")
+            received = os.read(self._answers, 1 << 16)
+            if not received:
                 raise self._died()
-            self._rest += octets
+            self._rest += received
         message, _, self._rest = self._rest.partition(b"\0")
         return json.loads(message)
 
@@ -273,7 +272,7 @@ class Chromium(_Browser):
                 return message["result"]
 
     def visit(self, url: str, width: int, height: int, color_scheme: str) -> None:
-        """Go to an address with a window of this size, and a wish for "light" or "dark"."""
+        """Go to an address with a window of this size, in "light" or "dark"."""
         self.ask(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -301,5 +300,5 @@ class Chromium(_Browser):
         ].get("value")
 
     def screenshot(self) -> bytes:
-        """What is in the window, a PNG."""
+        """What is in the window, as a PNG."""
         return base64.b64decode(self.ask("Page.captureScreenshot", format="png")["data"])

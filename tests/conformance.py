@@ -18,15 +18,15 @@ PAGE = TESTS / "conformance.md"
 ROWS = range(1, 72 + 1)
 WITHOUT_TEST = {
     47: (
-        "a reason for every revoked CA certificate: it is the operator who gives it, and an index"
-        " does not tell what is a CA"
+        "a reason for every revoked CA certificate: the operator gives it, and an index"
+        " does not say which certificate is a CA's"
     ),
-    58: "revoking everything after a compromise of the CA's key: we do not",
+    58: "revoking everything after a compromise of the CA's key: not supported",
 }
 
 
 def tests() -> list[tuple[list[int], str, str]]:
-    """(rows, section or "", link) of every test that is named for rows or a section, file by file."""
+    """(rows, section or "", link) of every test named for rows or a section, file by file."""
     named = []
     for path in sorted(TESTS.rglob("test_*.py")):
         for function in ast.walk(ast.parse(path.read_text())):
@@ -39,7 +39,7 @@ def tests() -> list[tuple[list[int], str, str]]:
 
 
 def _read_name(name: str) -> tuple[list[int], str, str]:
-    """Rows, section and title in a test's name; the title is "" if it is not named for either."""
+    """Rows, section and title in a test's name; the title is "" if it is named for neither."""
     match = re.match(r"test_section_(\d)_(.+)", name)
     if match:
         return [], match[1], match[2].replace("_", " ")

@@ -1319,6 +1319,7 @@ def test_names_that_do_not_resolve(world, monkeypatch):
         client.query(world.subject, world.ca, AIA_URL)
 
 
+@pytest.mark.process
 def test_a_process_ends_while_a_name_is_resolved(world, tmp_path):
     for name_, one in (("subject", world.subject), ("ca", world.ca)):
         (tmp_path / name_).write_bytes(one.public_bytes(serialization.Encoding.PEM))

@@ -1,8 +1,8 @@
 """Every row of the table of what a correct OCSP responder does, by its number.
 
 The numbers are those of the project's conformance table; `conformance.md` beside this file lists
-them with the tests, and `python3 tests/conformance.py` writes it from here.  Whatever is read back
-is read by `cryptography` or by openssl, or is compared with literal octets, never only with our own
+them with the tests, and `python3 tests/conformance.py` writes it from here.  What is read
+back is read by `cryptography` or openssl, or compared with literal bytes, never only with our own
 reader.
 """
 
@@ -55,9 +55,9 @@ INDEX = V % b"0A" + R % (b"261122135115Z,keyCompromise", b"0B") + V % b"0C"
 
 
 class Core:
-    """The responder core over the CA's signer and a database of the test's own.
+    """The responder over the CA's signer and a database that the test writes.
 
-    It answers at the time `at`, or when it is asked; `now` is the time at which it last answered.
+    It responds at the time `at`, or the present; `now` is the time of its last response.
     """
 
     def __init__(self, pki, directory):
@@ -92,32 +92,32 @@ class Core:
         return respond(encoded, lambda: config.load(str(path)), self.now)
 
     def ask(self, encoded: bytes, **settings: object) -> bytes:
-        """The DER of the answer."""
+        """The DER of the response."""
         return self.respond(encoded, **settings).der
 
     def single(self, encoded: bytes | int, **settings: object) -> ocsp.OCSPResponse:
-        """The verified answer to a request, or to one about a serial number, that has one
+        """The verified response to a request, or to one about a serial number, that has one
         SingleResponse."""
         encoded = request(self.id(encoded)) if isinstance(encoded, int) else encoded
         return verified(self.ask(encoded, **settings), self.root)
 
     def statuses(self, encoded: bytes, **settings: object) -> list[tuple[int, ocsp.OCSPCertStatus]]:
         """(serial, status) of each SingleResponse, as `cryptography` reads them."""
-        answer = verified(self.ask(encoded, **settings), self.root)
-        return [(single.serial_number, single.certificate_status) for single in answer.responses]
+        response = verified(self.ask(encoded, **settings), self.root)
+        return [(single.serial_number, single.certificate_status) for single in response.responses]
 
     def text(self, encoded: bytes) -> str:
-        """An answer as openssl prints it."""
-        (self.directory / "answer.der").write_bytes(encoded)
+        """A response as openssl prints it."""
+        (self.directory / "response.der").write_bytes(encoded)
         return openssl_ocsp(
-            self.home, "-respin", str(self.directory / "answer.der"), "-noverify", "-resp_text"
+            self.home, "-respin", str(self.directory / "response.der"), "-noverify", "-resp_text"
         ).stdout
 
     def headers(
         self, encoded: bytes, method: str = "POST", **settings: object
     ) -> tuple[dict[str, str], Answered]:
-        answer = self.respond(encoded, **settings)
-        return dict(ocsp_http.response(answer, method).headers), answer
+        response = self.respond(encoded, **settings)
+        return dict(ocsp_http.response(response, method).headers), response
 
 
 @pytest.fixture
@@ -134,9 +134,9 @@ def seconds(moment: datetime.datetime) -> int:
     return int(moment.replace(tzinfo=datetime.timezone.utc).timestamp())
 
 
-def when(answer, name: str) -> int:
-    """A time of an answer in seconds since 1970, in every version of `cryptography`."""
-    return seconds(getattr(answer, name + "_utc", None) or getattr(answer, name))
+def when(response, name: str) -> int:
+    """A time of a response in seconds since 1970, with any version of `cryptography`."""
+    return seconds(getattr(response, name + "_utc", None) or getattr(response, name))
 
 
 # 1a. Request handling
@@ -151,7 +151,7 @@ WHOLE = (
 
 
 def with_serial(encoded: bytes) -> bytes:
-    """A CertID with this in the place of its serialNumber."""
+    """A CertID with this in place of its serialNumber."""
     return der.sequence(
         der.sequence(oid("1.3.14.3.2.26"), NULL), octets(bytes(20)), octets(bytes(20)), encoded
     )
@@ -199,12 +199,12 @@ def with_serial(encoded: bytes) -> bytes:
         ),
     ),
 )
-def test_row_1_what_is_no_request_is_malformed(core, encoded):
+def test_row_1_what_is_not_a_request_is_malformed(core, encoded):
     assert core.ask(encoded) == MALFORMED
 
 
 def test_row_1_any_cut_or_changed_length_is_malformed(core):
-    """But what changes no more than a value inside it."""
+    """Unless it only changes a value inside it."""
     encoded = request(core.id(), extensions=nonce(bytes(range(16))))
     for length in range(len(encoded)):
         assert core.ask(encoded[:length]) == MALFORMED, length
@@ -217,7 +217,7 @@ def test_row_1_any_cut_or_changed_length_is_malformed(core):
             assert core.ask(bytes(changed)) == MALFORMED, (position, change)
 
 
-def test_row_2_errors_are_five_octets_and_4_is_never_used(core, tmp_path):
+def test_row_2_errors_are_five_bytes_and_4_is_never_used(core, tmp_path):
     assert [error_response(status).hex() for status in RESPONSE_STATUS_NAMES if status] == [
         "30030a0101",
         "30030a0102",
@@ -285,7 +285,7 @@ def test_row_8_requestor_name_is_as_if_it_were_absent(core):
         assert core.ask(request(core.id(), requestor=der.tlv(der.context(1), wrong))) == MALFORMED
 
 
-def test_row_9_signature_of_a_request_is_not_looked_at(core, pki, tmp_path):
+def test_row_9_signature_of_a_request_is_not_verified(core, pki, tmp_path):
     bad = der.tlv(
         der.context(0),
         der.sequence(
@@ -310,7 +310,7 @@ def test_row_9_signature_of_a_request_is_not_looked_at(core, pki, tmp_path):
 
 
 def test_row_10_no_request_needs_a_signature(core):
-    """We have no policy that asks for one: sigRequired is never sent."""
+    """No setting requires one: sigRequired is never sent."""
     assert core.single(request(core.id())).certificate_status == GOOD
 
 
@@ -331,20 +331,21 @@ def test_row_11_and_12_one_single_response_for_each_cert_id_in_order(core, seria
 
 @pytest.mark.parametrize("parameters", [NULL, b""], ids=["NULL", "absent"])
 @pytest.mark.parametrize("hash_name", ["sha1", "sha224", "sha256", "sha384", "sha512"])
-def test_rows_13_to_15_cert_id_of_every_hash_is_echoed_octet_for_octet(core, hash_name, parameters):
+def test_rows_13_to_15_cert_id_of_every_hash_is_echoed_byte_for_byte(core, hash_name, parameters):
     for serial, status in ((10, GOOD), (11, REVOKED)):
         asked = core.id(serial, hash_name, parameters)
-        answer = core.single(request(asked))
-        assert answer.certificate_status == status
+        response = core.single(request(asked))
+        assert response.certificate_status == status
         assert (
-            asked in answer.tbs_response_bytes and answer.tbs_response_bytes.count(asked[20:]) == 1
+            asked in response.tbs_response_bytes
+            and response.tbs_response_bytes.count(asked[20:]) == 1
         )
 
 
 def test_row_13_mixed_hashes_in_one_request(core):
     asked = [core.id(10, "sha1"), core.id(10, "sha256", b""), core.id(11, "sha512")]
-    answer = core.ask(request(*asked))
-    assert all(one in answer for one in asked)
+    response = core.ask(request(*asked))
+    assert all(one in response for one in asked)
 
 
 @pytest.mark.parametrize("hash_name", ["sha1", "sha256"])
@@ -371,16 +372,16 @@ def test_row_16_both_hashes_must_be_the_issuers(core, hash_name):
     ["1.2.840.113549.2.5", "2.16.840.1.101.3.4.2.8", "1.2.3.4"],
     ids=["md5", "sha3-256", "unknown"],
 )
-def test_row_16_a_hash_we_do_not_know_is_a_foreign_issuer(core, dotted):
+def test_row_16_an_unknown_hash_is_a_foreign_issuer(core, dotted):
     foreign = cert_id_of(dotted, bytes(32), bytes(32), 11)
     assert core.ask(request(foreign)) == UNAUTHORIZED
-    answer = core.ask(request(core.id(11), foreign))
-    assert foreign in answer
-    text = core.text(answer)
+    response = core.ask(request(core.id(11), foreign))
+    assert foreign in response
+    text = core.text(response)
     assert re.findall("Cert Status: (.*)", text) == ["revoked", "unknown"]
 
 
-def test_row_17_basic_is_answered_whatever_is_acceptable(core):
+def test_row_17_the_response_is_basic_whatever_is_acceptable(core):
     other = extension("1.3.6.1.5.5.7.48.1.4", der.sequence(oid("1.2.3.4")))
     assert core.single(request(core.id(), extensions=other)).certificate_status == GOOD
 
@@ -412,7 +413,7 @@ def rsa_signer(pki, workspace):
 
 
 @pytest.mark.parametrize(
-    "wishes, expected",
+    "preferences, expected",
     [
         ([RSA_SHA512], RSA_SHA512),
         ([RSA_SHA384, RSA_SHA512], RSA_SHA384),
@@ -423,19 +424,21 @@ def rsa_signer(pki, workspace):
         ([], RSA_SHA256),
     ],
 )
-def test_row_18_the_clients_first_wish_that_the_key_can_make(core, rsa_signer, wishes, expected):
-    answer = core.ask(request(core.id(), extensions=preferring(*wishes)), **rsa_signer)
-    assert answer.count(bytes.fromhex(expected)) == 1 + 2 * (
+def test_row_18_the_clients_first_preference_that_the_key_can_make(
+    core, rsa_signer, preferences, expected
+):
+    response = core.ask(request(core.id(), extensions=preferring(*preferences)), **rsa_signer)
+    assert response.count(bytes.fromhex(expected)) == 1 + 2 * (
         expected == RSA_SHA256
     )  # the signer's certificate has two
-    (core.directory / "answer.der").write_bytes(answer)
+    (core.directory / "response.der").write_bytes(response)
     said = openssl_ocsp(
-        core.home, "-no_nonce", "-respin", str(core.directory / "answer.der"), "-serial", "10"
+        core.home, "-no_nonce", "-respin", str(core.directory / "response.der"), "-serial", "10"
     )
     assert said.stderr == "Response verify OK\n"
 
 
-def test_row_18_a_wish_that_cannot_be_read_is_none(core):
+def test_row_18_a_preference_that_cannot_be_read_is_ignored(core):
     for value in (
         b"",
         b"garbage",
@@ -452,12 +455,14 @@ def test_row_18_a_wish_that_cannot_be_read_is_none(core):
         )
 
 
-def test_row_19_nothing_weak_is_signed_with_even_if_asked_for(core, rsa_signer):
-    answer = core.ask(request(core.id(), extensions=preferring(RSA_SHA1, RSA_MD5)), **rsa_signer)
-    assert bytes.fromhex(RSA_SHA256) in answer
-    assert bytes.fromhex(RSA_SHA1) not in answer and bytes.fromhex(RSA_MD5) not in answer
-    answer = core.ask(request(core.id(), extensions=preferring(RSA_SHA1, RSA_SHA384)), **rsa_signer)
-    assert bytes.fromhex(RSA_SHA384) in answer
+def test_row_19_no_weak_algorithm_is_used_even_if_preferred(core, rsa_signer):
+    response = core.ask(request(core.id(), extensions=preferring(RSA_SHA1, RSA_MD5)), **rsa_signer)
+    assert bytes.fromhex(RSA_SHA256) in response
+    assert bytes.fromhex(RSA_SHA1) not in response and bytes.fromhex(RSA_MD5) not in response
+    response = core.ask(
+        request(core.id(), extensions=preferring(RSA_SHA1, RSA_SHA384)), **rsa_signer
+    )
+    assert bytes.fromhex(RSA_SHA384) in response
 
 
 def test_row_20_work_is_bounded(core, pki, cgi):
@@ -474,10 +479,9 @@ def test_row_20_work_is_bounded(core, pki, cgi):
 # 1b. Nonce
 
 
-def nonce_of(answer: bytes) -> bytes | None:
-    """The contents of extnValue of the nonce in an answer, by openssl's and `cryptography`'s
-    reading."""
-    extensions = ocsp.load_der_ocsp_response(answer).extensions
+def nonce_of(response: bytes) -> bytes | None:
+    """The contents of the nonce's extnValue, as openssl and `cryptography` read them."""
+    extensions = ocsp.load_der_ocsp_response(response).extensions
     for one in extensions:
         if one.oid.dotted_string == OCSP_NONCE:
             assert not one.critical
@@ -488,20 +492,21 @@ def nonce_of(answer: bytes) -> bytes | None:
 @pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 20, 31, 32, 33, 64, 127, 128])
 def test_rows_21_23_24_25_nonce_is_echoed(core, length):
     value = bytes(range(1, length + 1))
-    answer = core.ask(request(core.id(), extensions=nonce(value)))
+    response = core.ask(request(core.id(), extensions=nonce(value)))
     wrapped = der.tlv(der.OCTET_STRING, value)
     assert (
-        b"\x06\x09+\x06\x01\x05\x05\x07\x30\x01\x02" + der.tlv(der.OCTET_STRING, wrapped) in answer
+        b"\x06\x09+\x06\x01\x05\x05\x07\x30\x01\x02" + der.tlv(der.OCTET_STRING, wrapped)
+        in response
     )
-    assert nonce_of(answer) in (
+    assert nonce_of(response) in (
         value,
         wrapped,
-    )  # `cryptography` takes the wrapping off since version 42
-    assert "OCSP Nonce:" in core.text(answer)
+    )  # `cryptography` removes the wrapping since version 42
+    assert "OCSP Nonce:" in core.text(response)
 
 
 @pytest.mark.parametrize("length", [0, 129, 256, 1000, 5000])
-def test_row_22_nonce_of_no_octets_or_more_than_128_is_malformed(core, length):
+def test_row_22_an_empty_nonce_or_one_of_more_than_128_bytes_is_malformed(core, length):
     assert core.ask(request(core.id(), extensions=nonce(bytes(length)))) == MALFORMED
 
 
@@ -517,34 +522,34 @@ def test_row_22_nonce_of_no_octets_or_more_than_128_is_malformed(core, length):
     ],
 )
 def test_row_25_nonce_that_is_not_wrapped_is_echoed_as_it_is(core, value, answered):
-    answer = core.ask(request(core.id(), extensions=extension(OCSP_NONCE, value)))
-    assert (answer != MALFORMED) == answered
+    response = core.ask(request(core.id(), extensions=extension(OCSP_NONCE, value)))
+    assert (response != MALFORMED) == answered
     if answered:
-        assert b"\x06\x09+\x06\x01\x05\x05\x07\x30\x01\x02" + octets(value) in answer
+        assert b"\x06\x09+\x06\x01\x05\x05\x07\x30\x01\x02" + octets(value) in response
 
 
 @pytest.mark.parametrize(
     "critical", [b"\x01\x01\xff", b"\x01\x01\x00"], ids=["TRUE", "explicit FALSE"]
 )
-def test_row_26_nonce_is_never_critical_in_the_answer(core, critical):
-    answer = core.ask(
+def test_row_26_nonce_is_never_critical_in_the_response(core, critical):
+    response = core.ask(
         request(core.id(), extensions=extension(OCSP_NONCE, octets(bytes(16)), critical))
     )
-    assert nonce_of(answer) is not None
-    assert extension(OCSP_NONCE, octets(bytes(16))) in answer
+    assert nonce_of(response) is not None
+    assert extension(OCSP_NONCE, octets(bytes(16))) in response
 
 
-def test_row_27_no_nonce_asked_none_sent(core):
+def test_row_27_no_nonce_is_sent_unless_asked_for(core):
     assert nonce_of(core.ask(request(core.id()))) is None
-    answer = core.ask(request(core.id(), single_extensions=nonce(bytes(16))))
-    assert nonce_of(answer) is None and der.oid(OCSP_NONCE) not in answer
+    response = core.ask(request(core.id(), single_extensions=nonce(bytes(16))))
+    assert nonce_of(response) is None and der.oid(OCSP_NONCE) not in response
 
 
-def test_row_28_without_nonces_there_is_an_answer_without_one(core):
+def test_row_28_with_nonces_ignored_the_response_has_none(core):
     encoded = request(core.id(), extensions=nonce(bytes(16)))
-    answer = core.respond(encoded, nonce="ignore")
-    assert nonce_of(answer.der) is None and answer.entity_tag
-    assert ("nonce", "16-ignored") in answer.fields
+    response = core.respond(encoded, nonce="ignore")
+    assert nonce_of(response.der) is None and response.entity_tag
+    assert ("nonce", "16-ignored") in response.fields
     assert core.ask(request(core.id(), extensions=nonce(bytes(129))), nonce="ignore") == MALFORMED
 
 
@@ -575,19 +580,19 @@ def test_row_31_responder_id_is_the_signers(core):
     assert key_hash == SubjectKeyIdentifier.from_public_key(core.signer.public_key()).digest
 
 
-def test_rows_32_and_33_responder_id_is_the_sha1_of_the_key_whatever_hash_is_asked_with(core):
+def test_rows_32_and_33_responder_id_is_the_sha1_of_the_key_whatever_the_hash(core):
     for hash_name in ("sha1", "sha256", "sha512"):
-        answer = core.ask(request(core.id(10, hash_name)))
+        response = core.ask(request(core.id(10, hash_name)))
         key_hash = core.single(10).responder_key_hash
-        assert len(key_hash) == 20 and b"\xa2\x16\x04\x14" + key_hash in answer
+        assert len(key_hash) == 20 and b"\xa2\x16\x04\x14" + key_hash in response
 
 
 def test_rows_34_and_36_this_update_is_produced_at_is_now(core):
-    answer = core.single(10)
-    assert when(answer, "produced_at") == when(answer, "this_update") == core.now
+    response = core.single(10)
+    assert when(response, "produced_at") == when(response, "this_update") == core.now
 
 
-def test_row_35_every_time_is_15_octets(core):
+def test_row_35_every_time_has_15_bytes(core):
     core.index(R % (b"261122135115Z,keyTime,20260101000000.5Z", b"0A"))
     encoded = core.single(request(core.id()), archive_cutoff="ca").tbs_response_bytes
     times = re.findall(rb"\x18(.)(\d{14}Z)", encoded, re.DOTALL)
@@ -598,14 +603,14 @@ def test_row_35_every_time_is_15_octets(core):
 
 def test_row_37_next_update_is_present(core):
     for serial in (10, 11, 99):
-        answer = core.single(serial)
-        assert when(answer, "next_update") > when(answer, "this_update")
+        response = core.single(serial)
+        assert when(response, "next_update") > when(response, "this_update")
 
 
 @pytest.mark.parametrize("minutes", [1, 60, 480, 2880, 14400])
 def test_row_38_next_update_is_nmin_later(core, minutes):
-    answer = core.single(10, nmin=minutes)
-    assert when(answer, "next_update") - when(answer, "this_update") == minutes * 60
+    response = core.single(10, nmin=minutes)
+    assert when(response, "next_update") - when(response, "this_update") == minutes * 60
 
 
 def test_row_39_next_update_ends_with_signer_and_ca(core, pki):
@@ -676,12 +681,12 @@ def test_row_46_crl_entry_extensions_are_single_extensions_and_not_critical(core
     assert " ".join(text.split()) in " ".join(core.text(encoded).split())
 
 
-def test_row_48_certificate_hold_is_answered_for_a_private_ca(core):
+def test_row_48_certificate_hold_is_sent_for_a_private_ca(core):
     core.index(R % (b"261122135115Z,certificateHold", b"0A"))
     assert core.single(10).revocation_reason.value == "certificateHold"
 
 
-def test_rows_49_and_51_good_is_never_given_for_what_was_not_issued(core):
+def test_rows_49_and_51_good_is_never_sent_for_what_was_not_issued(core):
     assert core.single(99).certificate_status == UNKNOWN
     core.index(b"")
     assert core.single(10).certificate_status == UNKNOWN
@@ -726,8 +731,8 @@ def test_row_52_foreign_issuers(core):
 
 
 def test_row_53_unknown_does_not_outlive_the_issuance(core):
-    headers, answer = core.headers(request(core.id(99)), nmin=14400)
-    assert answer.next_update - core.now == 900 and answer.max_age == 300
+    headers, response = core.headers(request(core.id(99)), nmin=14400)
+    assert response.next_update - core.now == 900 and response.max_age == 300
     assert headers["Cache-Control"].startswith("max-age=300,")
     assert core.single(99).certificate_status == UNKNOWN
     core.index(INDEX + V % b"63")
@@ -782,9 +787,9 @@ def test_row_57_response_extensions_only_when_needed(core):
 def test_row_59_signature_is_over_response_data(core, pki):
     encoded = core.ask(request(core.id()))
     verified(encoded, core.root)
-    (core.directory / "answer.der").write_bytes(encoded)
+    (core.directory / "response.der").write_bytes(encoded)
     said = openssl_ocsp(
-        pki.home, "-no_nonce", "-respin", str(core.directory / "answer.der"), "-serial", "10"
+        pki.home, "-no_nonce", "-respin", str(core.directory / "response.der"), "-serial", "10"
     )
     assert said.stderr == "Response verify OK\n"
 
@@ -805,14 +810,14 @@ def test_rows_60_to_63_signature_algorithm(core, pki, place, key, identifier):
     ca = pki.copy(place / "ca")
     newkey = ("ec", "-pkeyopt", f"ec_paramgen_curve:{key}") if key.startswith("P-") else (key,)
     ca.issue("signer", "ocsp_ext", newkey)
-    answer = core.ask(
+    response = core.ask(
         request(core.id()), rsigner=ca.home / "signer.crt", rkey=ca.home / "private" / "signer.key"
     )
-    tbs_ends = answer.index(bytes.fromhex(identifier) + b"\x03")  # the signature follows
-    assert answer[tbs_ends + len(identifier) // 2] == der.BIT_STRING
-    (core.directory / "answer.der").write_bytes(answer)
+    tbs_ends = response.index(bytes.fromhex(identifier) + b"\x03")  # the signature follows
+    assert response[tbs_ends + len(identifier) // 2] == der.BIT_STRING
+    (core.directory / "response.der").write_bytes(response)
     said = openssl_ocsp(
-        core.home, "-no_nonce", "-respin", str(core.directory / "answer.der"), "-serial", "10"
+        core.home, "-no_nonce", "-respin", str(core.directory / "response.der"), "-serial", "10"
     )
     assert said.stderr == "Response verify OK\n"
 
@@ -820,9 +825,11 @@ def test_rows_60_to_63_signature_algorithm(core, pki, place, key, identifier):
 def test_row_64_there_is_no_way_to_sign_with_sha_1(core, rsa_signer):
     ecdsa_sha1 = "300906072a8648ce3d0401"
     for signer in ({}, rsa_signer):
-        answer = core.ask(request(core.id(), extensions=preferring(RSA_SHA1, ecdsa_sha1)), **signer)
-        assert bytes.fromhex(RSA_SHA1) not in answer and bytes.fromhex(ecdsa_sha1) not in answer
-        assert verified(answer, core.root).signature_hash_algorithm.name == "sha256"
+        response = core.ask(
+            request(core.id(), extensions=preferring(RSA_SHA1, ecdsa_sha1)), **signer
+        )
+        assert bytes.fromhex(RSA_SHA1) not in response and bytes.fromhex(ecdsa_sha1) not in response
+        assert verified(response, core.root).signature_hash_algorithm.name == "sha256"
     refused = core.respond(request(core.id()), rmd="sha1")
     assert refused.der == INTERNAL_ERROR and "unknown setting `rmd`" in refused.warnings[0]
 
@@ -862,21 +869,21 @@ def test_row_67_signer_of_another_ca_is_refused(core, place):
 
     other = PrivateCA(place / "other")
     other.issue("signer", "ocsp_ext")
-    answer = core.respond(
+    response = core.respond(
         request(core.id()),
         rsigner=other.home / "signer.crt",
         rkey=other.home / "private" / "signer.key",
     )
-    assert answer.der == INTERNAL_ERROR and "signer.crt: not issued by" in answer.warnings[0]
+    assert response.der == INTERNAL_ERROR and "signer.crt: not issued by" in response.warnings[0]
 
 
 def test_row_68_signer_without_ocsp_signing_is_refused(core, pki):
-    answer = core.respond(
+    response = core.respond(
         request(core.id()), rsigner=pki.home / "good.crt", rkey=pki.home / "private" / "good.key"
     )
     assert (
-        answer.der == INTERNAL_ERROR
-        and "lacks the extended key usage OCSPSigning" in answer.warnings[0]
+        response.der == INTERNAL_ERROR
+        and "lacks the extended key usage OCSPSigning" in response.warnings[0]
     )
 
 
@@ -919,23 +926,23 @@ def test_rows_69_and_70_what_a_signer_should_have_is_warned_about(
     with open(ca.home / "root-ca.cnf", "a") as cnf:
         cnf.write(f"[odd_ext]\nsubjectKeyIdentifier=hash\n{profile}\n")
     ca.issue("signer", "odd_ext")
-    answer = core.respond(
+    response = core.respond(
         request(core.id()), rsigner=ca.home / "signer.crt", rkey=ca.home / "private" / "signer.key"
     )
-    assert verified(answer.der, core.root)
-    said = [value for name, value in answer.fields if name == "warning"]
+    assert verified(response.der, core.root)
+    said = [value for name, value in response.fields if name == "warning"]
     assert said == ["rsigner-" + warning for warning in (*warnings, "has-no-row-in-db")]
 
 
 def test_row_71_a_ca_that_signs_itself_should_have_digital_signature(core, pki):
-    answer = core.respond(
+    response = core.respond(
         request(core.id()),
         rsigner=pki.home / "root-ca.crt",
         rkey=pki.home / "private" / "root-ca.key",
     )
     assert (
-        verified(answer.der, core.root)
-        and ("warning", "rsigner-keyUsage-lacks-digitalSignature") in answer.fields
+        verified(response.der, core.root)
+        and ("warning", "rsigner-keyUsage-lacks-digitalSignature") in response.fields
     )
 
 
@@ -950,39 +957,39 @@ def signer_row(core, row: bytes = V, seconds: int = 0) -> bytes:
 def test_row_72_a_revoked_signer_does_not_sign(core, pki):
     revoked = R.replace(b"%s", b"261122135115Z", 1)
     core.index(INDEX + signer_row(core))
-    answer = core.respond(request(core.id()))
-    assert verified(answer.der, core.root).certificate_status == GOOD
-    assert "warning" not in dict(answer.fields)
+    response = core.respond(request(core.id()))
+    assert verified(response.der, core.root).certificate_status == GOOD
+    assert "warning" not in dict(response.fields)
     core.index(INDEX + signer_row(core, revoked))
-    answer = core.respond(request(core.id()))
-    assert answer.der == INTERNAL_ERROR
-    assert "revoked in the database of [root-ca]; issue a new signer" in answer.warnings[0]
+    response = core.respond(request(core.id()))
+    assert response.der == INTERNAL_ERROR
+    assert "revoked in the database of [root-ca]; issue a new signer" in response.warnings[0]
     core.index(INDEX + b"R %X\n" % core.signer.serial_number)
     assert core.ask(request(core.id())) == INTERNAL_ERROR
 
 
 def test_section_0_a_signer_without_a_row_is_warned_about(core):
-    answer = core.respond(request(core.id()))
-    assert verified(answer.der, core.root)
-    assert ("warning", "rsigner-has-no-row-in-db") in answer.fields
+    response = core.respond(request(core.id()))
+    assert verified(response.der, core.root)
+    assert ("warning", "rsigner-has-no-row-in-db") in response.fields
 
 
 @pytest.mark.parametrize("row", [V, R.replace(b"%s", b"261122135115Z", 1)])
 def test_section_0_a_row_of_the_signers_serial_with_another_expiry_is_of_another_ca(core, row):
     core.index(INDEX + signer_row(core, row, 1))
-    answer = core.respond(request(core.id()))
+    response = core.respond(request(core.id()))
     assert (
-        answer.der == TRY_LATER
-        and "it is the database of another CA. Correct `db`" in answer.warnings[0]
+        response.der == TRY_LATER
+        and "it is the database of another CA. Correct `db`" in response.warnings[0]
     )
 
 
 def test_section_0_in_an_index_being_copied_the_signers_row_may_be_missing(core):
-    """What is revoked is answered, by a signer whose own row is not in what has arrived."""
+    """Revocations are sent, signed by a signer whose own row has not arrived yet."""
     core.index(INDEX + b"V\t2702")
-    answer = core.respond(request(core.id(11)))
-    assert verified(answer.der, core.root).certificate_status == REVOKED
-    assert "warning" not in dict(answer.fields)
+    response = core.respond(request(core.id(11)))
+    assert verified(response.der, core.root).certificate_status == REVOKED
+    assert "warning" not in dict(response.fields)
     assert core.ask(request(core.id(10))) == TRY_LATER
     assert core.ask(request(core.id(10), core.id(11))) == TRY_LATER
 
@@ -990,26 +997,28 @@ def test_section_0_in_an_index_being_copied_the_signers_row_may_be_missing(core)
 # 5. HTTP
 
 
-def test_section_5_headers_of_an_answer_without_nonce(core):
-    headers, answer = core.headers(request(core.id()), nmin=2880, max_age=60)
-    date = lambda value: datetime.datetime.fromtimestamp(value, datetime.timezone.utc).strftime(
-        "%a, %d %b %Y %H:%M:%S GMT"
-    )
+def test_section_5_headers_of_a_response_without_nonce(core):
+    headers, response = core.headers(request(core.id()), nmin=2880, max_age=60)
+
+    def date(value: int) -> str:
+        utc = datetime.datetime.fromtimestamp(value, datetime.timezone.utc)
+        return utc.strftime("%a, %d %b %Y %H:%M:%S GMT")
+
     assert headers == {
         "Content-Type": "application/ocsp-response",
-        "Content-Length": str(len(answer.der)),
+        "Content-Length": str(len(response.der)),
         "Last-Modified": date(core.now),
         "Expires": date(core.now + 2880 * 60),
-        "ETag": '"' + hashlib.sha256(answer.der).hexdigest() + '"',
+        "ETag": '"' + hashlib.sha256(response.der).hexdigest() + '"',
         "Cache-Control": "max-age=3600, public, no-transform, must-revalidate",
     }
 
 
-def test_section_5_headers_of_an_answer_with_nonce(core):
-    headers, answer = core.headers(request(core.id(), extensions=nonce(bytes(16))))
+def test_section_5_headers_of_a_response_with_nonce(core):
+    headers, response = core.headers(request(core.id(), extensions=nonce(bytes(16))))
     assert headers == {
         "Content-Type": "application/ocsp-response",
-        "Content-Length": str(len(answer.der)),
+        "Content-Length": str(len(response.der)),
         "Cache-Control": "max-age=0, private, no-transform",
     }
 
@@ -1039,8 +1048,8 @@ def test_section_5_max_age(core, settings, max_age):
 
 
 def test_section_5_max_age_of_several_is_that_of_the_shortest(core):
-    answer = core.respond(request(core.id(10), core.id(99)), nmin=2880)
-    assert (answer.max_age, answer.next_update - core.now) == (300, 900)
+    response = core.respond(request(core.id(10), core.id(99)), nmin=2880)
+    assert (response.max_age, response.next_update - core.now) == (300, 900)
 
 
 def test_section_5_max_age_never_reaches_the_end(core, pki):
@@ -1050,7 +1059,7 @@ def test_section_5_max_age_never_reaches_the_end(core, pki):
         assert core.respond(request(core.id())).max_age == max_age
 
 
-def test_section_0_what_is_no_ocsp_is_a_page_by_its_status():
+def test_section_0_what_is_not_ocsp_gets_a_page_with_its_status():
     for method, content_type, uri, status in (
         ("POST", "text/plain", "/x", 415),
         ("PUT", "application/ocsp-request", "/x", 405),

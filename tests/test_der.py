@@ -15,10 +15,10 @@ MUST_FAIL = {
     "bytes behind it": "300000",
     "indefinite length": "30800000",
     "length of length 127": "30ff00",
-    "five octets of length": "30850000000100",
+    "five bytes of length": "30850000000100",
     "length 0 in the long form": "308100",
     "length 127 in the long form": "30817f" + "00" * 127,
-    "length with a leading zero octet": "30820080" + "00" * 128,
+    "length with a leading zero byte": "30820080" + "00" * 128,
     "tag number above 30": "3f1f00",
     "another tag": "3100",
 }
@@ -130,7 +130,7 @@ def test_object_identifier(dotted, contents):
 
 
 @pytest.mark.parametrize("contents", ["", "80", "8001", "2a80", "2a86", "2a8001", "2a" * 64])
-def test_object_identifier_that_is_none(contents):
+def test_not_an_object_identifier(contents):
     with pytest.raises(der.DERError):
         der.read(
             der.tlv(der.OBJECT_IDENTIFIER, bytes.fromhex(contents)), der.OBJECT_IDENTIFIER
@@ -140,7 +140,7 @@ def test_object_identifier_that_is_none(contents):
 @pytest.mark.parametrize(
     "dotted", ["", "1", "3.1", "1.40", "1.x", "1..2", "-1.2", "1.2.-3", "holdInstructionNone"]
 )
-def test_no_dotted_numbers(dotted):
+def test_not_dotted_numbers(dotted):
     with pytest.raises(ValueError):
         der.oid(dotted)
 
@@ -148,7 +148,7 @@ def test_no_dotted_numbers(dotted):
 @pytest.mark.parametrize(
     "contents, value", [("00", b""), ("00a5", b"\xa5"), ("", None), ("01a4", None), ("08", None)]
 )
-def test_bit_string_of_whole_octets(contents, value):
+def test_bit_string_of_whole_bytes(contents, value):
     element = der.read(der.tlv(der.BIT_STRING, bytes.fromhex(contents)), der.BIT_STRING)
     if value is None:
         with pytest.raises(der.DERError):

@@ -1,10 +1,10 @@
-"""The responder against two others: `openssl ocsp` for answers, `cryptography` for the reading of
+"""The responder against two others: `openssl ocsp` for responses, `cryptography` for reading
 requests.
 
 Thousands of generated requests and databases, from a seed, are answered by us and by the command
-this project replaces. Where the answers differ the difference must be one that DIFFERENCES names:
-each is a rule that turns openssl's answer into ours, with the place of the conformance table that
-asks for it.  All else must be the same, octet for octet.
+this project replaces. Where the responses differ the difference must be one that DIFFERENCES names:
+each is a rule that turns openssl's response into ours, with the place of the conformance table that
+asks for it.  All else must be the same, byte for byte.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.slow
 DATABASES, REQUESTS_EACH = 150, 20
 
 DIFFERENCES = {
-    "unreadable request": "1: malformedRequest, where openssl writes no answer",
+    "unreadable request": "1: malformedRequest, where openssl writes no response",
     "bytes behind the request": "0: malformedRequest, where openssl does not look",
     "version": "4: malformedRequest, where openssl does not look",
     "critical": "6: malformedRequest, where openssl does not look",
@@ -49,16 +49,16 @@ DIFFERENCES = {
     "nonce twice": "0: malformedRequest, where openssl echoes the first",
     "nonce critical": "26: echoed without the flag",
     "foreign": "52: unauthorized when every issuer is foreign, where openssl signs unknown",
-    "unknown hash": "0: a foreign issuer, where openssl answers internalError to all",
-    "other hash": "15: a foreign issuer, for a hash that nobody asks with",
+    "unknown hash": "0: a foreign issuer, where openssl sends internalError for all",
+    "other hash": "15: a foreign issuer, for a hash that no client uses",
     "E": "3: good, where openssl leaves the certificate out",
     "S": "3: revoked, certificateHold, where openssl leaves the certificate out",
     "spelling": "2: found, where openssl compares letters",
     "reason 0 or 8": "43, 44: no reason",
     "reason of RFC 5280": "3: its number, where openssl loses it",
-    "keyTime": "35: a time of 15 octets, where openssl copies what it finds",
+    "keyTime": "35: a time of 15 bytes, where openssl copies what it finds",
     "argument": "3: the reason stays when its argument cannot be read",
-    "date": "0: revoked, where openssl answers internalError to all",
+    "date": "0: revoked, where openssl sends internalError for all",
     "odd line": "2: skipped, where openssl refuses the database",
 }
 
@@ -163,7 +163,7 @@ class Case:
         self.differences: set[str] = set()
         self.foreign: list[bool] = []
         self.serials: list[int] = []
-        self.kind = "answer"
+        self.kind = "response"
         ids = [self._cert_id(draw, root, serials) for _ in range(draw.choice((1, 1, 1, 2, 3, 7)))]
         options: dict[str, bytes] = {"extensions": b""}
         for difference, field, value in (
@@ -287,10 +287,10 @@ def database(draw: random.Random) -> tuple[bytes, dict[int, tuple | None], bool]
     return b"".join(lines), serials, odd
 
 
-def singles(answer: bytes) -> tuple[list[tuple[bytes, bytes, bytes]], bytes]:
+def singles(response: bytes) -> tuple[list[tuple[bytes, bytes, bytes]], bytes]:
     """(CertID, CertStatus, singleExtensions) of each SingleResponse, and the responseExtensions, as
-    octets."""
-    outer = der.read(answer, der.SEQUENCE).elements()
+    bytes."""
+    outer = der.read(response, der.SEQUENCE).elements()
     assert outer.expect(der.ENUMERATED).contents == b"\0"
     response_bytes = outer.expect(der.context(0)).only(der.SEQUENCE).elements()
     next(response_bytes)
@@ -314,8 +314,7 @@ def singles(answer: bytes) -> tuple[list[tuple[bytes, bytes, bytes]], bytes]:
 
 
 def compare(case: Case, serials, odd_line: bool, ours: bytes, theirs: bytes | None) -> set[str]:
-    """Assert that our answer is openssl's but for the named differences.  Returns the names of
-    those that showed."""
+    """Assert that our response is openssl's but for the named differences.  Returns those found."""
     if case.kind == "malformed":
         assert ours == MALFORMED
         assert theirs != ours or request() == case.encoded
@@ -387,10 +386,10 @@ def test_every_difference_from_openssl_ocsp_is_intended(pki, tmp_path):
         )
         cases = [Case(draw, root, serials) for _ in range(REQUESTS_EACH)]
 
-        def by_openssl(indexed: tuple[int, Case]) -> bytes | None:
+        def by_openssl(indexed: tuple[int, Case], home=home) -> bytes | None:
             place, case = indexed
-            question, answer = home / f"{place}.req", home / f"{place}.resp"
-            question.write_bytes(case.encoded)
+            request_file, response = home / f"{place}.req", home / f"{place}.resp"
+            request_file.write_bytes(case.encoded)
             subprocess.run(
                 [
                     "openssl",
@@ -406,22 +405,23 @@ def test_every_difference_from_openssl_ocsp_is_intended(pki, tmp_path):
                     "-nmin",
                     "60",
                     "-reqin",
-                    question,
+                    request_file,
                     "-respout",
-                    answer,
+                    response,
                 ],
                 cwd=pki.home,
                 capture_output=True,
                 timeout=60,
             )
-            return answer.read_bytes() if answer.exists() and answer.stat().st_size else None
+            return response.read_bytes() if response.exists() and response.stat().st_size else None
 
         with ThreadPoolExecutor(2) as pool:
             theirs = list(pool.map(by_openssl, enumerate(cases)))
-        for case, their_answer in zip(cases, theirs):
-            ours = respond(case.encoded, lambda: config.load(str(home / "conf")), int(time.time()))
+        for case, their_response in zip(cases, theirs):
+            settings = config.load(str(home / "conf"))
+            ours = respond(case.encoded, lambda settings=settings: settings, int(time.time()))
             try:
-                differences = compare(case, serials, odd_line, ours.der, their_answer)
+                differences = compare(case, serials, odd_line, ours.der, their_response)
             except (AssertionError, StopIteration) as error:
                 raise AssertionError(
                     f"database {number}: {case.encoded.hex()}\n{index!r}\n{ours.warnings}"
@@ -454,7 +454,7 @@ READING = {
 
 
 def mutated(draw: random.Random, encoded: bytes) -> bytes:
-    """The same with something changed, cut out or put in, somewhere."""
+    """The same with something changed, removed or inserted somewhere."""
     changed = bytearray(encoded)
     for _ in range(draw.choice((1, 1, 1, 2, 3))):
         at = draw.randrange(len(changed))
@@ -485,9 +485,7 @@ def read_by_cryptography(encoded: bytes):
         return "rejected"
     try:
         extensions = {der.oid(one.oid.dotted_string): one.critical for one in read.extensions}
-    except (
-        Exception
-    ) as error:  # extensions that it knows and cannot read, and those that stand twice
+    except Exception as error:  # extensions that it knows and cannot read, and duplicates
         extensions = type(error).__name__
     return hash_name, read.issuer_name_hash, read.issuer_key_hash, read.serial_number, extensions
 

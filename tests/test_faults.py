@@ -1,5 +1,8 @@
-"""What can go wrong around the responder: every fault has its OCSP error, a log line that names the
-file and the mend, and an answer that tells the client nothing more."""
+"""What can go wrong around the responder.
+
+Every fault has its error response, which tells the client nothing more, and a log line that names
+the file and the fix.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import venv
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +24,7 @@ from clients import (
     cert_id,
     certificate,
     parse_http,
+    program,
     request,
     run_cgi,
     settle,
@@ -68,7 +73,7 @@ def loop(home: Path) -> None:
 
 KEY = "private/root-ocsp.key"
 FAULTS = {
-    # what is done to the CA's directory, the answer, and what the log says
+    # what is done to the CA's directory, the response, and what the log says
     "config missing": (
         remove("ocsp-cgi.conf"),
         INTERNAL_ERROR,
@@ -233,7 +238,7 @@ FAULTS = {
 
 @pytest.fixture(scope="module")
 def prepared(pki, workspace):
-    """A CA with an encrypted key too, to be copied for each fault, and a request about good.crt."""
+    """A CA, also with an encrypted key, to copy for each fault; and a request about good.crt."""
     ca = pki.copy(workspace / "faults")
     ca.openssl(
         "pkcs8", "-topk8", "-in", KEY, "-out", "private/enc.key", "-passout", "pass:correct horse"
@@ -243,19 +248,21 @@ def prepared(pki, workspace):
             certificate(ca.home / "root-ca.crt"), certificate(ca.home / "good.crt").serial_number
         )
     )
-    ask(ca.home, encoded)  # loads every module, which nobody may not be able to
+    ask(ca.home, encoded)  # loads every module while root can: nobody may not be able to
     return ca, encoded
 
 
 def ask(home: Path, encoded: bytes) -> tuple[ocsp_http.Response, list[str]]:
-    question = ocsp_http.Request("POST", "/x", "/x", "", "application/ocsp-request", encoded)
-    return ocsp_http.handle(question, str(home / "ocsp-cgi.conf"), "http://x/x", int(time.time()))
+    http_request = ocsp_http.Request("POST", "/x", "/x", "", "application/ocsp-request", encoded)
+    return ocsp_http.handle(
+        http_request, str(home / "ocsp-cgi.conf"), "http://x/x", int(time.time())
+    )
 
 
 @pytest.fixture
 def broken(prepared, place):
-    """broken(fault) is the directory of a CA with that fault, owned by whom the responder runs as,
-    which is not root."""
+    """broken(fault) is the directory of a CA with that fault, owned by the user that the responder
+    runs as, which is not root."""
 
     home = place / "ca"
 
@@ -279,24 +286,24 @@ def test_fault(broken, prepared, fault):
         response, lines = ask(home, prepared[1])
     assert (response.status, response.body) == (200, expected)
     assert ("Cache-Control", "no-cache, no-store") in response.headers
-    remark, facts = (line.replace(str(home), "HOME") for line in lines)
-    assert remark.startswith(message), remark
-    assert "response=" in facts and "report this" not in remark
+    warning, line = (text.replace(str(home), "HOME") for text in lines)
+    assert warning.startswith(message), warning
+    assert "response=" in line and "report this" not in warning
 
 
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if "unreadable" not in fault])
 @pytest.mark.slow
 def test_fault_in_the_cgi(broken, prepared, cgi, fault):
-    """Also through the real one: a well-formed answer, and no word of it to the client."""
+    """Through the real one too: a well-formed response that tells the client nothing."""
     _, expected, message = FAULTS[fault]
     home = broken(fault)
-    answer = run_cgi(cgi, home / "ocsp-cgi.conf", "POST", prepared[1])
-    assert (answer.status, answer.body, set(answer.headers)) == (
+    response = run_cgi(cgi, home / "ocsp-cgi.conf", "POST", prepared[1])
+    assert (response.status, response.body, set(response.headers)) == (
         200,
         expected,
         {"content-type", "content-length", "cache-control"},
     )
-    assert message.replace("HOME", str(home)) in answer.log and "Traceback" not in answer.log
+    assert message.replace("HOME", str(home)) in response.log and "Traceback" not in response.log
     page = run_cgi(cgi, home / "ocsp-cgi.conf", "GET")
     assert page.status == 200 and str(home) not in page.body.decode()
 
@@ -314,8 +321,7 @@ def environment(config: Path, **variables: str) -> dict[str, str]:
 
 @pytest.mark.slow
 def test_what_hangs_ends_at_the_deadline_with_try_later(prepared, cgi, place):
-    """A client that stops sending; and files on a file system that stopped answering, for which a
-    FIFO stands that nobody writes."""
+    """A client that stops sending; and files on a hanging file system: FIFOs without a writer."""
     ca, encoded = prepared
     hung = {}
     for name in ("ocsp-cgi.conf", "db/index", "root-ca.crt", "root-ocsp.crt", KEY):
@@ -328,23 +334,27 @@ def test_what_hangs_ends_at_the_deadline_with_try_later(prepared, cgi, place):
         home = hung[name] if name else ca.home
         content_length = len(encoded) + (0 if name else 1)
         started = time.monotonic()
-        process = subprocess.Popen(
+        with program(
             [cgi],
             env=environment(home / "ocsp-cgi.conf", CONTENT_LENGTH=str(content_length)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-        )
-        process.stdin.write(encoded)
-        process.stdin.flush()
-        output = process.stdout.read()
-        return time.monotonic() - started, output, process.stderr.read().decode()
+        ) as process:
+            timer = threading.Timer(6 * limits.DEADLINE_SECONDS, process.kill)
+            timer.start()
+            process.stdin.write(encoded)
+            process.stdin.flush()
+            output = process.stdout.read()
+            seconds = time.monotonic() - started
+            timer.cancel()
+            return seconds, output, process.stderr.read().decode()
 
     with ThreadPoolExecutor(len(hung) + 1) as pool:
         results = list(pool.map(run, [*hung, None]))
     for name, (seconds, output, log) in zip([*hung, None], results):
-        answer = parse_http(output)
-        assert (answer.status, answer.body) == (200, TRY_LATER), name
+        response = parse_http(output)
+        assert (response.status, response.body) == (200, TRY_LATER), name
         assert limits.DEADLINE_SECONDS - 1 < seconds < limits.DEADLINE_SECONDS * 2
         what = str(hung[name] / name).replace("/index", "") if name else "the request"
         assert (
@@ -353,20 +363,20 @@ def test_what_hangs_ends_at_the_deadline_with_try_later(prepared, cgi, place):
         )
 
 
-def test_client_that_does_not_wait_for_its_answer(prepared, cgi):
+def test_client_that_does_not_wait_for_its_response(prepared, cgi):
     """EPIPE: nothing is left behind, and the log has its line."""
     ca, encoded = prepared
     ours, theirs = socket.socketpair()
-    with ours:
-        process = subprocess.Popen(
-            [cgi],
-            env=environment(ca.home / "ocsp-cgi.conf"),
-            stdin=subprocess.PIPE,
-            stdout=theirs,
-            stderr=subprocess.PIPE,
-        )
+    with program(
+        [cgi],
+        env=environment(ca.home / "ocsp-cgi.conf"),
+        stdin=subprocess.PIPE,
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+    ) as process:
         theirs.close()
-    _, log = process.communicate(encoded, timeout=60)
+        ours.close()
+        _, log = process.communicate(encoded, timeout=60)
     assert process.returncode == 0
     assert log.count(b"\n") == 1 and b"status=good" in log
 
@@ -392,7 +402,7 @@ def test_client_that_does_not_wait_for_its_answer(prepared, cgi):
 )
 def test_standard_input_and_content_length(prepared, cgi, content_length, body, expected):
     ca, encoded = prepared
-    answer = run_cgi(
+    response = run_cgi(
         cgi,
         ca.home / "ocsp-cgi.conf",
         "POST",
@@ -400,9 +410,9 @@ def test_standard_input_and_content_length(prepared, cgi, content_length, body, 
         CONTENT_LENGTH=str(content_length(len(encoded))),
     )
     if expected == "good":
-        assert verified(answer.body, certificate(ca.home / "root-ca.crt"))
+        assert verified(response.body, certificate(ca.home / "root-ca.crt"))
     else:
-        assert answer.body == b"\x30\x03\x0a\x01\x01"
+        assert response.body == b"\x30\x03\x0a\x01\x01"
 
 
 def test_no_module_from_outside_is_loaded(prepared, cgi, place):
@@ -449,13 +459,13 @@ def test_without_cryptography_the_log_says_which_python_lacks_it(prepared, place
     ca, encoded = prepared
     venv.create(place / "bare", with_pip=False)
     python = place / "bare" / "bin" / "python"
-    answer = run_cgi(
+    response = run_cgi(
         httpd.install_cgi(place / "cgi", str(python)), ca.home / "ocsp-cgi.conf", "POST", encoded
     )
-    assert answer.body == INTERNAL_ERROR
+    assert response.body == INTERNAL_ERROR
     assert (
         f"{python} cannot import the package `cryptography`: No module named 'cryptography'"
-        in answer.log
+        in response.log
     )
 
 
@@ -465,7 +475,7 @@ def test_what_a_client_sends_as_headers_changes_nothing(prepared, cgi):
         f"HTTP_{name}": "/nowhere"
         for name in ("OCSP_CGI_CONFIG", "PYTHONPATH", "CONTENT_LENGTH", "REQUEST_METHOD", "PROXY")
     }
-    answer = run_cgi(
+    response = run_cgi(
         cgi,
         ca.home / "ocsp-cgi.conf",
         "POST",
@@ -473,11 +483,11 @@ def test_what_a_client_sends_as_headers_changes_nothing(prepared, cgi):
         QUERY_STRING="OCSP_CGI_CONFIG=/nowhere",
         **hostile,
     )
-    assert verified(answer.body, certificate(ca.home / "root-ca.crt"))
+    assert verified(response.body, certificate(ca.home / "root-ca.crt"))
 
 
 def test_nothing_is_written_and_no_key_leaves(prepared, cgi, place):
-    """Neither in the log nor on the page nor in a file, and a core file would be empty."""
+    """Not in the log, on the page or in a file; and a core file would be empty."""
     ca, encoded = prepared
     home = ca.copy(place / "ca").home
     settle(home / "db" / "index")
@@ -490,8 +500,8 @@ def test_nothing_is_written_and_no_key_leaves(prepared, cgi, place):
         ("GET", b"", ""),
         ("POST", b"x", ""),
     ):
-        answer = run_cgi(cgi, home / "ocsp-cgi.conf", method, body, path)
-        outputs += [answer.body, answer.log.encode(), str(answer.headers).encode()]
+        response = run_cgi(cgi, home / "ocsp-cgi.conf", method, body, path)
+        outputs += [response.body, response.log.encode(), str(response.headers).encode()]
     other_key(home)
     outputs.append(run_cgi(cgi, home / "ocsp-cgi.conf", "POST", encoded).log.encode())
     assert not any(secret.encode() in output or b"PRIVATE KEY" in output for output in outputs)
@@ -501,9 +511,9 @@ def test_nothing_is_written_and_no_key_leaves(prepared, cgi, place):
 
     program = (
         "import resource, sys, time; sys.path.insert(0, sys.argv[1])\nfrom ocsp_cgi import config,"
-        " responder\nfrom ocsp_cgi.answer import Log\nencoded = sys.stdin.buffer.read()\nanswer ="
+        " responder\nfrom ocsp_cgi.answer import Log\nencoded = sys.stdin.buffer.read()\nresponse ="
         " responder.respond(encoded, lambda: config.load(sys.argv[2]), int(time.time()),"
-        " Log())\nprint(answer.response_status, resource.getrlimit(resource.RLIMIT_CORE)[0])"
+        " Log())\nprint(response.response_status, resource.getrlimit(resource.RLIMIT_CORE)[0])"
     )
     run = subprocess.run(
         [sys.executable, "-c", program, str(cgi.parent), str(home / "ocsp-cgi.conf")],

@@ -1,4 +1,4 @@
-"""The guide of the README, run: its blocks as they stand there, typed in by the one who follows it."""
+"""The guide in the README, run: its blocks typed in as a reader does who follows it."""
 
 from __future__ import annotations
 
@@ -32,8 +32,7 @@ TYPED = {rb"pass phrase[^\r\n]*:$": b"a pass phrase\n", rb"\[y/n\]:?$": b"y\n"}
 
 
 def blocks() -> list[tuple[str, str]]:
-    """(step, commands) of every block in its order; a step with several blocks has its number
-    several times."""
+    """(step, commands) of every block in order; several of a step have the same number."""
     found, number = [], ""
     for paragraph in re.split(r"\n\s*\n", GUIDE):
         step = re.match(r"(\d)\. ", paragraph)
@@ -69,8 +68,7 @@ class Hosts:
         return self._type(commands)
 
     def _type(self, commands: str) -> str:
-        """Run commands at a terminal, with its questions answered: the CA's key has a pass phrase,
-        `openssl ca` wants a y."""
+        """Run commands at a terminal, and answer their prompts."""
         child, terminal = pty.fork()
         if child == 0:
             os.chdir(self.place)
@@ -80,12 +78,12 @@ class Hosts:
         while not ended:
             assert time.monotonic() < deadline, screen
             part = b""
-            with contextlib.suppress(OSError):  # EIO while nobody has the terminal open
+            with contextlib.suppress(OSError):  # EIO while no process has the terminal open
                 part = os.read(terminal, 4096) if select.select([terminal], [], [], 1)[0] else b""
             screen, unanswered = screen + part, unanswered + part
-            for question, answer in TYPED.items():
-                if re.search(question, unanswered.rstrip()):
-                    os.write(terminal, answer)
+            for prompt, typed in TYPED.items():
+                if re.search(prompt, unanswered.rstrip()):
+                    os.write(terminal, typed)
                     unanswered = b""
             if not part:
                 ended, status = os.waitpid(child, os.WNOHANG)
@@ -110,6 +108,8 @@ def request_newkey(request):
     return request.param
 
 
+@pytest.mark.process
+@pytest.mark.apache
 def test_the_guide(hosts, cgi):
     hosts.run("1")
     assert (hosts.place / "root-ca" / "private").stat().st_mode & 0o777 == 0o700
@@ -136,27 +136,27 @@ def test_the_guide(hosts, cgi):
     assert names.get_values_for_type(x509.DNSName) == ["www.example.com"]
     hosts.run("5")
     with apache:
-        answer = hosts.run("7")
-        assert "Response verify OK" in answer and "server.crt: good" in answer, (
-            answer + apache.error_log
+        response = hosts.run("7")
+        assert "Response verify OK" in response and "server.crt: good" in response, (
+            response + apache.error_log
         )
         hosts.run("8")
         assert "server.crt: good" in hosts.run("7"), "not copied yet"
         hosts.run("5")
-        answer = hosts.run("7")
-        assert "server.crt: revoked" in answer and "Reason: superseded" in answer, answer
+        response = hosts.run("7")
+        assert "server.crt: revoked" in response and "Reason: superseded" in response, response
         renew(hosts, cgi, config)
-        answer = hosts.run("7")
-        assert "Response verify OK" in answer and "server.crt: revoked" in answer, (
-            answer + apache.error_log
+        response = hosts.run("7")
+        assert "Response verify OK" in response and "server.crt: revoked" in response, (
+            response + apache.error_log
         )
         assert "internalError" not in apache.error_log
 
 
 def renew(hosts: Hosts, cgi: Path, config: Path) -> None:
-    """Step 9, while somebody asks all the time: every answer is signed, by one of the two."""
+    """Step 9, while a client asks all the time: every response is signed by one of the two."""
     root = certificate(hosts.place / "root-ca" / "root-ca.crt")
-    question = request(
+    encoded = request(
         cert_id(root, certificate(hosts.place / "root-ca" / "server.crt").serial_number)
     )
     signers, failures, done = [], [], threading.Event()
@@ -164,7 +164,7 @@ def renew(hosts: Hosts, cgi: Path, config: Path) -> None:
     def ask() -> None:
         try:
             while not done.is_set() or len(signers) < 3:
-                response = verified(run_cgi(cgi, config, body=question).body, root)
+                response = verified(run_cgi(cgi, config, body=encoded).body, root)
                 assert response.certificate_status == ocsp.OCSPCertStatus.REVOKED
                 signers.append(response.certificates[0].serial_number)
         except BaseException as error:
@@ -172,15 +172,17 @@ def renew(hosts: Hosts, cgi: Path, config: Path) -> None:
 
     asker = threading.Thread(target=ask)
     asker.start()
-    hosts.run("9", 0)
-    hosts.run("9", 1)
-    hosts.run("9", 2)
-    done.set()
-    asker.join()
+    try:
+        hosts.run("9", 0)
+        hosts.run("9", 1)
+        hosts.run("9", 2)
+    finally:
+        done.set()
+        asker.join()
     if failures:
         raise failures[0]
     signers.append(
-        verified(run_cgi(cgi, config, body=question).body, root).certificates[0].serial_number
+        verified(run_cgi(cgi, config, body=encoded).body, root).certificates[0].serial_number
     )
     both = [
         certificate(hosts.ssl / "ocsp" / f"{name}.crt").serial_number

@@ -1,5 +1,5 @@
-"""What each road through the responder loads and opens: that is its cost, and no clock is needed to
-see it grow."""
+"""What each kind of response loads and opens: this is its cost, and no clock is needed to see it
+grow."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ocsp_cgi import der, limits
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
-# Runs ocsp.cgi, and writes what it has loaded and opened to a file when it ends.
+# Runs ocsp.cgi, and writes the modules it has loaded and the files it has opened to a file.
 SPY = """\
 import sys
 opened = []
@@ -28,9 +28,8 @@ bare = set(sys.modules)
 import posix
 leave = posix._exit
 def _exit(status):
-    # not built-in everywhere
-    ignored = {"__main__", "binascii", *sys.builtin_module_names}
-    modules = sorted(set(sys.modules) - bare - ignored)
+    ignored = {"__main__", "binascii"}  # binascii is not built-in everywhere
+    modules = sorted(set(sys.modules) - bare - set(sys.builtin_module_names) - ignored)
     seen = repr((modules, [path for path in opened if isinstance(path, str)])).encode()
     with open(report, "wb") as file:
         file.write(seen)
@@ -41,7 +40,7 @@ source = open(__file__, "rb").read()
 opened.clear()
 exec(compile(source, __file__, "exec"))
 """
-KEPT = {
+CACHED = {
     "ocsp_cgi",
     *(
         f"ocsp_cgi.{name}"
@@ -75,12 +74,12 @@ MORE = (
     "producer",
     "signer",
 )
-PRODUCED = KEPT | {"__future__", *(f"ocsp_cgi.{name}" for name in MORE)}
+PRODUCED = CACHED | {"__future__", *(f"ocsp_cgi.{name}" for name in MORE)}
 PUT = PRODUCED | {"ocsp_cgi.buckets"}
 
 
-class Road:
-    """What one answer has loaded, and how often it opened which file of the CA's."""
+class Trace:
+    """What a response has loaded, and how often it opened which of the CA's files."""
 
     def __init__(self, home: Path, modules: list[str], opened: list[str], log: str):
         self.modules = set(modules)
@@ -94,8 +93,8 @@ class Road:
 
 
 @pytest.fixture
-def travel(ca, cgi):
-    """travel(encoded) asks for this answer.  Returns its Road."""
+def trace(ca, cgi):
+    """trace(encoded) asks for a response, and returns its Trace."""
     (ca.home / "cache").mkdir(mode=0o750)
     with open(ca.home / "ocsp-cgi.conf", "w") as config:
         config.write(
@@ -103,7 +102,7 @@ def travel(ca, cgi):
             " private/root-ocsp.key\ncache = cache\n"
         )
 
-    def travel(encoded: bytes) -> Road:
+    def trace(encoded: bytes) -> Trace:
         environment = {
             "REQUEST_METHOD": "POST",
             "CONTENT_TYPE": "application/ocsp-request",
@@ -118,13 +117,13 @@ def travel(ca, cgi):
         assert run.stdout.startswith(b"Content-Type: application/ocsp-response"), run.stderr
         modules, opened = eval(report.read_text())
         report.unlink()
-        return Road(ca.home.resolve(), modules, opened, run.stderr.decode())
+        return Trace(ca.home.resolve(), modules, opened, run.stderr.decode())
 
-    return travel
+    return trace
 
 
 @pytest.fixture
-def question(ca) -> bytes:
+def encoded_request(ca) -> bytes:
     return request(cert_id(certificate(ca.home / "root-ca.crt"), int(ca.serial("good"), 16)))
 
 
@@ -136,55 +135,62 @@ def cache_file(encoded: bytes) -> str:
     return f"cache/buckets-2048/{bucket}/{base64.urlsafe_b64encode(encoded[8:]).decode()}.ocsp"
 
 
-def test_a_kept_answer(travel, question):
-    """Nothing but modules of ours and built-in ones; neither a key nor a certificate."""
+def test_a_cached_response(trace, encoded_request):
+    """Only our modules and built-in ones; neither a key nor a certificate."""
     time.sleep(limits.DATABASE_SETTLING_SECONDS)
-    travel(question)
-    road = travel(question)
-    assert "cache=hit" in road.log
-    assert road.modules == KEPT
-    assert road.files == {"ocsp-cgi.conf": 1, cache_file(question): 1, "db/index": 1}
+    trace(encoded_request)
+    traced = trace(encoded_request)
+    assert "cache=hit" in traced.log
+    assert traced.modules == CACHED
+    assert traced.files == {"ocsp-cgi.conf": 1, cache_file(encoded_request): 1, "db/index": 1}
 
 
 @pytest.mark.slow
-def test_a_kept_answer_after_another_change_of_the_index(travel, question, ca):
-    """The index is searched and the signer's row checked, but nothing is signed; the next request
-    need not search."""
+def test_a_cached_response_after_another_change_of_the_index(trace, encoded_request, ca):
+    """The index is searched and the signer's row checked, but nothing signed; the next one need not
+    search."""
     time.sleep(limits.DATABASE_SETTLING_SECONDS)
-    travel(question)
+    trace(encoded_request)
     ca.issue("another")
     time.sleep(limits.DATABASE_SETTLING_SECONDS)
-    road = travel(question)
-    assert "cache=hit" in road.log
-    assert road.modules == PUT
-    assert {name: count for name, count in road.files.items() if not name.startswith("cache/")} == {
+    traced = trace(encoded_request)
+    assert "cache=hit" in traced.log
+    assert traced.modules == PUT
+    assert {
+        name: count for name, count in traced.files.items() if not name.startswith("cache/")
+    } == {
         "ocsp-cgi.conf": 1,
         "root-ocsp.crt": 1,
         "db/index": 2,
     }
-    assert travel(question).modules == KEPT
+    assert trace(encoded_request).modules == CACHED
 
 
 @pytest.mark.parametrize("kind", ["new", pytest.param("with a nonce", marks=pytest.mark.slow)])
-def test_a_new_answer(travel, question, ca, kind):
-    """Each file once.  Of `cryptography` as little as there is; nothing that only looks for
-    packages, and no second crypto library."""
-    encoded = question if kind == "new" else request(question[8:], extensions=nonce(bytes(16)))
-    road = travel(encoded)
-    assert "status=good" in road.log and "cache=hit" not in road.log
-    assert {name for name in road.modules if name.startswith("ocsp_cgi")} | {"__future__"} == (
+def test_a_new_response(trace, encoded_request, ca, kind):
+    """Each file once; as little of `cryptography` as possible, and no second crypto library."""
+    encoded = (
+        encoded_request
+        if kind == "new"
+        else request(encoded_request[8:], extensions=nonce(bytes(16)))
+    )
+    traced = trace(encoded)
+    assert "status=good" in traced.log and "cache=hit" not in traced.log
+    assert {name for name in traced.modules if name.startswith("ocsp_cgi")} | {"__future__"} == (
         PUT if kind == "new" else PRODUCED
     )
-    assert {name: count for name, count in road.files.items() if not name.startswith("cache")} == {
+    assert {
+        name: count for name, count in traced.files.items() if not name.startswith("cache")
+    } == {
         "ocsp-cgi.conf": 1,
         "root-ca.crt": 1,
         "root-ocsp.crt": 1,
         "private/root-ocsp.key": 1,
         "db/index": 1,
     }
-    assert not road.modules & {"site", "ssl", "argparse", "json", "logging"}
+    assert not traced.modules & {"site", "ssl", "argparse", "json", "logging"}
     if int(cryptography.__version__.partition(".")[0]) > 38:  # which loads all of itself
-        assert not road.modules & {
+        assert not traced.modules & {
             "hashlib",
             "socket",
             "cryptography.x509",
@@ -192,32 +198,33 @@ def test_a_new_answer(travel, question, ca, kind):
         }
 
 
-def test_what_needs_no_signature_loads_no_library(travel):
+def test_what_needs_no_signature_loads_no_library(trace):
     refused = {
         b"": "not an OCSPRequest",
         b"hello": "not an OCSPRequest",
         b"0" * 70_000: "more than 65536",
     }
     for encoded, log in refused.items():
-        road = travel(encoded)
-        assert log in road.log
-        assert road.modules == PRODUCED
-        assert road.files == {"ocsp-cgi.conf": 1}
+        traced = trace(encoded)
+        assert log in traced.log
+        assert traced.modules == PRODUCED
+        assert traced.files == {"ocsp-cgi.conf": 1}
 
 
-def test_object_identifiers_are_what_stands_beside_them():
-    """They are written as octets, since to encode 40 of them at each start takes longer than to
-    read the config."""
+def test_object_identifiers_are_those_in_the_comments():
+    """They are written as bytes, since encoding 40 of them at each start takes longer than reading
+    the config."""
     checked = 0
     for path in (CHECKOUT / "ocsp_cgi").glob("*.py"):
-        for octets, dotted in re.findall(
+        for encoded, dotted in re.findall(
             r'bytes\.fromhex\("([0-9a-f]+)"\).*  # ([\d.]+)', path.read_text()
         ):
-            assert der.oid(dotted).hex() == octets, (path, dotted)
+            assert der.oid(dotted).hex() == encoded, (path, dotted)
             checked += 1
     assert checked > 25
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("with_system", [True, False])
 def test_packages_of_a_virtual_environment(place, with_system):
     """Found without loading `site`: its own, and those of the Python it was made with if it

@@ -1,4 +1,4 @@
-"""OCSP over HTTP without a server: which bytes of which path are the request, what the page and the
+"""OCSP over HTTP, without a server: which bytes of a path are the request, what the page and the
 log say, and how long that takes."""
 
 from __future__ import annotations
@@ -8,15 +8,24 @@ import time
 import urllib.parse
 
 import pytest
-from clients import base64_of, cert_id, cert_id_of, certificate, nonce, request
+from clients import (
+    SPELLINGS,
+    awkward_requests,
+    base64_of,
+    cert_id,
+    cert_id_of,
+    certificate,
+    nonce,
+    request,
+)
 
-from ocsp_cgi import cgi, config, limits, ocsp_http
+from ocsp_cgi import answer, cgi, config, limits, ocsp_http
 
 MALFORMED, UNAUTHORIZED = b"\x30\x03\x0a\x01\x01", b"\x30\x03\x0a\x01\x06"
 
 
 def foreign(value: bytes = b"\xff\xfe\xff" * 4) -> bytes:
-    """A request about an issuer that nobody serves, with `/`, `//` and `+` in its base64."""
+    """A request about a foreign issuer, with `/`, `//` and `+` in its base64."""
     return request(cert_id_of("sha1", bytes(20), b"\xfb" * 20, 0x1234), extensions=nonce(value))
 
 
@@ -64,6 +73,108 @@ def test_the_request_is_found_wherever_it_begins(uri, script_name, path_info):
             assert ocsp_http.ocsp_request(get(uri + end, script_name, path_info)) == ENCODED
 
 
+@pytest.fixture(scope="module")
+def awkward():
+    return awkward_requests(cert_id_of("sha1", bytes(20), b"\xfb" * 20, 0x1234))
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_section_5_every_spelling_of_a_get(awkward, spelling, method):
+    for encoded in awkward:
+        path = SPELLINGS[spelling](base64_of(encoded))
+        http_request = get(f"/cgi-bin/ocsp.cgi{path}", method=method)
+        assert ocsp_http.ocsp_request(http_request) == encoded
+
+
+def test_a_path_that_the_server_has_rewritten(awkward):
+    """PATH_INFO then lacks one slash of two, but the path as it came is whole."""
+    for encoded in awkward:
+        text = base64_of(encoded)
+        for uri in (f"/ocsp/{urllib.parse.quote(text, safe='')}", f"/{text}", f"/Main/{text}"):
+            http_request = get(uri, path_info="/" + text.replace("//", "/"))
+            assert ocsp_http.ocsp_request(http_request) == encoded
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/ocsp-request",
+        "Application/OCSP-Request",
+        " application/ocsp-request ",
+        "application/ocsp-request; charset=utf-8",
+        "application/ocsp-request;",
+    ],
+)
+@pytest.mark.parametrize("body", [ENCODED, b"", b"hello", None])
+def test_section_5_a_post_is_its_body(content_type, body):
+    """Whatever is in the path; None if it is longer than the limit."""
+    for uri in ("/x", f"/x/{TEXT}"):
+        http_request = ocsp_http.Request("POST", uri, "/x", "", content_type, body)
+        assert ocsp_http.ocsp_request(http_request) == body
+
+
+@pytest.mark.parametrize(
+    "method, content_type, status",
+    [
+        ("POST", "", 415),
+        ("POST", "text/plain", 415),
+        ("POST", "application/ocsp-response", 415),
+        ("POST", "application/ocsp-request, text/plain", 415),
+        ("POST", "application/ocsp-requests", 415),
+        ("PUT", "application/ocsp-request", 405),
+        ("DELETE", "", 405),
+        ("OPTIONS", "", 405),
+        ("get", "", 405),
+        ("", "", 405),
+    ],
+)
+def test_section_5_what_is_not_ocsp(method, content_type, status):
+    with pytest.raises(ocsp_http.NotOCSP) as error:
+        ocsp_http.ocsp_request(
+            ocsp_http.Request(method, f"/x/{TEXT}", "/x", "", content_type, ENCODED)
+        )
+    assert error.value.status == status
+
+
+CACHEABLE = answer.Answer(answer.SUCCESSFUL, b"0", 0, 86400, 3600, "abc")
+
+
+@pytest.mark.parametrize(
+    "given, headers",
+    [
+        (
+            CACHEABLE,
+            {
+                "Last-Modified": "Thu, 01 Jan 1970 00:00:00 GMT",
+                "Expires": "Fri, 02 Jan 1970 00:00:00 GMT",
+                "ETag": '"abc"',
+                "Cache-Control": "max-age=3600, public, no-transform, must-revalidate",
+            },
+        ),
+        (
+            answer.Answer(answer.SUCCESSFUL, b"0", 0, 86400, 0, ""),
+            {"Cache-Control": "max-age=0, private, no-transform"},
+        ),
+        (
+            answer.Answer(answer.TRY_LATER, b"0"),
+            {"Cache-Control": "no-cache, no-store"},
+        ),
+    ],
+    ids=["cacheable", "for one client", "error"],
+)
+@pytest.mark.parametrize("method", ["GET", "POST", "HEAD"])
+def test_section_5_headers(given, headers, method):
+    response = ocsp_http.response(given, method)
+    assert response.status == 200
+    assert response.headers == [
+        ("Content-Type", "application/ocsp-response"),
+        ("Content-Length", "1"),
+        *headers.items(),
+    ]
+    assert response.body == (b"" if method == "HEAD" else b"0")
+
+
 def test_escapes_that_were_escaped_again(base="/cgi-bin/ocsp.cgi/"):
     text = QUOTED
     for times in range(3):
@@ -87,7 +198,7 @@ def test_the_right_reading_of_a_last_slash(pki):
     assert {remainder for is_slash, remainder in seen} == {0, 2, 3} and (True, 0) in seen
 
 
-def test_a_last_slash_is_no_substitute_for_a_merged_one():
+def test_a_last_slash_does_not_replace_a_merged_one():
     draw = random.Random(7)
     seen = 0
     for _ in range(1000):
@@ -108,7 +219,7 @@ def test_a_last_slash_is_no_substitute_for_a_merged_one():
         ("/cgi-bin/ocsp.cgi", "/cgi-bin/ocsp.cgi", "", 200),
         ("/cgi-bin/ocsp.cgi/", "/cgi-bin/ocsp.cgi", "/", 200),
         ("/cgi-bin/ocsp.cgi/x", "/cgi-bin/ocsp.cgi", "/x", 404),
-        ("/cgi-bin/ocsp.cgix", "/cgi-bin/ocsp.cgi", "", 200),  # somebody's rewrite
+        ("/cgi-bin/ocsp.cgix", "/cgi-bin/ocsp.cgi", "", 200),  # a rewrite
         (
             "/cgi-bin/ocsp.cgi/%4dAIN",
             "/cgi-bin/ocsp.cgi",
@@ -224,9 +335,9 @@ def handle(pki):
 HINT = "a proxy in front of this server has merged its slashes"
 
 
-def test_merged_slashes_are_told_and_never_repaired(handle):
-    """However many are lost.  What lacks a digit could be another request that has been cut off: so
-    no answer is signed."""
+def test_merged_slashes_are_logged_and_never_repaired(handle):
+    """However many are lost.  What lacks a digit could be another request, truncated, so nothing is
+    signed."""
     for value in (b"\xff\xff\xff", b"\xff\xff\xff\xff", b"\xff" * 20, b"\xff" * 100):
         text = base64_of(foreign(value))
         merged = text
@@ -301,7 +412,7 @@ GROWING = {
     "escapes": lambda n: "/" + "%4D" * (n // 3),
     "escaped percent signs": lambda n: "/" + "%25" * (n // 3),
     "escapes of escapes": lambda n: "/M" + "%2525252525" * (n // 11),
-    "all escapes that are none": lambda n: (
+    "every false escape": lambda n: (
         "/" + "".join("%" + chr(33 + i % 90) + chr(33 + i // 90 % 90) for i in range(n // 3))
     ),
     "slashes": lambda n: "/" * n,
@@ -402,7 +513,10 @@ def test_fuzz_handle(pki):
     ]
     configs = [f"{pki.home}/ocsp-cgi.conf", f"{pki.home}/none", str(pki.home), "", "\udcff"]
     ours = request(cert_id(certificate(pki.home / "root-ca.crt"), 0x1234))
-    make = lambda: "".join(rng.choice(pieces) for _ in range(rng.randrange(7)))
+
+    def make() -> str:
+        return "".join(rng.choice(pieces) for _ in range(rng.randrange(7)))
+
     statuses = set()
     for number in range(20_000):
         uri, script_name, path_info = make(), make(), make()

@@ -1,4 +1,4 @@
-"""What the README shows is what is there."""
+"""The README shows what is there."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ README = (CHECKOUT / "README.md").read_text()
 
 
 def without_what_differs(transcript: str) -> str:
-    """A transcript of the demonstration with serials, times, ports and names of directories taken
-    out."""
+    """A transcript of the demonstration without serials, times, ports and names of directories."""
     for pattern, name in (
         (r"\b[0-9A-F]{31,32}\b", "SERIAL"),
         (r"\w{3} [ \d]\d \d\d:\d\d:\d\d \d{4} GMT", "TIME"),
@@ -38,10 +37,11 @@ def without_what_differs(transcript: str) -> str:
     return transcript
 
 
+@pytest.mark.apache
 @pytest.mark.slow
 def test_transcript_of_the_demonstration(place, cgi, pki):
     with started(place / "httpd", cgi, pki.home / "ocsp-cgi.conf"):
-        pass  # skips where there is no Apache for the demonstration either
+        pass  # skips if the demonstration has no Apache either
     [transcript] = re.findall(r"```\n(Working in.*?)```", README, re.DOTALL)
     run = subprocess.run(
         [sys.executable, "-m", "ocsp_cgi", "demo"],
@@ -67,13 +67,22 @@ def test_every_key_of_the_config_has_its_row():
             assert default.strip("`") == str(getattr(defaults, key)), key
 
 
-@pytest.mark.parametrize("path", re.findall(r"\]\(([^)h][^)]*)\)", README))
-def test_links_lead_somewhere(path):
+LINKS = [
+    (page, path)
+    for page in ("README.md", "ocsp_cgi/README.md", "tests/README.md", "tests/conformance.md")
+    for path in dict.fromkeys(
+        re.findall(r"\]\(([^)h][^)]*)\)", (CHECKOUT / page).read_text(encoding="utf-8"))
+    )
+]
+
+
+@pytest.mark.parametrize("page, path", LINKS)
+def test_links_lead_somewhere(page, path):
     headings = [
         "#" + heading.lower().replace(" ", "-").replace(",", "")
         for heading in re.findall(r"^#+ (.*)", README, re.MULTILINE)
     ]
-    assert path in headings or (CHECKOUT / path).exists()
+    assert path in headings or (CHECKOUT / page).parent.joinpath(path).exists()
 
 
 @pytest.mark.slow
@@ -98,8 +107,8 @@ def test_middleware(ca, cgi, monkeypatch, caplog):
 
         def ask(**meta: str):
             request = types.SimpleNamespace(META=meta)
-            answer = middleware(request)
-            return "page" if answer == ("page", request) else answer
+            response = middleware(request)
+            return "page" if response == ("page", request) else response
 
         client, thief = ((ca.home / f"{name}.crt").read_text() for name in ("client", "thief"))
         refused = ("forbidden", "Your certificate was refused.")

@@ -1,8 +1,8 @@
-"""What other people's programs do with the answers: browsers, web servers that staple or that check
-their clients, and ocsptool.
+"""What other programs make of the responses: browsers, web servers that staple or that check their
+clients, and ocsptool.
 
 All ask one responder, ocsp.cgi in a real Apache, whose address is in their certificates.  Its log
-tells how they asked.
+shows how they asked.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import zlib
 
 import pytest
 from browser import Chromium, Firefox, need
-from clients import settle
+from clients import end, settle
 from test_apache import started
 
 from ocsp_cgi.tools import httpd
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.apache]
 
 SITES = {
     "site": "good",
@@ -47,7 +47,7 @@ def apache(workspace, cgi):
 
 @pytest.fixture(scope="module")
 def ca(pki, workspace, apache):
-    """A CA whose certificates name the responder's real address, and the host that the tests are."""
+    """A CA whose certificates name the responder's address, and this host."""
     ca = pki.copy(workspace / "clients-ca")
     config = ca.home / "root-ca.cnf"
     text, found = re.subn(r"(?m)^(ocsp_url *= ).*", rf"\1{apache.url}", config.read_text())
@@ -78,8 +78,8 @@ def ca(pki, workspace, apache):
 
 @pytest.fixture
 def asked(apache, ca):
-    """asked(name) are the questions about a certificate since the test began, each as its method,
-    answer, and the nonce's octets."""
+    """asked(name): the requests about a certificate since the test began, each with its method,
+    status and the bytes of its nonce."""
     before = len(apache.error_log)
 
     def asked(name: str) -> set[str]:
@@ -94,7 +94,7 @@ def asked(apache, ca):
 
 @contextlib.contextmanager
 def stopped(apache):
-    """Inside the `with`, there is no responder."""
+    """Inside the `with`, the responder is stopped."""
     apache.__exit__()
     try:
         yield
@@ -103,8 +103,7 @@ def stopped(apache):
 
 
 def s_client(ca, port: int) -> str:
-    """What `openssl s_client` prints about a TLS server on loopback, and the OCSP answer stapled to
-    its handshake."""
+    """What `openssl s_client` prints about a TLS server on loopback and what it stapled."""
     command = [
         "openssl",
         "s_client",
@@ -158,24 +157,24 @@ class _Page(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def https_site(ca, name: str):
-    """A site with NAME.crt, which staples nothing.  Gives its address."""
+    """A site with NAME.crt, which staples nothing.  Yields its address."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(ca.home / f"{name}.crt", ca.home / "private" / f"{name}.key")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Page) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True)
-        server.handle_error = lambda *arguments: (
-            None
-        )  # a client that breaks off is what is expected
+        server.handle_error = lambda *arguments: None  # clients are expected to break off
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
-        yield f"https://localhost:{server.server_port}/"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"https://localhost:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["hard fail", "as it comes"])
+@pytest.fixture(scope="module", params=[True, False], ids=["hard fail", "as installed"])
 def hard_fail(request):
-    """Whether Firefox has the preferences for that, or its own."""
+    """Whether Firefox has the preferences for hard fail, or the default ones."""
     return request.param
 
 
@@ -188,6 +187,7 @@ def firefox(workspace, ca, hard_fail):
         yield browser
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize(
     "name, seen",
     [
@@ -202,11 +202,13 @@ def test_firefox(firefox, ca, asked, name, seen):
     assert asked(name) == {f"POST {SITES[name]}"}
 
 
+@pytest.mark.browser
 def test_firefox_while_the_responder_is_stopped(firefox, hard_fail, apache, ca):
     with https_site(ca, "unasked-site") as url, stopped(apache):
         assert firefox.visit(url) == ("SEC_ERROR_OCSP_SERVER_ERROR" if hard_fail else "The site")
 
 
+@pytest.mark.browser
 def test_firefox_does_not_ask_again_for_what_it_was_told(firefox, ca, asked, apache):
     with https_site(ca, "site") as url:
         assert firefox.visit(url) == "The site"
@@ -216,6 +218,7 @@ def test_firefox_does_not_ask_again_for_what_it_was_told(firefox, ca, asked, apa
     assert "serial=" not in apache.error_log[before:]
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize("enabled", [0, 2])
 def test_firefox_can_be_told_not_to_ask(place, ca, asked, enabled):
     preferences = {"security.OCSP.enabled": enabled}
@@ -233,9 +236,9 @@ def test_firefox_can_be_told_not_to_ask(place, ca, asked, enabled):
 @pytest.mark.parametrize("nonce", [False, True], ids=["without nonce", "with nonce"])
 @pytest.mark.parametrize("name", [name for name in SITES if name != "unasked-site"])
 def test_gnutls_ocsptool(ca, apache, asked, name, nonce):
-    answer = ocsptool(ca, name, *["--nonce"] * nonce)
-    assert answer.returncode == 0, answer.stderr
-    lines = [line.strip() for line in answer.stdout.splitlines()]
+    response = ocsptool(ca, name, *["--nonce"] * nonce)
+    assert response.returncode == 0, response.stderr
+    lines = [line.strip() for line in response.stdout.splitlines()]
     assert (
         f"Certificate Status: {SITES[name]}" in lines
         and "Verifying OCSP Response: Success." in lines
@@ -246,8 +249,8 @@ def test_gnutls_ocsptool(ca, apache, asked, name, nonce):
 
 def test_gnutls_ocsptool_while_the_responder_is_stopped(ca, apache):
     with stopped(apache):
-        answer = ocsptool(ca, "site")
-    assert answer.returncode == 1 and "Connection refused" in answer.stderr
+        response = ocsptool(ca, "site")
+    assert response.returncode == 1 and "Connection refused" in response.stderr
 
 
 def ocsptool(ca, name: str, *options: str) -> subprocess.CompletedProcess[str]:
@@ -294,7 +297,7 @@ http {{
 
 @contextlib.contextmanager
 def nginx(place, ca, name: str):
-    """An nginx with NAME.crt, that staples.  Gives its port."""
+    """An nginx with NAME.crt that staples.  Yields its port."""
     home = place / "nginx"
     home.mkdir()
     port = httpd.free_port()
@@ -323,8 +326,7 @@ def nginx(place, ca, name: str):
         connect(port, process)
         yield port
     finally:
-        process.terminate()
-        process.wait(20)
+        end(process)
 
 
 def connect(port: int, process) -> None:
@@ -338,7 +340,7 @@ def connect(port: int, process) -> None:
             time.sleep(0.02)
 
 
-def test_nginx_staples_a_good_answer(place, ca, asked):
+def test_nginx_staples_a_good_response(place, ca, asked):
     with nginx(place, ca, "site") as port:
         first = s_client(ca, port)
         deadline = time.monotonic() + 20
@@ -356,7 +358,7 @@ def test_nginx_staples_a_good_answer(place, ca, asked):
 
 
 @pytest.mark.parametrize("name", ["revoked-site", "forgotten-site"])
-def test_nginx_staples_no_other_answer(place, ca, asked, name):
+def test_nginx_staples_no_other_response(place, ca, asked, name):
     refusal = f'certificate status "{SITES[name]}" in the OCSP response'
     with nginx(place, ca, name) as port:
         deadline = time.monotonic() + 20
@@ -478,6 +480,7 @@ def chromium(workspace, ca):
         yield browser
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize("width", [360, 1280])
 @pytest.mark.parametrize(
     "color_scheme, ground", [("light", LIGHT), ("dark", DARK)], ids=["light", "dark"]
@@ -490,6 +493,7 @@ def test_page_in_chromium(chromium, apache, width, color_scheme, ground):
     assert png_corner(image) == ((width, 800), ground)
 
 
+@pytest.mark.browser
 def test_chromium_does_not_ask(chromium, ca, asked):
     with https_site(ca, "revoked-site") as url:
         chromium.visit(url, 1280, 800, "light")
@@ -498,7 +502,7 @@ def test_chromium_does_not_ask(chromium, ca, asked):
 
 
 def png_corner(image: bytes) -> tuple[tuple[int, int], tuple[int, ...]]:
-    """The size of a PNG, and the colour of its first pixel, which every PNG filter leaves as it is."""
+    """The size of a PNG, and the colour of its first pixel, which no PNG filter changes."""
     width, height, depth, color_type = struct.unpack_from(">IIBB", image, 16)
     assert depth == 8 and color_type in (2, 6)
     data, position = b"", 8
@@ -569,8 +573,8 @@ def test_apache_checks_its_clients_with_a_ca_that_signs_itself(
 @pytest.mark.parametrize("name", ["site", "revoked-site"])
 def test_gnutls_ocsptool_that_trusts_a_ca_that_signs_itself(ca, ca_signs, apache, place, name):
     response = place / "response.der"
-    answer = ocsptool(ca, name, "--outfile", str(response))
-    assert answer.returncode == 0, answer.stderr
+    run = ocsptool(ca, name, "--outfile", str(response))
+    assert run.returncode == 0, run.stderr
     command = [
         need("ocsptool", "gnutls-bin"),
         "--verify-response",
@@ -579,8 +583,8 @@ def test_gnutls_ocsptool_that_trusts_a_ca_that_signs_itself(ca, ca_signs, apache
         "--load-response",
         str(response),
     ]
-    answer = subprocess.run(command, cwd=ca.home, capture_output=True, text=True, timeout=60)
-    assert "Verifying OCSP Response: Success." in answer.stdout, answer
+    run = subprocess.run(command, cwd=ca.home, capture_output=True, text=True, timeout=60)
+    assert "Verifying OCSP Response: Success." in run.stdout, run
 
 
 @pytest.mark.parametrize("name", ["site", "revoked-site"])
@@ -600,6 +604,7 @@ def test_perl_with_a_ca_that_signs_itself(ca, ca_signs, apache, name):
         assert run.stdout.startswith("refused: ") and "revoked" in run.stdout, run
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize(
     "newkey, revoked, good",
     [
@@ -633,12 +638,14 @@ def test_firefox_loads_a_revoked_site_if_it_cannot_verify_the_signer(
     ca.issue(name, "ocsp_ext", newkey)
     settle(ca.home / "db" / "index")
     preferences = {"security.OCSP.enabled": 1, "security.OCSP.require": True} if hard_fail else {}
-    with signed_by(ca, name, f"private/{name}.key"):
-        with Firefox(place / "firefox", ca.home / "root-ca.crt", preferences) as browser:
-            seen = []
-            for site in ("revoked-site", "site"):
-                with https_site(ca, site) as url:
-                    seen.append(browser.visit(url))
+    with (
+        signed_by(ca, name, f"private/{name}.key"),
+        Firefox(place / "firefox", ca.home / "root-ca.crt", preferences) as browser,
+    ):
+        seen = []
+        for site in ("revoked-site", "site"):
+            with https_site(ca, site) as url:
+                seen.append(browser.visit(url))
     if hard_fail and revoked == "The site":
         assert "The site" not in seen
     else:

@@ -20,6 +20,8 @@ from ocsp_cgi.answer import RESPONSE_STATUS_NAMES, SUCCESSFUL
 from ocsp_cgi.issuer import database_identity
 from ocsp_cgi.tools.openssl_ca import PrivateCA
 
+pytestmark = pytest.mark.process
+
 DAY = 24 * 3600
 P_256 = ("ec", "-pkeyopt", "ec_paramgen_curve:P-256")
 SUBJECT = "/C=GB/O=Example/CN=Root CA"
@@ -33,7 +35,7 @@ class Renewable:
         self.ca = ca
         self.home = ca.home
         self.later = 0
-        self.answer: Answered
+        self.response: Answered
 
     def make_key(self, name: str) -> None:
         """Make private/NAME.key, of P-256."""
@@ -162,15 +164,15 @@ class Renewable:
 
     def respond(self, *cert_ids: bytes) -> list[str]:
         """What the responder says of each, or the OCSPResponseStatus."""
-        self.answer = respond(
+        self.response = respond(
             request(*cert_ids),
             lambda: config.load(str(self.home / "test.conf")),
             int(time.time()) + self.later,
         )
-        if self.answer.response_status != SUCCESSFUL:
+        if self.response.response_status != SUCCESSFUL:
             print(self.log)
-            return [RESPONSE_STATUS_NAMES[self.answer.response_status]]
-        return [value for name, value in self.answer.fields if name == "status"]
+            return [RESPONSE_STATUS_NAMES[self.response.response_status]]
+        return [value for name, value in self.response.fields if name == "status"]
 
     def ask(self, name: str = "good", issuer: str = "root-ca") -> str:
         [status] = self.respond(self.cert_id(name, issuer))
@@ -181,19 +183,21 @@ class Renewable:
         """The warnings in the log, without those that the CA of these tests causes."""
         usual = ("rsigner-keyUsage-lacks-digitalSignature", "rsigner-has-no-row-in-db")
         return [
-            value for name, value in self.answer.fields if name == "warning" and value not in usual
+            value
+            for name, value in self.response.fields
+            if name == "warning" and value not in usual
         ]
 
     @property
     def log(self) -> str:
-        return "\n".join(self.answer.warnings).replace(str(self.home), "HOME")
+        return "\n".join(self.response.warnings).replace(str(self.home), "HOME")
 
     def verify(self, issuer: str, *options: str) -> tuple[str, str]:
         """What `openssl ocsp` makes of the last response for good.crt: (errors, status).
 
         It trusts this certificate of the CA alone.
         """
-        (self.home / "response.der").write_bytes(self.answer.der)
+        (self.home / "response.der").write_bytes(self.response.der)
         command = [
             "openssl",
             "ocsp",
@@ -372,7 +376,9 @@ def test_an_expired_section_before_a_valid_one(ca):
     ca.date("expired", "200101000000Z", "210101000000Z")
     ca.configure(old={"ca": "expired.crt"}, new={})
     assert ca.ask() == GOOD
-    assert ca.log.startswith("HOME/expired.crt: expired on ") and ("ca", "new") in ca.answer.fields
+    assert (
+        ca.log.startswith("HOME/expired.crt: expired on ") and ("ca", "new") in ca.response.fields
+    )
 
 
 def test_next_update_ends_with_the_newest_valid_certificate(ca):
@@ -389,10 +395,10 @@ def test_next_update_ends_with_the_newest_valid_certificate(ca):
     ):
         ca.bundle("both", *[name.replace("root-ca", "days") for name in names])
         ca.configure(root={"ca": "both.crt", "nmin": str(7 * 24 * 60)})
-        assert ca.ask() == GOOD and ca.answer.next_update == end(expected)
+        assert ca.ask() == GOOD and ca.response.next_update == end(expected)
     ca.bundle("both", "day", "days")
     ca.later = end("day") + 3600 - int(time.time())
-    assert ca.ask() == GOOD and ca.answer.next_update == end("days")
+    assert ca.ask() == GOOD and ca.response.next_update == end("days")
     ca.later = end("days") - int(time.time())
     assert ca.ask() == "internalError"
 
@@ -401,7 +407,7 @@ def test_archive_cutoff_is_the_start_of_the_first_certificate(ca):
     ca.date("expired", "200101000000Z", "210101000000Z")
     ca.bundle("both", "root-ca", "expired")
     ca.configure(root={"ca": "both.crt", "archive_cutoff": "ca"})
-    assert ca.ask() == GOOD and b"20200101000000Z" in ca.answer.der
+    assert ca.ask() == GOOD and b"20200101000000Z" in ca.response.der
 
 
 @pytest.mark.parametrize("order", ["root first", "issuing first", "with the signer's certificate"])
@@ -481,7 +487,7 @@ def test_a_signer_with_its_chain(ca):
     ca.bundle("chain", "root-ocsp", "renewed-ocsp", "new", "root-ca")
     ca.configure(root={"rsigner": "chain.crt"})
     assert ca.is_verified()
-    assert certificate.load(str(ca.home / "renewed-ocsp.crt")).der in ca.answer.der
+    assert certificate.load(str(ca.home / "renewed-ocsp.crt")).der in ca.response.der
 
 
 def test_a_chain_in_rsigner_in_another_order(ca):
@@ -505,7 +511,7 @@ def test_a_chain_in_rsigner_in_another_order(ca):
 )
 @pytest.mark.slow
 def test_a_renewed_ca_that_signs_itself(ca, first, second, other):
-    """It is known by its name and key, and needs no OCSPSigning, whoever issued `rsigner`."""
+    """It is known by its name and key, and needs no OCSPSigning, whatever issued `rsigner`."""
     ca.renew("new")
     ca.bundle("both", "root-ca", "new")
     other.openssl(
@@ -580,7 +586,7 @@ ASCII, LATIN, OTHER = (
     ],
 )
 @pytest.mark.slow
-def test_a_name_of_other_types_of_strings(ca, old, new, subject):
+def test_a_name_in_other_string_types(ca, old, new, subject):
     """The name is encoded otherwise in the new certificate than in those issued before."""
     ca.renew("old", mask=old, subject=subject)
     ca.renew("new", mask=new, subject=subject)
@@ -631,7 +637,7 @@ def test_a_name_in_other_letters_and_blanks(ca):
 
 @pytest.mark.parametrize("aki", ["keyid:always", "issuer:always", "keyid:always,issuer:always"])
 @pytest.mark.slow
-def test_authority_key_identifier_of_before(ca, aki):
+def test_authority_key_identifier_of_the_old_certificate(ca, aki):
     """There is a warning exactly where openssl, which trusts the new one, refuses the signer."""
     ca.sign("signer", extensions=f"authorityKeyIdentifier={aki}\n")
     ca.renew("same")
@@ -648,7 +654,7 @@ def test_authority_key_identifier_of_before(ca, aki):
             )
 
 
-def test_authority_key_identifier_with_the_issuers_name_in_other_strings(ca):
+def test_authority_key_identifier_with_the_issuers_name_in_other_string_types(ca):
     """It is compared as a name, not as bytes."""
     ca.renew("old", "-set_serial", "7", "-addext", "subjectKeyIdentifier=hash", mask="nombstr")
     ca.renew("new", "-set_serial", "7", "-addext", "subjectKeyIdentifier=hash")
@@ -807,7 +813,7 @@ def test_two_sections_of_one_ca_and_two_databases(ca):
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.slow
 def test_two_cas_and_one_database(spelled, other, spelling):
-    """Each would answer for what the other one issued: both are refused, a third one answers."""
+    """Each would respond for what the other issued: both are refused, a third one responds."""
     third = other.copy(other.home.parent / "third")
     third.openssl(
         "req",
@@ -930,7 +936,7 @@ def cached(ca) -> Renewable:
 
 
 def is_hit(ca: Renewable) -> bool:
-    return ("cache", "hit") in ca.answer.fields
+    return ("cache", "hit") in ca.response.fields
 
 
 def test_a_response_is_cached_for_each_encoding_of_the_name(cached):
@@ -979,7 +985,7 @@ def test_a_cached_response_when_a_link_comes_to_lead_to_the_same_database(cached
     assert cached.ask() == "internalError"
 
 
-def test_a_change_of_signer_trust_counts(cached):
+def test_a_change_of_signer_trust_is_seen(cached):
     cached.ca.openssl(
         "req",
         "-x509",

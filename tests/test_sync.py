@@ -1,5 +1,5 @@
-"""The commands that copy db from the CA's host, as they stand in the unit and in the cron line, run
-with the real rsync."""
+"""The commands that copy db from the CA's host, from the unit and the cron line, run with the real
+rsync."""
 
 from __future__ import annotations
 
@@ -89,9 +89,9 @@ class Sync:
 
 
 @pytest.fixture(params=[pytest.param(kind, marks=pytest.mark.slow) for kind in ("unit", "cron")])
-def hosts(request, place, pki, cgi):
-    """(the CA, the responder's directory, its Sync, a running Apache); everything under umask 077,
-    and the CA's directory closed."""
+def hosts(request, place, pki):
+    """(the CA, the responder's directory, its Sync); everything under umask 077, and the CA's
+    directory closed."""
     if shutil.which("rsync") is None:
         pytest.skip("rsync is not installed")
     source, home = place / "ca-host", place / "ocsp"
@@ -105,10 +105,17 @@ def hosts(request, place, pki, cgi):
         (home / "ocsp-cgi.conf").write_text(CONFIG)
         httpd.let_read(home)
         (home / "db").chmod(0o750)
-        with started(place / "httpd", cgi, home / "ocsp-cgi.conf") as apache:
-            yield ca, home, Sync(request.param, source, home), apache
+        yield ca, home, Sync(request.param, source, home)
     finally:
         os.umask(before)
+
+
+@pytest.fixture
+def apache(hosts, place, cgi):
+    """An Apache on the responder's host."""
+    _, home, _ = hosts
+    with started(place / "httpd", cgi, home / "ocsp-cgi.conf") as server:
+        yield server
 
 
 def ask(apache, encoded: bytes) -> bytes:
@@ -116,9 +123,9 @@ def ask(apache, encoded: bytes) -> bytes:
     connection.request(
         "POST", "/cgi-bin/ocsp.cgi", encoded, {"Content-Type": "application/ocsp-request"}
     )
-    answer = connection.getresponse().read()
+    response = connection.getresponse().read()
     connection.close()
-    return answer
+    return response
 
 
 class Traffic:
@@ -126,7 +133,7 @@ class Traffic:
     `stop` is set.
 
     `begun`, `finished` and `synced` are the statuses by name that the CA was told, that its index
-    has for certain, and that the responder's has for certain.  An answer must be one of those
+    has for certain, and that the responder's has for certain.  A response must be one of those
     between what was synced before it and what was begun after it.
     """
 
@@ -168,13 +175,13 @@ class Traffic:
         while not self.stop.is_set():
             synced = self.synced
             name = draw.choice([*synced, list(synced)[-1]])
-            answer = ask(
+            response = ask(
                 self.apache,
                 request(
                     cert_id(self.root, certificate(self.ca.home / f"{name}.crt").serial_number)
                 ),
             )
-            if answer == TRY_LATER:
+            if response == TRY_LATER:
                 refused_since = refused_since or time.monotonic()
                 self.longest_try_later = max(
                     self.longest_try_later, time.monotonic() - refused_since
@@ -182,7 +189,7 @@ class Traffic:
                 self.counts["tryLater"] += 1
                 continue
             refused_since = None
-            status = verified(answer, self.root).certificate_status.name.lower()
+            status = verified(response, self.root).certificate_status.name.lower()
             assert status in (
                 synced[name],
                 self.begun[name],
@@ -210,8 +217,11 @@ class Traffic:
 
 
 @pytest.mark.slow
-def test_answers_stay_right_while_openssl_ca_issues_and_revokes_and_the_index_is_copied(hosts):
-    ca, home, sync, apache = hosts
+@pytest.mark.apache
+def test_responses_stay_right_while_openssl_ca_issues_and_revokes_and_the_index_is_copied(
+    hosts, apache
+):
+    ca, home, sync = hosts
     assert sync() == 0
     traffic = Traffic(ca, sync, apache)
     traffic.run(6)
@@ -223,11 +233,9 @@ def test_answers_stay_right_while_openssl_ca_issues_and_revokes_and_the_index_is
 
 
 def test_index_is_readable_for_the_web_server_and_for_nobody_else(hosts):
-    ca, home, sync, _ = hosts
+    ca, home, sync = hosts
     group = httpd.unprivileged().get("group", os.getegid())
-    for number in range(
-        2
-    ):  # the second time there is an index already, with a mode that does not fit
+    for number in range(2):  # the second time there is an index already, with a wrong mode
         ca.issue(f"another{number}")
         assert sync() == 0
         of = (home / "db" / "index").stat()
@@ -235,8 +243,8 @@ def test_index_is_readable_for_the_web_server_and_for_nobody_else(hosts):
         (home / "db" / "index").chmod(0o600)
 
 
-def test_a_reader_that_has_the_index_open_keeps_a_whole_one(hosts):
-    ca, home, sync, _ = hosts
+def test_a_reader_that_has_the_index_open_still_has_a_whole_one(hosts):
+    ca, home, sync = hosts
     assert sync() == 0
     with open(home / "db" / "index") as file:
         before = (home / "db" / "index").read_text()
@@ -246,7 +254,7 @@ def test_a_reader_that_has_the_index_open_keeps_a_whole_one(hosts):
 
 
 def test_an_index_as_long_and_as_old_as_before_is_copied_too(hosts):
-    ca, home, sync, _ = hosts
+    ca, home, sync = hosts
     assert sync() == 0
     index = ca.home / "db" / "index"
     of = index.stat()
@@ -258,7 +266,7 @@ def test_an_index_as_long_and_as_old_as_before_is_copied_too(hosts):
 
 @pytest.mark.parametrize("target", ["index.real", "../current/index"])
 def test_an_index_that_is_a_symlink_is_copied(hosts, target):
-    ca, home, sync, _ = hosts
+    ca, home, sync = hosts
     index = ca.home / "db" / "index"
     (index.parent / target).parent.mkdir(exist_ok=True)
     index.rename(index.parent / target)
@@ -270,8 +278,8 @@ def test_an_index_that_is_a_symlink_is_copied(hosts, target):
 
 
 def test_the_key_in_the_readme_sends_the_index_and_nothing_else(hosts, monkeypatch, place):
-    """An ssh that runs the command of authorized_keys, as sshd does, whatever it is asked for."""
-    ca, home, sync, _ = hosts
+    """An ssh that runs the command in authorized_keys, as sshd does, whatever it is asked for."""
+    ca, home, sync = hosts
     readme = (APACHE.parent / "README.md").read_text()
     [command] = re.findall(r'(?m)^    restrict,command="(.*)" ssh-ed25519 AAAA', readme)
     source = "/root/root-ca/db/index"
@@ -293,8 +301,9 @@ def test_the_key_in_the_readme_sends_the_index_and_nothing_else(hosts, monkeypat
 
 @pytest.mark.parametrize("fault", ["no index", "no host"])
 @pytest.mark.slow
-def test_heartbeat_is_touched_only_after_success(hosts, fault, monkeypatch, place):
-    ca, home, sync, apache = hosts
+@pytest.mark.apache
+def test_heartbeat_is_touched_only_after_success(hosts, apache, fault, monkeypatch, place):
+    ca, home, sync = hosts
     assert not sync.heartbeat.exists()
     assert sync() == 0
     synced = (home / "db" / "index").read_bytes()
@@ -340,6 +349,7 @@ def test_unit_and_cron_line_copy_in_the_same_way():
     ]
 
 
+@pytest.mark.process
 def test_systemd_takes_the_units(place):
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed")

@@ -78,7 +78,7 @@ def test_parse_generalized_time(text, value):
         b"-60101000000Z",
     ],
 )
-def test_no_time(text):
+def test_not_a_time(text):
     with pytest.raises(ValueError):
         times.parse_time(text)
 

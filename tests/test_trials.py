@@ -1,5 +1,4 @@
-"""The trials of endurance in their short forms, and how time and memory grow with what a client
-sends."""
+"""The stress tests in their short forms, and how time and memory grow with what a client sends."""
 
 from __future__ import annotations
 
@@ -16,10 +15,16 @@ from ocsp_cgi import der, index_search
 from ocsp_cgi.index_file import DatabaseUnavailable
 from ocsp_cgi.tools import httpd
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.process]
 
 
-@pytest.mark.parametrize("name", trials.TRIALS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.apache if name in trials.WITH_APACHE else ())
+        for name in trials.TRIALS
+    ],
+)
 def test_trial(name, place):
     trial, _, quick = trials.TRIALS[name]
     try:
@@ -34,14 +39,14 @@ def ask(workspace):
     return trials.Asker(trials.make_ca(workspace / "growth").home)
 
 
-def nested(octets_wanted: int) -> bytes:
+def nested(size: int) -> bytes:
     encoded = b""
-    while len(encoded) < octets_wanted:
+    while len(encoded) < size:
         encoded = der.sequence(encoded)
     return encoded
 
 
-# Each makes a request of about so many octets, with one part as long as that takes.
+# Each makes a request of about so many bytes, with one part as long as that takes.
 GROWING = {
     "serial": lambda root, size: request(cert_id(root, 1 << 8 * size)),
     "negative serial": lambda root, size: request(cert_id(root, -(1 << 8 * size))),

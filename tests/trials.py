@@ -1,11 +1,10 @@
-"""Trials of endurance: what is done to the responder again and again, to see that no answer is
-wrong, broken or missing.
+"""Stress tests of the responder: no response may be wrong, broken or missing.
 
-    python3 tests/trials.py            the long ones, ten minutes; prints the table of the README
-    python3 tests/trials.py --quick    what test_trials.py runs too, in a minute
+    python3 tests/trials.py            ten minutes; prints the table of the README
+    python3 tests/trials.py --quick    a minute, as in test_trials.py
 
-Each trial raises AssertionError at the first wrong answer; else it returns how often it tried, and
-what it saw.
+Each trial raises AssertionError at the first wrong response; else it returns how often it tried,
+and what it saw.
 """
 
 from __future__ import annotations
@@ -68,14 +67,14 @@ ERRORS = {error_response(status): name for status, name in RESPONSE_STATUS_NAMES
 
 
 class Result(NamedTuple):
-    """How often it was tried, and what came of it, for the table."""
+    """The trial's row in the table: how often it tried, and what it saw."""
 
     tried: int
     seen: str
 
 
 def make_ca(home: Path) -> PrivateCA:
-    """A CA with two configs, of which one keeps answers."""
+    """A CA with two configs, one of them with a cache."""
     ca = demo.make_ca(home)
     config = (home / "ocsp-cgi.conf").read_text()
     (home / "fresh.conf").write_text(config)
@@ -86,18 +85,17 @@ def make_ca(home: Path) -> PrivateCA:
     return ca
 
 
-def read(answer: bytes) -> str:
-    """good, revoked or unknown, or the name of an error.  AssertionError if it is no whole answer."""
-    if answer in ERRORS:
-        return ERRORS[answer]
-    response = ocsp.load_der_ocsp_response(answer)
+def read(encoded: bytes) -> str:
+    """good, revoked, unknown or the name of an error.  AssertionError if it is not a response."""
+    if encoded in ERRORS:
+        return ERRORS[encoded]
+    response = ocsp.load_der_ocsp_response(encoded)
     assert response.response_status == ocsp.OCSPResponseStatus.SUCCESSFUL
     return response.certificate_status.name.lower()
 
 
 class Asker:
-    """Asks the core, in this process, over a CA's directory: by turns with kept answers and
-    without."""
+    """Asks the responder, in this process, with a cache and without in turn."""
 
     def __init__(self, home: Path):
         self.configs = itertools.cycle([str(home / "ocsp-cgi.conf"), str(home / "fresh.conf")])
@@ -106,17 +104,16 @@ class Asker:
 
     def __call__(self, encoded: bytes) -> bytes:
         path = next(self.configs)
-        answer = respond(encoded, lambda: config.load(path), int(time.time()))
-        self.warnings = answer.warnings
-        return answer.der
+        response = respond(encoded, lambda: config.load(path), int(time.time()))
+        self.warnings = response.warnings
+        return response.der
 
     def about(self, serial: int) -> str:
         return read(self(request(cert_id(self.root, serial))))
 
 
 class Life:
-    """When each certificate was issued and revoked: the times at which the command began and had
-    returned."""
+    """When the commands began and returned that issued and revoked each certificate."""
 
     def __init__(self) -> None:
         self.issued: dict[int, float] = {}
@@ -124,7 +121,7 @@ class Life:
         self.revoked: dict[int, float] = {}
 
     def check(self, serial: int, status: str, asked: float, answered: float) -> None:
-        """Assert that this status can have been right for a question between these times."""
+        """Assert that this status can have been right for a request between these times."""
         if status == "tryLater":
             return
         possible = set()
@@ -137,8 +134,10 @@ class Life:
 
 @contextlib.contextmanager
 def meanwhile(work):
-    """Inside the `with`, run work(stop) in a thread, until it sees that `stop` is set.  What it
-    raises is raised at the end: a trial beside which nothing happened has shown nothing."""
+    """Inside the `with`, run work(stop) in a thread, until it sees that `stop` is set.
+
+    What it raises is raised at the end: a trial proves nothing if nothing happened meanwhile.
+    """
     stop, failures = threading.Event(), []
 
     def run() -> None:
@@ -156,6 +155,20 @@ def meanwhile(work):
         worker.join()
     if failures:
         raise failures[0]
+
+
+@contextlib.contextmanager
+def running(threads: list[threading.Thread], stop: threading.Event):
+    """Inside the `with`, these threads run.  At its end `stop` is set, and they are waited for."""
+    try:
+        for thread in threads:
+            thread.start()
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            if thread.ident:
+                thread.join()
 
 
 def issue_and_revoke(ca: PrivateCA, life: Life, stop: threading.Event) -> None:
@@ -196,7 +209,7 @@ def issue_and_revoke(ca: PrivateCA, life: Life, stop: threading.Event) -> None:
 def coarse_clock():
     """Inside the `with`, the responder sees the times of files in ticks of 4 ms.
 
-    So do kernels before 6.13 keep them.
+    Kernels before 6.13 have such a clock.
     """
 
     def in_ticks(stat):
@@ -241,7 +254,7 @@ def rename_gap(place: Path, seconds: float) -> Result:
 
 
 def _rename_gap(place: Path, seconds: float) -> tuple[int, collections.Counter[str]]:
-    """(how many certificates were revoked, how often each status was the answer)"""
+    """(how many certificates were revoked, how often each status was returned)"""
     ca = make_ca(place)
     ask, life = Asker(ca.home), Life()
     absent = 0xAB5E17
@@ -262,8 +275,7 @@ def _rename_gap(place: Path, seconds: float) -> tuple[int, collections.Counter[s
 
 
 def renames(place: Path, seconds: float) -> Result:
-    """The two renames of `openssl ca`, imitated some hundreds of times a second, with a revocation
-    in each other state."""
+    """The renames of `openssl ca`, hundreds of times a second, with and without a revocation."""
     ca = make_ca(place / "ca")
     ask, index = Asker(ca.home), ca.home / "db" / "index"
     serial = int(ca.serial("good"), 16)
@@ -317,25 +329,21 @@ def copies(place: Path, seconds: float, databases: int) -> Result:
             failures.append(error)
             stop.set()
 
-    with contextlib.ExitStack() as running:
+    with contextlib.ExitStack() as stack:
         copiers, threads = [], []
         for database in range(databases):
             sshd = Sshd(place / f"sshd-{database}") if sshd_is_installed() else None
             if sshd:
-                running.enter_context(sshd)
+                stack.enter_context(sshd)
             home = ca.copy(place / f"database-{database}").home
             httpd.let_read(home)
             copiers.append(Copier(home, sshd, random.Random(draw.random())))
             for number in range(3):
                 threads.append(threading.Thread(target=ask, args=(copiers[-1], home, number)))
         for copier in copiers:
-            running.enter_context(meanwhile(copier))
-        for thread in threads:
-            thread.start()
-        stop.wait(seconds)
-        stop.set()
-        for thread in threads:
-            thread.join()
+            stack.enter_context(meanwhile(copier))
+        with running(threads, stop):
+            stop.wait(seconds)
     if failures:
         raise failures[0]
     assert counts["good"] and counts["revoked"], counts
@@ -352,7 +360,7 @@ def copies(place: Path, seconds: float, databases: int) -> Result:
 
 
 def mutated(draw: random.Random, encoded: bytes) -> bytes:
-    """The same with a few octets changed, cut out, put in or repeated."""
+    """The same with a few bytes changed, removed, inserted or repeated."""
     changed = bytearray(encoded)
     for _ in range(draw.choice((0, 1, 1, 2, 5))):
         at = draw.randrange(len(changed) + 1)
@@ -405,7 +413,7 @@ def any_der(draw: random.Random, depth: int = 0) -> bytes:
     else:
         contents = draw.randbytes(draw.choice((0, 1, 1, 2, 9, 20, 300)))
     encoded = der.tlv(tag, contents)
-    if draw.random() < 0.03:  # another way to write its length, or a lie
+    if draw.random() < 0.03:  # another way to write its length, or a wrong one
         length = draw.choice(
             (
                 b"\x80",
@@ -419,7 +427,7 @@ def any_der(draw: random.Random, depth: int = 0) -> bytes:
 
 
 def hostile_requests(draw: random.Random, root, serials: list[int]):
-    """Yield requests without end: real ones mutated, such with one part of any shape, and any DER."""
+    """Yield requests without end: mutated ones, ones with a part of any shape, and any DER."""
     hashes = ("sha1", "sha256", "sha512")
     while True:
         ids = [
@@ -459,7 +467,7 @@ def hostile_requests(draw: random.Random, root, serials: list[int]):
 
 
 def fuzz_requests(place: Path, count: int) -> Result:
-    """Requests of every shape, against the core; each hundredth through the real CGI."""
+    """Requests of every shape, to the responder in this process; every hundredth to the CGI too."""
     ca = make_ca(place / "ca")
     script = httpd.install_cgi(place / "cgi")
     ask = Asker(ca.home)
@@ -468,32 +476,32 @@ def fuzz_requests(place: Path, count: int) -> Result:
     for number, encoded in zip(
         range(count), hostile_requests(random.Random(count), ask.root, serials)
     ):
-        answer = ask(encoded)
+        response = ask(encoded)
         try:
             assert (
-                answer in ERRORS or ocsp.load_der_ocsp_response(answer).response_status.value == 0
+                response in ERRORS
+                or ocsp.load_der_ocsp_response(response).response_status.value == 0
             )
         except ValueError as error:
             raise AssertionError(encoded.hex()) from error
-        assert not any("report this" in remark for remark in ask.warnings), (
+        assert not any("report this" in warning for warning in ask.warnings), (
             encoded.hex(),
             ask.warnings,
         )
-        outcomes["answered" if answer not in ERRORS else ERRORS[answer]] += 1
+        outcomes[ERRORS.get(response, "answered")] += 1
         if number % 100 == 0:
             through = run_cgi(script, ca.home / "ocsp-cgi.conf", "POST", encoded)
-            assert through.status == 200 and (through.body in ERRORS) == (answer in ERRORS), (
+            assert through.status == 200 and (through.body in ERRORS) == (response in ERRORS), (
                 encoded.hex()
             )
-            assert through.body == answer or answer not in ERRORS, encoded.hex()
+            assert through.body == response or response not in ERRORS, encoded.hex()
     assert outcomes["answered"] > count / 10 and outcomes["malformedRequest"] > count / 10, outcomes
     assert not outcomes["internalError"] and not outcomes["tryLater"], outcomes
     return Result(count, ", ".join(f"{number} {name}" for name, number in outcomes.most_common()))
 
 
 def fuzz_indexes(place: Path, count: int) -> Result:
-    """Indexes with rows of every shape: the row that is whole is found, and nothing but tryLater
-    keeps it from being."""
+    """Indexes with rows of every shape: a whole row is found, or the response is tryLater."""
     place.mkdir(exist_ok=True)
     index = place / "index"
     draw = random.Random(count)
@@ -599,8 +607,8 @@ def fuzz_configs(place: Path, count: int) -> Result:
 
 
 def load(place: Path, seconds: float, clients: int) -> Result:
-    """Many clients at once ask a real Apache while certificates are revoked; every answer is looked
-    at."""
+    """Many clients ask a real Apache at once while certificates are revoked; every response is
+    checked."""
     httpd.let_read(place)
     httpd.check_python(sys.executable)
     ca = make_ca(place / "ca")
@@ -633,9 +641,11 @@ def load(place: Path, seconds: float, clients: int) -> Result:
                     encoded,
                     {"Content-Type": "application/ocsp-request"},
                 )
-                answer = connection.getresponse()
-                body = answer.read()
-                assert answer.status == 200 and answer.headers["Content-Length"] == str(len(body))
+                response = connection.getresponse()
+                body = response.read()
+                assert response.status == 200 and response.headers["Content-Length"] == str(
+                    len(body)
+                )
                 status = read(body)
                 life.check(serial, status, asked, time.monotonic())
                 connection.close()
@@ -656,13 +666,8 @@ def load(place: Path, seconds: float, clients: int) -> Result:
         place / "httpd", httpd.install_cgi(place / "cgi-bin"), ca.home / "ocsp-cgi.conf"
     ) as apache:
         threads = [threading.Thread(target=client, args=(number,)) for number in range(clients)]
-        with meanwhile(revoke):
-            for thread in threads:
-                thread.start()
+        with meanwhile(revoke), running(threads, stop):
             stop.wait(seconds)
-            stop.set()
-            for thread in threads:
-                thread.join()
     if failures:
         raise failures[0]
     assert (
@@ -676,8 +681,7 @@ def load(place: Path, seconds: float, clients: int) -> Result:
 
 
 class Crowd(NamedTuple):
-    """What became of the requests of a crowd: the seconds each response took, and how many requests
-    got tryLater."""
+    """The results of a crowd: the seconds each response took, and how many got tryLater."""
 
     seconds: list[float]
     refused: int
@@ -774,7 +778,7 @@ def at_once(place: Path, clients: int, seconds: float) -> Result:
     reports, tried = [], 0
     for signer in SIGNERS:
         config = setting.config(1_000, signer, cache=True)
-        # What the processors can do: as many clients as there are slots, so that nobody waits.
+        # What the processors can do: as many clients as there are slots, so that none waits.
         slots = 2 * len(os.sched_getaffinity(0))
         alone = crowd(setting, script, config, slots, 3)
         result = crowd(setting, script, config, clients, seconds)
@@ -783,8 +787,7 @@ def at_once(place: Path, clients: int, seconds: float) -> Result:
             if not seconds
             else 0
         )
-        # Half of it, because what else this machine does is not the same in both; 0.9 where it does
-        # nothing else.
+        # Half of it, because other load on this machine differs between the two; 0.9 without any.
         assert len(result.seconds) >= possible / 2, (result, alone)
         tried += len(result.seconds) + result.refused
         reports.append(
@@ -806,6 +809,11 @@ TRIALS = {
     "256 new responses at once": (at_once, (256, 0), (64, 0)),
     "64 clients who all need new responses": (at_once, (64, 60), (16, 4)),
 }
+WITH_APACHE = {
+    "clients of a real Apache, during revocations",
+    "256 new responses at once",
+    "64 clients who all need new responses",
+}
 
 
 def main() -> int:
@@ -813,7 +821,8 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="the short forms")
     arguments = parser.parse_args()
     print(
-        "| what was tried | how often | wrong or broken answers | |\n|---|---|---|---|", flush=True
+        "| what was tried | how often | wrong or broken responses | |\n|---|---|---|---|",
+        flush=True,
     )
     for name, (trial, long, quick) in TRIALS.items():
         directory = Path(tempfile.mkdtemp(prefix="ocsp-cgi-trial-"))

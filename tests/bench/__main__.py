@@ -1,9 +1,8 @@
-"""The benchmark: ocsp.cgi against the shell script it takes the place of, side by side on this
-machine.
+"""The benchmark: ocsp.cgi against the shell script it replaces, side by side on this machine.
 
-    python3 tests/bench                  everything, in half an hour; prints the README's table and writes tests/bench/rows.svg
-    python3 tests/bench --quick          in two minutes, without the longest indexes, and no picture
-    python3 tests/bench --python PATH    with this Python too: its version of `cryptography` makes the difference
+    python3 tests/bench                  half an hour; prints the README's table, writes rows.svg
+    python3 tests/bench --quick          two minutes, without the longest indexes and the picture
+    python3 tests/bench --python PATH    with this Python too, for its version of `cryptography`
 
 A target that names the newest `cryptography` needs a Python that has it, and one that names 38
 needs one with that.
@@ -61,7 +60,7 @@ class Table:
         least: bool = False,
         missing: str = "",
     ) -> None:
-        """A target that `ratio` must not be above `bound`, or not below it if that is the `least`."""
+        """A target: `ratio` may be at most `bound`, or at least with `least`."""
         comparison = "≥" if least else "≤"
         if ratio is None:
             row = (
@@ -107,8 +106,7 @@ def main() -> None:
 
 
 def _pythons(candidates: list[str]) -> dict[str, str]:
-    """The Pythons of these that have `cryptography`, with their versions; the one with the newest
-    first."""
+    """Those of the Pythons that have `cryptography`, with their versions; the newest first."""
     found = {}
     for python in candidates:
         try:
@@ -129,7 +127,7 @@ def _measure(setting: Setting, pythons: dict[str, str], quick: bool) -> Table:
         "reference": setting.reference_command(SHORT),
         "constant": setting.constant_command(newest),
     }
-    commands["stored"] = _stored(setting, newest, SHORT)
+    commands["cached"] = _cached(setting, newest, SHORT)
     for signer in ("RSA", "P-256"):
         commands[signer] = setting.ours(newest, SHORT, signer)
         if old:
@@ -140,26 +138,26 @@ def _measure(setting: Setting, pythons: dict[str, str], quick: bool) -> Table:
 
     table.add(
         "T1",
-        "kept answer, wall time, against the shell script",
-        Ratio.of(wall["stored"], wall["reference"]),
+        "cached response, wall time, against the shell script",
+        Ratio.of(wall["cached"], wall["reference"]),
         0.90,
     )
     table.add(
         "T1",
-        "kept answer, processor time, against the shell script",
-        Ratio.of(cpu["stored"], cpu["reference"]),
+        "cached response, processor time, against the shell script",
+        Ratio.of(cpu["cached"], cpu["reference"]),
         0.75,
     )
     table.add(
         "T2",
-        "kept answer, against a Python script that prints a constant",
-        Ratio.of(wall["stored"], wall["constant"]),
+        "cached response, against a Python script that prints a constant",
+        Ratio.of(wall["cached"], wall["constant"]),
         1.35,
     )
     for signer, bound in (("RSA", 2.5), ("P-256", 3.1)):
         table.add(
             "T3",
-            f"new answer, {signer}, against the shell script",
+            f"new response, {signer}, against the shell script",
             Ratio.of(wall[signer], wall["reference"]),
             bound,
         )
@@ -176,7 +174,7 @@ def _measure(setting: Setting, pythons: dict[str, str], quick: bool) -> Table:
     _measure_long(table, setting, newest, quick)
     table.add(
         "T7",
-        "kept answers a second in Apache (mod_cgid, 8 clients), against the shell script",
+        "cached responses a second in Apache (mod_cgid, 8 clients), against the shell script",
         *_apache(setting, newest, quick),
     )
     if not quick:
@@ -184,8 +182,8 @@ def _measure(setting: Setting, pythons: dict[str, str], quick: bool) -> Table:
     return table
 
 
-def _stored(setting: Setting, python: str, rows: int) -> measure.Command:
-    """A command whose answer has been stored."""
+def _cached(setting: Setting, python: str, rows: int) -> measure.Command:
+    """A command whose response has been cached."""
     measure.run(setting.ours(python, rows, "P-256", cache=True)._replace(expected=setting.good))
     return setting.ours(python, rows, "P-256", cache=True)
 
@@ -194,7 +192,7 @@ def _measure_long(table: Table, setting: Setting, python: str, quick: bool) -> N
     """What grows with the index: time at 1 000 000 rows, time and memory at 10 000 000."""
     commands = {
         "reference": setting.reference_command(LONG),
-        "stored": _stored(setting, python, LONG),
+        "cached": _cached(setting, python, LONG),
     }
     commands["new"] = setting.ours(python, LONG, "P-256")
     wall = {
@@ -203,13 +201,13 @@ def _measure_long(table: Table, setting: Setting, python: str, quick: bool) -> N
     }
     table.add(
         "T5",
-        "kept answer at 1 000 000 rows, the last",
-        Ratio.of(wall["stored"], wall["reference"]),
+        "cached response at 1 000 000 rows, the last",
+        Ratio.of(wall["cached"], wall["reference"]),
         1 / 35,
     )
     table.add(
         "T5",
-        "new answer at 1 000 000 rows, the last",
+        "new response at 1 000 000 rows, the last",
         Ratio.of(wall["new"], wall["reference"]),
         1 / 22,
     )
@@ -236,7 +234,7 @@ def _measure_long(table: Table, setting: Setting, python: str, quick: bool) -> N
         )
     table.add(
         "T6",
-        "new answer at 10 000 000 rows, the last",
+        "new response at 10 000 000 rows, the last",
         seconds if longest else None,
         1 / 60,
         missing="--quick",
@@ -303,14 +301,14 @@ def _curves(setting: Setting, python: str) -> dict[str, dict[int, float]]:
     """Milliseconds by the number of rows, of each of the three."""
     curves: dict[str, dict[int, float]] = {
         "shell script": {},
-        "ocsp.cgi, new answer": {},
-        "ocsp.cgi, kept answer": {},
+        "ocsp.cgi, new response": {},
+        "ocsp.cgi, cached response": {},
     }
     for rows in (SHORT, 10_000, 100_000, LONG, LONGEST):
         commands = [
             setting.reference_command(rows),
             setting.ours(python, rows, "P-256"),
-            _stored(setting, python, rows),
+            _cached(setting, python, rows),
         ]
         runs = measure.interleaved(dict(zip(curves, commands)), 3 if rows == LONGEST else 9)
         for name, measured in runs.items():

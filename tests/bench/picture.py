@@ -11,10 +11,12 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 334, 84, 286
 _STYLE = """\
 svg { font: 13px system-ui, sans-serif; background: #fff; }
 text { fill: #222; } .grid { stroke: #ddd; } .axis { fill: #555; }
-.curve { fill: none; stroke-width: 2.5; } .c0 { stroke: #b3261e; } .c1 { stroke: #0b57d0; } .c2 { stroke: #146c2e; }
+.curve { fill: none; stroke-width: 2.5; }
+.c0 { stroke: #b3261e; } .c1 { stroke: #0b57d0; } .c2 { stroke: #146c2e; }
 .d0 { fill: #b3261e; } .d1 { fill: #0b57d0; } .d2 { fill: #146c2e; }
 @media (prefers-color-scheme: dark) {
-  svg { background: #0d1117; } text { fill: #e6edf3; } .grid { stroke: #30363d; } .axis { fill: #9da7b3; }
+  svg { background: #0d1117; } text { fill: #e6edf3; }
+  .grid { stroke: #30363d; } .axis { fill: #9da7b3; }
   .c0 { stroke: #ff8a80; } .c1 { stroke: #8ab4f8; } .c2 { stroke: #81c995; }
   .d0 { fill: #ff8a80; } .d1 { fill: #8ab4f8; } .d2 { fill: #81c995; }
 }"""
@@ -37,7 +39,7 @@ def draw(curves: dict[str, dict[int, float]]) -> str:
     def y(decade: float) -> float:
         return round(_BOTTOM - (decade - low) / (high - low) * (_BOTTOM - _TOP), 1)
 
-    title = "Milliseconds for one answer, against the rows of the index"
+    title = "Milliseconds for one response, against the rows of the index"
     parts = [
         (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}"'

@@ -18,11 +18,12 @@ from ocsp_cgi.tools.openssl_ca import PrivateCA
 
 SIGNERS = {"RSA": ("rsa:2048",), "P-256": ("ec", "-pkeyopt", "ec_paramgen_curve:P-256")}
 
-# The script that ocsp.cgi takes the place of.
+# The script that ocsp.cgi replaces.
 _REFERENCE = """\
 #!/bin/sh
 printf 'Content-Type: application/ocsp-response\\r\\n\\r\\n'
-cat | openssl ocsp -index {db}/index -CA {home}/root-ca.crt -rkey {home}/private/RSA.key -rsigner {home}/RSA.crt -nmin 5 \\
+cat | openssl ocsp -index {db}/index -CA {home}/root-ca.crt \\
+    -rkey {home}/private/RSA.key -rsigner {home}/RSA.crt -nmin 5 \\
     -reqin /dev/stdin -respout /dev/stdout 2>/dev/null | cat
 """
 _CONSTANT = """\
@@ -42,7 +43,7 @@ nmin = 1440
 
 
 class Setting:
-    """Everything in one directory, in which the web server's user can read."""
+    """Everything in one directory that the web server's user can read."""
 
     def __init__(self, home: Path, pythons: list[str]):
         """`pythons` are the interpreters to run ocsp.cgi with."""
@@ -66,8 +67,7 @@ class Setting:
         }
 
     def index(self, rows: int) -> Path:
-        """A db directory whose index has so many rows, the one that is asked about the last of
-        them."""
+        """A db directory whose index has so many rows; requests are about the last one."""
         directory = self.ca.home / f"db-{rows}"
         if not directory.exists():
             own = (self.ca.home / "db" / "index").read_bytes()
@@ -110,7 +110,7 @@ class Setting:
         return path
 
     def ours(self, python: str, rows: int, signer: str, cache: bool = False) -> Command:
-        """ocsp.cgi as a process, with an answer from the store if `cache`."""
+        """ocsp.cgi as a process, with a cached response if `cache`."""
         config = self.config(rows, signer, cache)
         return self._command(
             self.pythons[python],
@@ -122,7 +122,7 @@ class Setting:
         return self._command(self.reference(rows), self.good)
 
     def constant_command(self, python: str) -> Command:
-        """The least that a script of this Python can be: it prints a constant."""
+        """The least that a script can do with this Python: it prints a constant."""
         path = self._script(
             f"constant-{list(self.pythons).index(python)}", _CONSTANT.format(python=python)
         )

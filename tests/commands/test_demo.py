@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from clients import curl, need_curl
 
+pytestmark = pytest.mark.process
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 

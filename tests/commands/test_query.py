@@ -15,6 +15,8 @@ from test_client import Responder
 from ocsp_cgi.tools import httpd
 from ocsp_cgi.tools.cgi_server import CGIServer
 
+pytestmark = pytest.mark.process
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 

@@ -34,6 +34,8 @@ from cryptography.x509 import ocsp
 from ocsp_cgi import config, ocsp_http
 from ocsp_cgi.tools import http_server
 
+pytestmark = pytest.mark.process
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "ocsp_cgi", "serve"]
 MALFORMED, INTERNAL_ERROR = b"\x30\x03\x0a\x01\x01", b"\x30\x03\x0a\x01\x02"

@@ -15,6 +15,8 @@ import pytest
 
 from ocsp_cgi.tools import entry
 
+pytestmark = pytest.mark.process
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 OLD_PYTHONS = [
     python

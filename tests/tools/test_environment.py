@@ -13,6 +13,8 @@ import pytest
 from ocsp_cgi.tools import data_files, environment
 from ocsp_cgi.tools.entry import CommandError
 
+pytestmark = pytest.mark.process
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 

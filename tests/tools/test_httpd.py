@@ -15,6 +15,8 @@ import pytest
 from ocsp_cgi.tools import httpd
 from ocsp_cgi.tools.openssl_ca import OpenSSLError
 
+pytestmark = pytest.mark.process
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
