@@ -477,7 +477,9 @@ def test_what_else_is_in_the_file(ca):
     ca.configure(root={"ca": "all.crt"})
     assert ca.ask() == GOOD
     (ca.home / "all.crt").write_text(key + broken)
-    assert ca.ask() == "internalError" and ca.log.startswith("HOME/all.crt: not an X.509 certificate: ")
+    assert ca.ask() == "internalError" and ca.log.startswith(
+        "HOME/all.crt: not an X.509 certificate: "
+    )
 
 
 def test_a_signer_with_its_chain(ca):

@@ -28,6 +28,7 @@ def test_a_plan_changes_nothing_until_it_is_carried_out(place):
     assert (changed.steps, len(changed.notes)) == ([], 1)
 
 
+@pytest.mark.process
 def test_what_was_done_before_a_failure_is_recorded(place):
     the_plan = plan.Plan(plan.Record(place / "installed.json"))
     the_plan.file(place / "file", b"content")
