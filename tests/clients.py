@@ -14,6 +14,7 @@ import pwd
 import re
 import shutil
 import subprocess
+import sys
 import time
 import urllib.parse
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from cryptography.x509 import ocsp
 
 from ocsp_cgi import der, responder
 from ocsp_cgi.answer import Answer, Log
+from ocsp_cgi.tools import httpd
 
 HASH_OIDS = {
     "sha1": "1.3.14.3.2.26",
@@ -306,6 +308,22 @@ def program(command: list, **options):
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
         process.wait()
+
+
+def started(
+    home: Path,
+    script: Path,
+    config: Path,
+    mpm: str = "event",
+    site_conf: str | None = None,
+    modules: tuple[str, ...] = (),
+) -> httpd.Apache:
+    """An Apache, to be used in a `with`.  Skips the test where none can run this Python."""
+    try:
+        httpd.check_python(sys.executable)
+        return httpd.Apache(home, script, config, mpm, site_conf, modules)
+    except httpd.Unavailable as error:
+        pytest.skip(str(error))
 
 
 def end(process: subprocess.Popen) -> None:

@@ -17,7 +17,7 @@ from ocsp_cgi.commands import demo
 from ocsp_cgi.tools import httpd
 from ocsp_cgi.tools.openssl_ca import PrivateCA
 
-# Markers of tests that only `python3 tests --all` runs, or an -m that names them.
+# Markers of tests that only `python3 tests --all` runs, or an -m that names one of them.
 _ONLY_ALL = ("apache", "browser", "root", "slow")
 # Fixtures that run a program.
 _STARTING = {"pki", "cgi"}
@@ -38,14 +38,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     named = set(re.findall(r"\w+", config.getoption("markexpr")))
-    only_all = [] if config.getoption("--all") else [m for m in _ONLY_ALL if m not in named]
     left_out, run, counts = [], [], {"not asked for": 0, "not root": 0}
     for item in items:
         if _STARTING.intersection(item.fixturenames) or any(
             map(item.get_closest_marker, ("apache", "browser"))
         ):
             item.add_marker("process")
-        if any(map(item.get_closest_marker, only_all)):
+        only_all = {marker for marker in _ONLY_ALL if item.get_closest_marker(marker)}
+        if only_all and not only_all & named and not config.getoption("--all"):
             why = "not asked for"
         elif item.get_closest_marker("root") and os.geteuid() != 0:
             why = "not root"

@@ -6,7 +6,6 @@ from __future__ import annotations
 import email.utils
 import hashlib
 import shutil
-import sys
 import urllib.parse
 
 import pytest
@@ -20,6 +19,7 @@ from clients import (
     openssl_ocsp,
     request,
     settle,
+    started,
     verified,
 )
 from cryptography.x509 import ocsp
@@ -53,14 +53,6 @@ def apache(request, workspace, ca, cgi):
         workspace / f"httpd-{request.param}", cgi, ca.home / "ocsp-cgi.conf", request.param
     ) as server:
         yield server
-
-
-def started(home, script, config, mpm="event", site_conf=None, modules=()):
-    try:
-        httpd.check_python(sys.executable)
-        return httpd.Apache(home, script, config, mpm, site_conf, modules)
-    except httpd.Unavailable as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture

@@ -644,6 +644,7 @@ def test_the_signer_among_the_certificates_given(query, world):
     assert query(certs=[world.forged], options=options).responder == world.signer
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "kind, bits, warned",
     [

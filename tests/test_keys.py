@@ -24,6 +24,8 @@ from ocsp_cgi import certificate as x509_reader
 from ocsp_cgi.answer import INTERNAL_ERROR, SUCCESSFUL
 from ocsp_cgi.tools.openssl_ca import PrivateCA
 
+pytestmark = pytest.mark.process
+
 VERSION = int(cryptography.__version__.partition(".")[0])
 P256 = ("ec", "-pkeyopt", "ec_paramgen_curve:P-256")
 LEGACY = ("-provider", "legacy", "-provider", "default")
@@ -144,7 +146,6 @@ def test_a_ca_key_on_another_curve(place, name):
     assert (FIREFOX in warnings) == (name != "P-384")
 
 
-@pytest.mark.process
 def test_a_warning_about_a_ca_key_on_a_short_curve(place):
     asker = with_ca_key(place / "ca", curve("prime192v1"))
     assert asker.good() == ["ca-EC-key-has-192-bits"]
@@ -154,7 +155,6 @@ def test_a_warning_about_a_ca_key_on_a_short_curve(place):
     ]
 
 
-@pytest.mark.process
 @pytest.mark.parametrize(
     "name, reason",
     [
@@ -184,7 +184,6 @@ def test_a_ca_key_that_cannot_be_used(place, name, reason):
         asker.good("-VAfile", "root-ocsp.crt", signer_trust="local")
 
 
-@pytest.mark.process
 def test_a_ca_key_with_explicit_parameters(place):
     asker = with_ca_key(place / "ca", (*curve("P-256"), "-pkeyopt", "ec_param_enc:explicit"))
     assert asker.refused().startswith(

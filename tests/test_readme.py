@@ -10,9 +10,8 @@ import types
 from pathlib import Path
 
 import pytest
-from clients import certificate
+from clients import certificate, started
 from cryptography.hazmat.primitives.serialization import Encoding
-from test_apache import started
 
 from ocsp_cgi import config
 from ocsp_cgi.commands import install

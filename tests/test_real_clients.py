@@ -20,8 +20,7 @@ import zlib
 
 import pytest
 from browser import Chromium, Firefox, need
-from clients import end, settle
-from test_apache import started
+from clients import end, settle, started
 
 from ocsp_cgi.tools import httpd
 

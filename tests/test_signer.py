@@ -24,6 +24,8 @@ from ocsp_cgi.answer import INTERNAL_ERROR, SUCCESSFUL
 from ocsp_cgi.certificate import load as load_certificate
 from ocsp_cgi.tools.openssl_ca import PrivateCA
 
+pytestmark = pytest.mark.process
+
 EC = ("ec", "-pkeyopt")
 KEYS = {
     "RSA-2048": ("rsa:2048",),

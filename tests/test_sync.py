@@ -20,8 +20,7 @@ import traceback
 from pathlib import Path
 
 import pytest
-from clients import cert_id, certificate, request, verified
-from test_apache import started
+from clients import cert_id, certificate, request, started, verified
 
 from ocsp_cgi.answer import TRY_LATER, error_response
 from ocsp_cgi.tools import httpd
