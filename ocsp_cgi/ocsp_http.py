@@ -80,7 +80,7 @@ class NotOCSP(Exception):
 
 
 def ocsp_request(request: Request) -> "bytes | None":
-    """What an HTTP request carries as an OCSPRequest, be it one or not; None if it is too long.
+    """The bytes that an HTTP request carries as its OCSPRequest; None if they are too many.
     NotOCSP if it carries none."""
     if request.method == "POST":
         if request.content_type.partition(";")[0].strip().lower() != OCSP_REQUEST:
