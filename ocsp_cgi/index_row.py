@@ -12,9 +12,10 @@ Editors, scripts and interrupted copies leave other lines.  One that says R revo
 number that it spells in front of its subject, in any spelling that people use, since ignoring a
 revocation is worse than repeating one.  Of all other lines nothing is used.
 
-A TAB can only come from the program that writes the file: `openssl ca` escapes those in a subject.  So an R
-between two TABs begins another row, the newline before it having been lost.  An R between blanks
-does not: a requester may put that into a subject, and must not be able to revoke a certificate.
+A TAB can only come from the program that writes the file: `openssl ca` escapes those in a subject.
+So an R between two TABs begins another row, the newline before it having been lost.  An R between
+blanks does not: a requester may put that into a subject, and must not be able to revoke a
+certificate.
 """
 
 from __future__ import annotations
