@@ -72,6 +72,8 @@ def run(name, load):
             sys.stdout.flush()
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient second Ctrl-C
+        # An object that was interrupted while it was being made may complain as it is deleted.
+        sys.unraisablehook = lambda _: None
         status = INTERRUPTED
     except Exception as error:
         if isinstance(error, BrokenPipeError) and nobody_reads():

@@ -115,6 +115,18 @@ def test_ctrl_c_in_a_query(pki):
         assert (process.returncode, output, error) == (130, "", "")
 
 
+def test_what_ctrl_c_left_half_made_does_not_complain():
+    program = (
+        "from ocsp_cgi.tools import entry\n"
+        "class Half:\n"
+        "    def __init__(self): raise KeyboardInterrupt\n"
+        "    def __del__(self): self.missing\n"
+        "entry.run('x', lambda: Half)"
+    )
+    ended = run(sys.executable, "-c", program)
+    assert (ended.returncode, ended.stderr) == (130, "")
+
+
 def test_ctrl_c_in_the_tests(place):
     (place / "test_slow.py").write_text(
         "import time\ndef test_it():\n    print('begun', flush=True)\n    time.sleep(60)\n"
