@@ -25,7 +25,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 GUIDE = (
     (CHECKOUT / "README.md")
     .read_text()
-    .partition("## The guide, from the CA to the answer\n")[2]
+    .partition("## The guide, from the CA to the response\n")[2]
     .partition("\n## ")[0]
 )
 TYPED = {rb"pass phrase[^\r\n]*:$": b"a pass phrase\n", rb"\[y/n\]:?$": b"y\n"}

@@ -14,6 +14,8 @@ from installed import install_wheel
 import ocsp_cgi
 from ocsp_cgi.tools import data_files
 
+pytestmark = pytest.mark.process
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -35,7 +37,6 @@ def test_in_a_checkout():
     assert data_files.script_for("/opt/python3").startswith('#!/opt/python3 -IS\n"""')
 
 
-@pytest.mark.process
 def test_without_them_the_demonstration_says_what_is_missing(place):
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(CHECKOUT / "ocsp_cgi", place / "ocsp_cgi", ignore=ignored)
