@@ -64,7 +64,7 @@ class Sshd:
     def __enter__(self) -> Sshd:
         """httpd.Unavailable if it does not start, or accepts no login."""
         # With libnss-systemd, sshd takes `nobody` for locked unless it asks PAM.
-        for use_pam in ("no", "yes"):
+        for started, use_pam in enumerate(("no", "yes"), 1):
             config = self._home / "sshd_config"
             config.write_text(_CONFIG.format(port=self._port, home=self._home, use_pam=use_pam))
             # ssh refuses a key that a group can read.
@@ -81,7 +81,7 @@ class Sshd:
                     **httpd.unprivileged(),
                 )
             try:
-                if self._accepts_a_login():
+                if self._accepts_a_login(started):
                     return self
             except BaseException:
                 self.__exit__()
@@ -92,10 +92,11 @@ class Sshd:
     def __exit__(self, *exception) -> None:
         end(self._process)
 
-    def _accepts_a_login(self) -> bool:
+    def _accepts_a_login(self, started: int) -> bool:
+        """`started` is how many have been started, all with one log."""
         deadline = time.monotonic() + 10
         while (
-            "listening" not in self._log()
+            self._log().count("Server listening") < started
             and self._process.poll() is None
             and time.monotonic() < deadline
         ):
