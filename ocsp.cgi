@@ -1,13 +1,12 @@
 #!/usr/bin/python3 -IS
-"""What Apache runs.  The package ocsp_cgi lies beside this file, or beside the file this is a link to, or is installed.
+"""What Apache runs.  The package ocsp_cgi is beside this file or what it links to, or installed.
 
-It must parse under Python 2.7 too, so that an interpreter which is too old can say so.
+It must parse under Python 2.7 too, so that an interpreter that is too old can be named.
 """
 import posix
 import sys
 import time
 
-is_too_old = sys.version_info < (3, 9)
 path = __file__
 try:
     while True:
@@ -17,7 +16,7 @@ try:
 except OSError:
     sys.path.insert(0, directory)
 try:
-    if is_too_old:
+    if sys.version_info < (3, 9):
         raise SystemError
     started = time.monotonic()
     try:
@@ -31,25 +30,20 @@ try:
     cgi.main(started)
 except BaseException as error:
     try:
-        if is_too_old:
-            reason = "needs Python 3.9 or newer; %s, which the first line of %s names, is Python %s" % (
-                sys.executable, path, sys.version.split()[0])
-        else:
-            from ocsp_cgi import failure
+        from ocsp_cgi import last_resort
 
-            reason = failure.explain(error)
+        reason = last_resort.explain(error, path)
     except BaseException:
-        reason = repr(error)
-    if not is_too_old:
-        reason += "; is the whole of ocsp_cgi in %s, or installed for %s?" % (directory, sys.executable)
+        reason = "%r; is the whole of ocsp_cgi in %s, or installed for %s?"
+        reason %= (error, directory, sys.executable)
     try:
-        posix.write(2, ("ocsp.cgi: " + " ".join(reason.split()) + "\n").encode("ascii", "backslashreplace"))
+        line = "ocsp.cgi: " + " ".join(reason.split()) + "\n"
+        posix.write(2, line.encode("ascii", "backslashreplace"))
         for _ in range(1024):
             if not posix.read(0, 65536):
                 break
     except OSError:
         pass
-    head = b"Content-Type: application/ocsp-response\r\nContent-Length: 5\r\nCache-Control: no-cache, no-store\r\n\r\n"
+    head = b"Content-Type: application/ocsp-response\r\nContent-Length: 5\r\n"
+    head += b"Cache-Control: no-cache, no-store\r\n\r\n"
     posix.write(1, head + b"\x30\x03\x0a\x01\x02")
-    if is_too_old:
-        sys.exit(1)

@@ -1,13 +1,23 @@
-"""The command line: python3 -m ocsp_cgi COMMAND."""
+"""The command line: `ocsp-cgi COMMAND`, or `python3 -m ocsp_cgi COMMAND`."""
 
-from .commands import entry
+from .tools import entry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, NoReturn
+
+
+def main():
+    # type: () -> NoReturn
+    entry.run(entry.program(), _load)
 
 
 def _load():
-    from .commands import command_line
+    # type: () -> Callable[[], int]
+    from . import command_line
 
     return command_line.main
 
 
 if __name__ == "__main__":
-    entry.run("python3 -m ocsp_cgi", _load)
+    main()

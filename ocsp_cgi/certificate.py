@@ -1,14 +1,20 @@
-"""X.509 certificates (RFC 5280 section 4.1), as far as a responder has to read its own CA's and signer's.
+"""X.509 certificates (RFC 5280 section 4.1), as far as a responder needs to read those of its CA
+and signer; and their Names, compared and encoded.
 
-Read with our own DER reader because the hashes in a CertID are over bytes of the certificate as they stand, and
-because `cryptography.x509` costs 40 ms of imports at every answer.
+They are read with our own DER reader because the hashes in a CertID are over the certificate's own
+bytes, and because `cryptography.x509` costs 40 ms of imports per response.
 """
 
 from __future__ import annotations
 
 import itertools
 
-from . import der, errors, times
+from . import der, times
+from .answer import reading
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 OCSP_SIGNING = bytes.fromhex("2b06010505070309")  # 1.3.6.1.5.5.7.3.9
 OCSP_NOCHECK = bytes.fromhex("2b0601050507300105")  # 1.3.6.1.5.5.7.48.1.5
@@ -19,7 +25,7 @@ CRL_DISTRIBUTION_POINTS = bytes.fromhex("551d1f")  # 2.5.29.31
 AUTHORITY_KEY_IDENTIFIER = bytes.fromhex("551d23")  # 2.5.29.35
 EXTENDED_KEY_USAGE = bytes.fromhex("551d25")  # 2.5.29.37
 AUTHORITY_INFO_ACCESS = bytes.fromhex("2b06010505070101")  # 1.3.6.1.5.5.7.1.1
-# What every client can process when it is critical (RFC 5280 section 4.2; OpenSSL's
+# The extensions that every client accepts as critical (RFC 5280 section 4.2; OpenSSL's
 # X509_supported_extension has a few more).
 _CRITICAL_FOR_ALL = frozenset(
     (
@@ -41,7 +47,7 @@ _UTF8_STRING = 0x0C
 _PRINTABLE_STRING = 0x13
 _T61_STRING = 0x14
 _BMP_STRING = 0x1E
-# Types of strings in names.  T61String is Latin-1, which is what all that write it put there.
+# String types in names.  A T61String is read as Latin-1, which is what software writes into it.
 _ENCODINGS = {
     _UTF8_STRING: "utf-8",
     0x12: "ascii",  # NumericString
@@ -56,8 +62,8 @@ _DIRECTORY_STRINGS = (_UTF8_STRING, _PRINTABLE_STRING, _T61_STRING, 0x1C, _BMP_S
 _PRINTABLE = frozenset(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 '()+,-./:=?"
 )
-# By which a type is chosen: as OpenSSL's `string_mask` does (utf8only, nombstr, default, pkix), and
-# most other programs.
+# The rules by which OpenSSL's `string_mask` (utf8only, nombstr, default, pkix) and most other
+# software choose a string's type.
 _TYPES_BY_PREFERENCE = (
     (_UTF8_STRING,),
     (_PRINTABLE_STRING, _UTF8_STRING),
@@ -72,55 +78,70 @@ _ALWAYS_PRINTABLE = (
     bytes.fromhex("55042e"),  # 2.5.4.46, dnQualifier
 )
 
-# RFC 7468 section 5.1; the last is openssl's, with what it trusts the certificate for behind it.
+# RFC 7468 section 5.1; the last is openssl's, and has trust settings after the certificate.
 PEM_LABELS = (b"CERTIFICATE", b"X509 CERTIFICATE", b"TRUSTED CERTIFICATE")
 _BEGIN = b"-----BEGIN "
 
 
 class CertificateError(ValueError):
-    """No certificate could be read out of this."""
+    """These bytes, or this file, have no readable certificate."""
 
 
 class Certificate:
-    """One certificate.  `issuer` and `subject` are the DER of the Names, `public_key` is the contents of the
-    BIT STRING without its first octet, `key_algorithm` the DER of its AlgorithmIdentifier; times are seconds since 1970.
-    `extensions` are their values by the contents of their OBJECT IDENTIFIERs, `critical` the
-    identifiers of those that are critical."""
+    """One certificate.
 
-    __slots__ = ("der", "tbs", "serial_number", "issuer", "subject", "not_before", "not_after",
-                 "key_algorithm", "public_key", "signature_algorithm", "signature", "extensions",
-                 "critical")  # fmt: skip
+    `issuer` and `subject` are the DER of the Names; `public_key` is the contents of the BIT STRING
+    without its first byte, `key_algorithm` the DER of the key's AlgorithmIdentifier; times are
+    seconds since 1970.  `extensions` has the extensions' values by the contents of their OBJECT
+    IDENTIFIERs, `critical` the identifiers of the critical ones.
+    """
+
+    __slots__ = (
+        "der",
+        "tbs",
+        "serial_number",
+        "issuer",
+        "subject",
+        "not_before",
+        "not_after",
+        "key_algorithm",
+        "public_key",
+        "signature_algorithm",
+        "signature",
+        "extensions",
+        "critical",
+    )
 
     extensions: dict[bytes, bytes]
     critical: list[bytes]
 
     def __init__(self, encoded: bytes):
-        """Read the DER of a Certificate.  CertificateError if it is none."""
+        """Read the DER of a Certificate.  CertificateError if it is not one."""
         try:
             self._read(encoded)
         except ValueError as error:
-            raise CertificateError(f"no X.509 certificate: {error}") from None
+            raise CertificateError(f"not an X.509 certificate: {error}") from None
 
     def _read(self, encoded: bytes) -> None:
         self.der = encoded
         fields = der.read(encoded, der.SEQUENCE).elements()
-        tbs = fields.next(der.SEQUENCE)
+        tbs = fields.expect(der.SEQUENCE)
         self.tbs = tbs.encoded
-        self.signature_algorithm = fields.next(der.SEQUENCE).encoded
-        self.signature = fields.next(der.BIT_STRING).bit_string()
+        self.signature_algorithm = fields.expect(der.SEQUENCE).encoded
+        self.signature = fields.expect(der.BIT_STRING).bit_string()
         fields.end()
 
         fields = tbs.elements()
         fields.optional(der.context(0))  # version
-        self.serial_number = fields.next(der.INTEGER).integer()
-        fields.next(der.SEQUENCE)  # signature
-        self.issuer = fields.next(der.SEQUENCE).encoded
-        validity = fields.next(der.SEQUENCE).elements()
+        self.serial_number = fields.expect(der.INTEGER).integer()
+        fields.expect(der.SEQUENCE)  # signature
+        self.issuer = fields.expect(der.SEQUENCE).encoded
+        validity = fields.expect(der.SEQUENCE).elements()
         self.not_before, self.not_after = (times.parse_time(time.contents) for time in validity)
-        self.subject = fields.next(der.SEQUENCE).encoded
-        key_info = fields.next(der.SEQUENCE).elements()
-        self.key_algorithm = key_info.next(der.SEQUENCE).encoded
-        self.public_key = key_info.next(der.BIT_STRING).bit_string()
+        self.subject = fields.expect(der.SEQUENCE).encoded
+        key_info = fields.expect(der.SEQUENCE).elements()
+        self.key_algorithm = key_info.expect(der.SEQUENCE).encoded
+        self.public_key = key_info.expect(der.BIT_STRING).bit_string()
         key_info.end()
         self.extensions = {}
         self.critical = []
@@ -128,42 +149,43 @@ class Certificate:
             if field.tag == der.context(3):
                 for extension in field.only(der.SEQUENCE).elements().all(der.SEQUENCE):
                     parts = extension.elements()
-                    extension_id = parts.next(der.OBJECT_IDENTIFIER).object_identifier()
+                    extension_id = parts.expect(der.OBJECT_IDENTIFIER).object_identifier()
                     critical = parts.optional(der.BOOLEAN)
                     if critical is not None and critical.contents != b"\x00":
                         self.critical.append(extension_id)
-                    self.extensions[extension_id] = parts.next(der.OCTET_STRING).contents
+                    self.extensions[extension_id] = parts.expect(der.OCTET_STRING).contents
 
     @property
     def extended_key_usages(self) -> list[bytes]:
-        """The contents of the OBJECT IDENTIFIERs of the extension; none if it is absent."""
+        """The contents of the extension's OBJECT IDENTIFIERs; empty if it is absent."""
         return self._children(EXTENDED_KEY_USAGE)
 
     @property
     def is_ca(self) -> bool:
-        """Whether basicConstraints make it one (RFC 5280 section 4.2.1.9)."""
+        """Whether basicConstraints say so (RFC 5280 section 4.2.1.9)."""
         return b"\xff" in self._children(BASIC_CONSTRAINTS)[:1]
 
     @property
     def may_sign_data(self) -> bool:
-        """Whether its keyUsage, if it has one, includes digitalSignature (RFC 5280 section 4.2.1.3)."""
+        """Whether its keyUsage, if it has one, includes digitalSignature (RFC 5280 section
+        4.2.1.3)."""
         value = self.extensions.get(KEY_USAGE)
-        return value is None or len(value) > 3 and value[3] & 0x80 != 0
+        return value is None or (len(value) > 3 and value[3] & 0x80 != 0)
 
     @property
     def unusual_critical_extensions(self) -> list[bytes]:
-        """The critical extensions for which clients refuse it, since they may not know them."""
+        """The critical extensions that a client may not know, and so refuse the certificate."""
         return [extension for extension in self.critical if extension not in _CRITICAL_FOR_ALL]
 
     def is_same_holder(self, other: Certificate) -> bool:
-        """Whether both are certificates of one holder: the same name and the same key."""
+        """Whether both certificates have the same name and the same key."""
         return self.public_key == other.public_key and same_name(self.subject, other.subject)
 
     def may_be_issued_by(self, issuer: Certificate) -> bool | None:
-        """Whether its authorityKeyIdentifier names this certificate (RFC 5280 section 4.2.1.1).
+        """Whether its authorityKeyIdentifier fits this issuer (RFC 5280 section 4.2.1.1).
 
-        None if it has none that can be read.  What either certificate does not say is not
-        compared, as in OpenSSL's X509_check_akid.
+        None if it has none that can be read.  Only what both certificates state is compared, as in
+        OpenSSL's X509_check_akid.
         """
         try:
             value = self.extensions[AUTHORITY_KEY_IDENTIFIER]
@@ -182,53 +204,59 @@ class Certificate:
         return True
 
     def _children(self, extension_id: bytes) -> list[bytes]:
-        """The contents of the elements in an extension that is a SEQUENCE; none where it is absent or broken."""
+        """The contents of the elements of an extension that is a SEQUENCE; empty if it is absent or
+        malformed."""
         try:
-            return [child.contents for child in der.read(self.extensions.get(extension_id, b""), der.SEQUENCE).elements()]
+            return [
+                child.contents
+                for child in der.read(
+                    self.extensions.get(extension_id, b""), der.SEQUENCE
+                ).elements()
+            ]
         except der.DERError:
             return []
 
 
 def load(path: str) -> Certificate:
-    """The first certificate of a file, PEM (text around it does no harm) or DER.
+    """The first certificate of a file, PEM (with or without text around it) or DER.
 
-    OSError if the file cannot be read, CertificateError if there is no certificate in it.
+    OSError if the file cannot be read, CertificateError if it has no certificate.
     """
     return load_all(path)[0]
 
 
 def load_all(path: str) -> list[Certificate]:
-    """The certificates of a file, PEM (text around them does no harm) or DER, each once.
+    """The certificates of a file, PEM (with or without text around them) or DER, each once.
 
-    One that cannot be read is left out if there is another.  OSError if the file cannot be read,
-    CertificateError if there is no certificate in it.
+    Unreadable ones are skipped if there is a readable one.  OSError if the file cannot be read,
+    CertificateError if it has no certificate.
     """
-    errors.reading(path)
+    reading(path)
     with open(path, "rb") as file:
         content = file.read()
     found: dict[bytes, Certificate] = {}
-    unreadable = None
+    unreadable: CertificateError | None = None
     for block in blocks(content):
         try:
             encoded = block_der(block)
             if encoded not in found:
                 found[encoded] = Certificate(encoded)
-        except ValueError as error:  # of der.DERError and CertificateError alike
+        except ValueError as error:  # DERError or CertificateError
             if unreadable is None or isinstance(error, CertificateError):
                 unreadable = CertificateError(str(error))
     if not found:
         from . import file_kinds
 
         hint = file_kinds.certificate_hint(path, content)
-        raise CertificateError(hint) if hint else unreadable
+        raise CertificateError(hint or str(unreadable))
     return list(found.values())
 
 
 def blocks(content: bytes) -> list[bytes]:
-    """What may be certificates in PEM or DER: each PEM block, of whatever label, from its beginning
-    to that of the next; or the whole if it is DER.
+    """Each PEM block of some content, whatever its label, up to the beginning of the next; or all
+    of the content if it may be DER.
 
-    Text may begin with a digit 0, which is the first byte of DER too.
+    Text may begin with the digit 0, which is also the first byte of DER.
     """
     if _BEGIN not in content or _is_der(content):
         return [content]
@@ -236,38 +264,40 @@ def blocks(content: bytes) -> list[bytes]:
 
 
 def block_der(block: bytes) -> bytes:
-    """The DER of the certificate in one of `blocks`.  der.DERError if it has none."""
+    """The DER of the certificate in one of `blocks`.  DERError if it has none."""
     if _is_der(block):
         encoded, rest = _first(block)
         if rest.strip():
-            raise der.DERError(f"more than a certificate in DER, from byte {len(encoded)} on")
+            raise der.DERError(
+                f"trailing data after the certificate in DER, at byte {len(encoded)}"
+            )
         return encoded
     label, encoded = der.from_pem(block, *PEM_LABELS)
     return _first(encoded)[0] if label == b"TRUSTED CERTIFICATE" else encoded
 
 
 def _is_der(content: bytes) -> bool:
-    """Whether it begins as a SEQUENCE of 128 bytes or more, as each certificate does."""
+    """Whether it begins as a SEQUENCE of 128 bytes or more, as every certificate does."""
     return content[:2] in (b"\x30\x81", b"\x30\x82", b"\x30\x83")
 
 
 def _first(encoded: bytes) -> tuple[bytes, bytes]:
-    """The first element of some DER, and what is behind it."""
-    element = der.Elements(encoded, 0, len(encoded)).next(der.SEQUENCE)
+    """The first element of some DER, and the rest."""
+    element = der.Elements(encoded, 0, len(encoded)).expect(der.SEQUENCE)
     return element.encoded, encoded[element.end :]
 
 
 def newest(certificates: list[Certificate], now: int) -> Certificate:
-    """The newest of these that is valid at this time, or the newest of all if none is."""
+    """The newest of those that are valid at this time, or of all if none is."""
     valid = [one for one in certificates if one.not_before <= now < one.not_after]
     return max(valid or certificates, key=lambda one: (one.not_before, one.not_after))
 
 
 def same_name(a: bytes, b: bytes) -> bool:
-    """Whether the DER of two Names is one name (RFC 5280 section 7.1).
+    """Whether two Names in DER are equal (RFC 5280 section 7.1).
 
-    The type of a string, the case of letters and the amount of white space make no difference.
-    What is not a string of a known type is the same only if its bytes are.
+    String types, case and the amount of white space make no difference.  A value that is not a
+    string of a known type is compared byte for byte.
     """
     if a == b:
         return True
@@ -278,9 +308,9 @@ def same_name(a: bytes, b: bytes) -> bool:
 
 
 def encodings(name: bytes) -> list[bytes]:
-    """The DER of a Name as CAs may have written it: with other types of strings, and as it is.
+    """The DER of a Name as it is, and as CAs may have written it with other string types.
 
-    All combinations of types, or if they are too many, those in which one rule chose all types.
+    All combinations of types; if there are too many, only those in which one rule chose all types.
     """
     try:
         relatives = _attributes(name)
@@ -304,7 +334,7 @@ def _attributes(name: bytes) -> list[list[tuple[bytes, der.Element]]]:
         pairs = []
         for attribute in relative.elements().all(der.SEQUENCE):
             fields = attribute.elements()
-            kind = fields.next(der.OBJECT_IDENTIFIER).contents
+            kind = fields.expect(der.OBJECT_IDENTIFIER).contents
             value = next(fields, None)
             if value is None:
                 raise der.DERError("an attribute without a value")
@@ -322,7 +352,8 @@ def _text(value: der.Element) -> str | None:
         return None
 
 
-def _comparable(name: bytes) -> list[list[tuple]]:
+def _comparable(name: bytes) -> list[list[tuple[bytes, bool, bytes]]]:
+    """A Name in a form that is equal for equal names."""
     compared = []
     for relative in _attributes(name):
         pairs = []
@@ -336,7 +367,7 @@ def _comparable(name: bytes) -> list[list[tuple]]:
 
 
 def _folded(text: str) -> str:
-    """A string prepared for comparison (RFC 4518): folded, with insignificant space removed."""
+    """A string prepared for comparison (RFC 4518): case folded, insignificant space removed."""
     if not text.isascii():
         import unicodedata
 
@@ -345,9 +376,9 @@ def _folded(text: str) -> str:
 
 
 def _as_other_types(kind: bytes, value: der.Element) -> list[bytes]:
-    """The DER of an attribute with its string in the type that each of several rules chooses.
+    """The DER of an attribute with the string type that each of the rules chooses.
 
-    Only the types that DirectoryString allows are changed.
+    Only a DirectoryString is changed.
     """
     text = _text(value)
     encoded = []
@@ -366,14 +397,14 @@ def _as_other_types(kind: bytes, value: der.Element) -> list[bytes]:
     return encoded
 
 
-def _name(relatives: list[list], attributes) -> bytes:
-    """The DER of a Name of the same structure as these, from the DER of its attributes."""
+def _name(relatives: list[list[tuple[bytes, der.Element]]], attributes: Iterator[bytes]) -> bytes:
+    """The DER of a Name with the structure of `relatives`, from the DER of its attributes."""
     sets = [sorted(next(attributes) for _ in relative) for relative in relatives]
     return der.sequence(*[der.tlv(_SET, *one) for one in sets])
 
 
 def _has_directory_name(names: der.Element, name: bytes) -> bool:
-    """Whether GeneralNames have this Name as a directoryName, or none at all."""
+    """Whether GeneralNames include this Name as a directoryName, or have no directoryName."""
     directory_names = [one for one in names.elements() if one.tag == der.context(4)]
     return not directory_names or any(
         same_name(one.only(der.SEQUENCE).encoded, name) for one in directory_names

@@ -1,12 +1,14 @@
-"""The CGI door (RFC 3875): environment and standard input in, headers and body out, one line on standard error.
+"""The CGI (RFC 3875): environment and standard input in, headers and body out, and lines on
+standard error for Apache's log.
 
-The whole of standard input is read before anything is answered, however little of it is wanted: mod_cgid cuts off the
-answer of a script that ends with input unread.  Nothing but the answer goes to standard output, in one write, after the
-log line, since Apache ends a script as soon as it has the answer.  Then the process leaves by _exit: Python's own way
-out costs a millisecond or more and has nothing left to do.
+All of standard input is read before anything is answered, however little of it is needed: mod_cgid
+cuts off the response of a script that ends with input unread.  Nothing but the response goes to
+standard output, in one write, after the log lines, since Apache ends a script as soon as it has the
+response.  Then the process leaves by _exit: Python's own way out takes a millisecond or more, and
+has nothing left to do.
 
-A second thread watches the clock.  Whatever the first one hangs in, a client that stops sending or a file system that
-stopped answering, it has its answer out at the deadline and ends the process.
+Whatever the main thread blocks on, such as a client that stops sending or a file system that hangs,
+a second thread sends tryLater at the deadline and ends the process.
 """
 
 import _thread
@@ -14,24 +16,27 @@ import posix
 import sys
 import time
 
-from . import errors, http, limits, responder, times
+from . import answer, limits, ocsp_http, times
 
 _REASON_PHRASES = {404: "Not Found", 405: "Method Not Allowed", 415: "Unsupported Media Type"}
 _NO_THREAD = (
-    "no second thread can be started, so a request that hangs is not ended at the deadline: raise RLimitNPROC or RLimitMEM in Apache,"
-    " or TasksMax= of its service in systemd"
+    "no second thread can be started, so a request that hangs is not ended at the deadline: raise"
+    " RLimitNPROC or RLimitMEM in Apache, or TasksMax= of its service in systemd"
 )
 
 
 def main(started: float) -> None:
-    """Answer the request that Apache started this process for, and end the process.  `started` is a time.monotonic()."""
+    """Answer the request that Apache started this process for, and end the process.
+
+    `started` is a time.monotonic().
+    """
     answering = _thread.allocate_lock()
     try:
         _thread.start_new_thread(_watch, (started, answering))
         warnings = []
     except RuntimeError:
         warnings = [_NO_THREAD]
-    request = http.Request(
+    request = ocsp_http.Request(
         _variable("REQUEST_METHOD"),
         _variable("REQUEST_URI"),
         _variable("SCRIPT_NAME"),
@@ -40,32 +45,35 @@ def main(started: float) -> None:
         _read_body(_variable("CONTENT_LENGTH")),
     )
     now = int(time.time())
-    config_path = posix.environ.get(b"OCSP_CGI_CONFIG", b"").decode(sys.getfilesystemencoding(), "surrogateescape")
+    encoded_path = posix.environ.get(b"OCSP_CGI_CONFIG", b"")
+    config_path = encoded_path.decode(sys.getfilesystemencoding(), "surrogateescape")
     deadline = started + limits.DEADLINE_SECONDS
-    response, lines = http.handle(request, config_path, _origin(), now, deadline)
+    response, lines = ocsp_http.handle(request, config_path, _origin(), now, deadline)
     _answer(response, warnings + lines, started, answering)
 
 
 def _watch(started: float, answering: _thread.LockType) -> None:
-    """At the deadline, unless an answer is on its way out, answer tryLater and end the process."""
+    """At the deadline, unless a response is on its way out, send tryLater and end the process."""
     time.sleep(max(0, started + limits.DEADLINE_SECONDS - time.monotonic()))
     admission = sys.modules.get("ocsp_cgi.admission")
     if admission and admission.overloaded:
         reason = admission.OVERLOADED
     else:
         reason = (
-            f"no answer within {limits.DEADLINE_SECONDS} seconds, still reading {errors.now_reading}:"
-            " does what it is on hang? Or is this machine overloaded? Its load average is"
-            f" {posix.getloadavg()[0]:.0f}"
+            f"no response within {limits.DEADLINE_SECONDS} seconds, still reading"
+            f" {answer.now_reading}: does what it is on hang? Or is this machine overloaded? Its"
+            f" load average is {posix.getloadavg()[0]:.0f}"
         )
-    answer = responder.Answer()
-    answer.refuse(errors.TRY_LATER, reason)
-    response, lines = http.answered(answer, _variable("REQUEST_METHOD"))
-    _answer(response, lines, started, answering)
+    log = answer.Log()
+    refusal = answer.refusal(answer.TRY_LATER, reason, log)
+    response = ocsp_http.response(refusal, _variable("REQUEST_METHOD"))
+    _answer(response, log.lines(), started, answering)
 
 
-def _answer(response: http.Response, lines: list[str], started: float, answering: _thread.LockType) -> None:
-    """Log, write the response, and end the process: for whichever thread comes first."""
+def _answer(
+    response: ocsp_http.Response, lines: list[str], started: float, answering: _thread.LockType
+) -> None:
+    """Log, write the response, and end the process: the thread that comes first does."""
     with answering:
         log(lines, _variable("REQUEST_METHOD"), _variable("REMOTE_ADDR"), started)
         _write(1, _head(response) + response.body)
@@ -81,7 +89,11 @@ def _read_body(content_length: str) -> "bytes | None":
 
     As long as CONTENT_LENGTH says; to its end if that is not there, as for a chunked request.
     """
-    expected = int(content_length) if content_length.isdecimal() and len(content_length) < 10 else limits.DRAINED_BYTES
+    expected = (
+        int(content_length)
+        if content_length.isdecimal() and len(content_length) < 10
+        else limits.DRAINED_BYTES
+    )
     parts, size = [], 0
     while size < min(expected, limits.DRAINED_BYTES):
         try:
@@ -97,11 +109,13 @@ def _read_body(content_length: str) -> "bytes | None":
 
 
 def _origin() -> str:
-    """Scheme, host and port that the client used, for the HTML page; the server's own name where the client's must not be shown.
+    """Scheme, host and port that the client used, for the HTML page; the server's own name where
+    the client's must not be shown.
 
-    Of headers only Host is looked at: what X-Forwarded-* say, anybody can send.
+    Of the headers only Host is used: anyone can send X-Forwarded-*.
     """
-    scheme = "https" if _variable("HTTPS").lower() == "on" or _variable("REQUEST_SCHEME").lower() == "https" else "http"
+    is_https = _variable("HTTPS").lower() == "on" or _variable("REQUEST_SCHEME").lower() == "https"
+    scheme = "https" if is_https else "http"
     host = _variable("HTTP_HOST")
     if may_be_shown(host):
         return f"{scheme}://{host}"
@@ -113,28 +127,37 @@ def _origin() -> str:
 
 def may_be_shown(host: str) -> bool:
     """Whether a client's Host header is one to show in a page."""
-    return 0 < len(host) < 300 and not host.strip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._:[]")
+    return 0 < len(host) < 300 and not host.strip(
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._:[]"
+    )
 
 
-def _head(response: http.Response) -> bytes:
-    """The header.  A success has no Status line: only then does Apache itself answer 304 to who has it already."""
+def _head(response: ocsp_http.Response) -> bytes:
+    """The header.
+
+    A success has no Status line: only then does Apache itself answer 304 to a client that has the
+    response already.
+    """
     lines = [f"{name}: {value}" for name, value in response.headers]
     if response.status != 200:
-        lines.insert(0, f"Status: {response.status} {_REASON_PHRASES.get(response.status, 'Error')}")
+        lines.insert(
+            0, f"Status: {response.status} {_REASON_PHRASES.get(response.status, 'Error')}"
+        )
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
 def log(lines: list[str], method: str, client: str, started: float) -> None:
-    """Write what http.handle says of a request to Apache's error log, with the time, since mod_cgid adds none.
+    """Write the log lines of a request to Apache's error log, with the time, since mod_cgid adds
+    none.
 
     What a client sent can neither break a line nor fill the log.  `started` is a time.monotonic().
     """
     milliseconds = (time.monotonic() - started) * 1000
-    request = errors.printable(method, limits.LOGGED_METHOD_CHARACTERS)
+    request = answer.printable(method, limits.LOGGED_METHOD_CHARACTERS)
     for line in [*lines[:-1], f"{request} {lines[-1]} client={client} ms={milliseconds:.0f}"]:
         line = f"{times.log_time(int(time.time()))} ocsp.cgi: {line}"
         line = line.encode("ascii", "backslashreplace").decode()
-        _write(2, errors.printable(line, limits.LOG_LINE_CHARACTERS).encode() + b"\n")
+        _write(2, answer.printable(line, limits.LOG_LINE_CHARACTERS).encode() + b"\n")
 
 
 def _write(descriptor: int, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The config: an INI file -> Settings.  Its keys are named as the options of `openssl ocsp`.
+"""The config: an INI file -> Settings.  Its settings are named as the options of `openssl ocsp`.
 
     [responder]
     hyperlink = https://pki.example.com/ocsp
@@ -9,29 +9,57 @@
     rsigner = /etc/ssl/certs/root-ocsp.crt
     rkey    = /etc/ssl/private/root-ocsp.key
 
-A section is a CA, but for [responder].  Lines that begin with `#` or `;` are comments.  A relative path starts from the
-directory of the config.  Read by a few lines of our own, because configparser would cost every answer 5 ms.
+Each section except [responder] is a CA.  Lines that begin with `#` or `;` are comments.  A relative
+path starts from the directory of the config.  configparser would cost every response 5 ms, so a few
+lines of our own read the file.
 """
 
 import posix
 
-from . import errors, index, limits
+from . import index_file, limits
+from .answer import OCSPError, reading
 
 DEFAULT_PATH = "/etc/ssl/ocsp-cgi.conf"
 
+# Every setting, and what its value must be: one of these words, or one of several choices.
+_PATH, _MINUTES, _MEBIBYTES, _URL, _DAYS_OR_CA = "path", "minutes", "MiB", "URL", "`ca` or days"
+CA_SETTINGS: "dict[str, str | tuple[str, ...]]" = {
+    "db": _PATH,
+    "ca": _PATH,
+    "rsigner": _PATH,
+    "rkey": _PATH,
+    "passin": _PATH,
+    "cache": _PATH,
+    "cache_size": _MEBIBYTES,
+    "nmin": _MINUTES,
+    "max_age": _MINUTES,
+    "stale_after": _MINUTES,
+    "nonce": ("echo", "ignore"),
+    "unissued": ("unknown", "revoked"),
+    "responder_id": ("key", "name"),
+    "signer_trust": ("issued", "local"),
+    "archive_cutoff": _DAYS_OR_CA,
+}
+RESPONDER_SETTINGS: "dict[str, str | tuple[str, ...]]" = {
+    "hyperlink": _URL,
+    "versions": ("show", "hide"),
+}
+_REQUIRED = ("db", "ca", "rsigner", "rkey")
+_MOST = {_MINUTES: 10 * 365 * 24 * 60, _MEBIBYTES: 1024 * 1024, _DAYS_OR_CA: 100 * 365}
 
-class ConfigError(errors.OCSPError):
-    """The config cannot be read or used; the text says where, and how to mend it."""
+
+class ConfigError(OCSPError):
+    """The config cannot be read or used; the text says where, and how to fix it."""
 
 
 class CASettings:
-    """One CA.  A field is a key of its section; paths are absolute or from the working directory.
+    """One CA.  Fields are its settings; paths are absolute or from the working directory.
 
-    `nmin`, `max_age` and `stale_after` are minutes, `archive_cutoff` days or "ca", `cache_size` MiB: the same in all sections with one `cache`.
+    `nmin`, `max_age` and `stale_after` are minutes, `archive_cutoff` is days or "ca", `cache_size`
+    MiB: the same in all sections with one `cache`.
     """
 
-    __slots__ = ("name", "db", "ca", "rsigner", "rkey", "passin", "nmin", "max_age", "stale_after", "nonce", "unissued", "responder_id",
-                 "signer_trust", "archive_cutoff", "cache", "cache_size")  # fmt: skip
+    __slots__ = ("name", *CA_SETTINGS)
 
     def __init__(self, name: str):
         self.name = name
@@ -48,57 +76,49 @@ class CASettings:
         self.cache: str | None = None
         self.cache_size = 0
 
+    @property
+    def max_age_seconds(self) -> int:
+        """Seconds for which HTTP caches may keep a response about a certificate of this CA."""
+        if self.max_age is None:
+            return limits.MAX_AGE_SECONDS
+        return min(limits.MAX_AGE_SECONDS, self.max_age * 60)
+
 
 class Settings:
-    """The whole config: `hyperlink` and `versions` (show, hide) for the page, "" if there is no hyperlink; and the CAs in their order.
+    """The whole config: `hyperlink`, "" if there is none, and `versions` for the page; the CAs in
+    their order; and a `fingerprint` that changes whenever the file is written or replaced."""
 
-    `stamp` is another whenever the file has been written or replaced.
-    """
+    __slots__ = ("cas", "fingerprint", *RESPONDER_SETTINGS)
 
-    __slots__ = ("stamp", "hyperlink", "versions", "cas")
-
-    def __init__(self, stamp: bytes):
-        self.stamp = stamp
+    def __init__(self, fingerprint: bytes):
+        self.fingerprint = fingerprint
         self.hyperlink = ""
         self.versions = "show"
         self.cas: list[CASettings] = []
 
 
-_PATHS = ("db", "ca", "rsigner", "rkey", "passin", "cache")
-_REQUIRED = ("db", "ca", "rsigner", "rkey")
-_MINUTES = ("nmin", "max_age", "stale_after")
-_CHOICES = {
-    "nonce": ("echo", "ignore"),
-    "unissued": ("unknown", "revoked"),
-    "responder_id": ("key", "name"),
-    "signer_trust": ("issued", "local"),
-}
-_CA_KEYS = (*_PATHS, *_MINUTES, *_CHOICES, "archive_cutoff", "cache_size")
-_RESPONDER_KEYS = ("hyperlink", "versions")
-_MOST_MINUTES = 10 * 365 * 24 * 60
-_MOST_DAYS = 100 * 365
-_MOST_MEBIBYTES = 1024 * 1024
-
-
 def load(path: str) -> Settings:
-    """Read the config in this file.  ConfigError if it cannot be read, or anything in it is not as it should be."""
-    errors.reading(path)
+    """Read the config in this file.  ConfigError if it cannot be read, or has a mistake in it."""
+    reading(path)
     try:
         with open(path, "rb") as file:
-            stamp_of_file = index.stamp(posix.fstat(file.fileno()))
+            fingerprint = index_file.fingerprint(posix.fstat(file.fileno()))
             text = file.read().decode()
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; this is the config, which OCSP_CGI_CONFIG names") from None
+        raise ConfigError(
+            f"{path}: {error.strerror}; this is the config, which OCSP_CGI_CONFIG names"
+        ) from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not UTF-8, so it is no config") from None
+        raise ConfigError(f"{path}: not UTF-8, so it is not a config") from None
     if "\0" in text:
-        raise ConfigError(f"{path}: a NUL byte in it, so it is no config")
-    settings = Settings(stamp_of_file)
+        raise ConfigError(f"{path}: a NUL byte in it, so it is not a config")
+    directory = path.rpartition("/")[0]
+    settings = Settings(fingerprint)
     for name, place, entries in _sections(text, path):
         if name == "responder":
-            _fill_responder(settings, entries)
+            _fill(settings, RESPONDER_SETTINGS, entries, directory)
         else:
-            settings.cas.append(_ca(name, place, entries, path))
+            settings.cas.append(_ca(name, place, entries, directory))
     if not settings.cas:
         raise ConfigError(f"{path}: no section of a CA in it, such as [root-ca]")
     _share_cache_sizes(settings.cas)
@@ -106,7 +126,10 @@ def load(path: str) -> Settings:
 
 
 def _sections(text: str, path: str) -> list[tuple[str, str, list[tuple[str, str, str]]]]:
-    """(name, place, entries) of each section; an entry is (key, value, place), a place `file:line`."""
+    """(name, place, entries) of each section.
+
+    An entry is (key, value, place); a place is `file:line`.
+    """
     sections: list[tuple[str, str, list[tuple[str, str, str]]]] = []
     for number, line in enumerate(text.lstrip("\ufeff").split("\n"), 1):
         line, place = line.strip(), f"{path}:{number}"
@@ -121,7 +144,7 @@ def _sections(text: str, path: str) -> list[tuple[str, str, list[tuple[str, str,
         key, equals, value = line.partition("=")
         key, value = key.strip(), value.strip()
         if not equals:
-            raise ConfigError(f"{place}: neither `key = value` nor [section]")
+            raise ConfigError(f"{place}: neither `setting = value` nor [section]")
         if not sections:
             raise ConfigError(f"{place}: `{key}` stands before the first [section]")
         entries = sections[-1][2]
@@ -131,47 +154,57 @@ def _sections(text: str, path: str) -> list[tuple[str, str, list[tuple[str, str,
     return sections
 
 
-def _fill_responder(settings: Settings, entries: list[tuple[str, str, str]]) -> None:
-    for key, value, place in entries:
-        _refuse_unknown(key, _RESPONDER_KEYS, place)
-        if key == "versions":
-            if value not in ("show", "hide"):
-                raise ConfigError(f"{place}: `versions` is `{value}`, and should be show or hide")
-            settings.versions = value
-            continue
-        if value and not value.startswith(("https://", "http://")):
-            raise ConfigError(f"{place}: `hyperlink` is `{value}`, and should begin with https:// or http://")
-        settings.hyperlink = value
-
-
-def _ca(name: str, place: str, entries: list[tuple[str, str, str]], path: str) -> CASettings:
-    directory = path.rpartition("/")[0]
+def _ca(name: str, place: str, entries: list[tuple[str, str, str]], directory: str) -> CASettings:
+    if not any(key in CA_SETTINGS for key, _, _ in entries):
+        raise ConfigError(
+            f"{place}: [{name}] has no setting of a CA{_nearest(name, ('responder',))}"
+        )
     ca = CASettings(name)
-    if not any(key in _CA_KEYS for key, _, _ in entries):
-        raise ConfigError(f"{place}: [{name}] has no key of a CA{_nearest(name, ('responder',))}")
-    for key, value, place_of_key in entries:
-        _refuse_unknown(key, _CA_KEYS, place_of_key)
-        if not value:
-            raise ConfigError(f"{place_of_key}: `{key}` has no value")
-        if key in _PATHS:
-            value = value.rstrip("/") or "/"
-            setattr(ca, key, value if value[0] == "/" or not directory else f"{directory}/{value}")
-        elif key in _MINUTES:
-            setattr(ca, key, _number(value, _MOST_MINUTES, f"{place_of_key}: `{key}` is `{value}`, and should be minutes"))
-        elif key in _CHOICES:
-            if value not in _CHOICES[key]:
-                raise ConfigError(f"{place_of_key}: `{key}` is `{value}`, and should be {' or '.join(_CHOICES[key])}")
-            setattr(ca, key, value)
-        elif key == "cache_size":
-            ca.cache_size = _number(value, _MOST_MEBIBYTES, f"{place_of_key}: `{key}` is `{value}`, and should be MiB")
-        elif value == "ca":
-            ca.archive_cutoff = value
-        else:
-            ca.archive_cutoff = _number(value, _MOST_DAYS, f"{place_of_key}: `{key}` is `{value}`, and should be `ca` or days")
+    _fill(ca, CA_SETTINGS, entries, directory)
     for key in _REQUIRED:
         if not getattr(ca, key):
             raise ConfigError(f"{place}: [{name}] has no `{key}`")
     return ca
+
+
+def _fill(
+    section: "CASettings | Settings",
+    known: "dict[str, str | tuple[str, ...]]",
+    entries: list[tuple[str, str, str]],
+    directory: str,
+) -> None:
+    """Set what the entries of a section say.  ConfigError at the first that is not known, or has
+    another value than it may have."""
+    for key, value, place in entries:
+        if key not in known:
+            raise ConfigError(f"{place}: unknown setting `{key}`{_nearest(key, tuple(known))}")
+        setattr(section, key, _value(key, value, known[key], place, directory))
+
+
+def _value(
+    key: str, value: str, kind: "str | tuple[str, ...]", place: str, directory: str
+) -> "str | int":
+    """What the value of a setting means.  ConfigError if it is not of this kind."""
+    wrong = f"{place}: `{key}` is `{value}`, and should be"
+    if kind == _URL:
+        if value and not value.startswith(("https://", "http://")):
+            raise ConfigError(f"{wrong} a URL that begins with https:// or http://")
+        return value
+    if not value:
+        raise ConfigError(f"{place}: `{key}` has no value")
+    if isinstance(kind, tuple):
+        if value not in kind:
+            raise ConfigError(f"{wrong} {' or '.join(kind)}")
+        return value
+    if kind == _PATH:
+        value = value.rstrip("/") or "/"
+        return value if value[0] == "/" or not directory else f"{directory}/{value}"
+    if kind == _DAYS_OR_CA and value == "ca":
+        return value
+    most = _MOST[kind]
+    if value.isascii() and value.isdigit() and len(value) < 10 and 1 <= int(value) <= most:
+        return int(value)
+    raise ConfigError(f"{wrong} {kind}, 1 to {most}")
 
 
 def _share_cache_sizes(cas: list[CASettings]) -> None:
@@ -182,17 +215,6 @@ def _share_cache_sizes(cas: list[CASettings]) -> None:
             sizes[ca.cache] = min(ca.cache_size, sizes.get(ca.cache, ca.cache_size))
     for ca in cas:
         ca.cache_size = sizes.get(ca.cache, limits.CACHE_MEBIBYTES)
-
-
-def _number(text: str, most: int, message: str) -> int:
-    if text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= most:
-        return int(text)
-    raise ConfigError(f"{message}, 1 to {most}")
-
-
-def _refuse_unknown(key: str, known: tuple[str, ...], place: str) -> None:
-    if key not in known:
-        raise ConfigError(f"{place}: unknown key `{key}`{_nearest(key, known)}")
 
 
 def _nearest(word: str, known: tuple[str, ...]) -> str:

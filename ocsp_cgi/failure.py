@@ -1,55 +1,78 @@
-"""What an exception means that nobody foresaw, in words for the operator: which file it is about, and what to do.
+"""Unexpected exceptions, explained to the operator: which file is concerned, and what to do.
 
-It is raised by what is around the program: a disk that fails, a limit on memory, a module that was copied in part.
+Their cause is usually outside the program: a failing disk, a memory limit, a module that was copied
+only in part.
 """
 
 import errno
 import sys
 
-_MEMORY = "out of memory: raise the limit (RLimitMEM in Apache, LimitAS= or MemoryMax= in systemd, ulimit -v)"
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+
+_MEMORY = (
+    "out of memory: raise the limit (RLimitMEM in Apache, LimitAS= or MemoryMax= in systemd,"
+    " ulimit -v)"
+)
 _REASONS = {
-    errno.EIO: "the disk or the file system fails; `dmesg` says more",
+    errno.EIO: "the disk or the file system is failing; `dmesg` says more",
     errno.ENOMEM: _MEMORY,
-    errno.EACCES: "the web server's user must be able to read it, and to enter every directory above it",
-    errno.EPERM: "the web server's user must be able to read it; does AppArmor or SELinux forbid it?",
+    errno.EACCES: (
+        "the web server's user must be able to read it, and to enter every directory above it"
+    ),
+    errno.EPERM: (
+        "the web server's user must be able to read it; does AppArmor or SELinux forbid it?"
+    ),
     errno.EMFILE: "too many files are open: raise LimitNOFILE= in systemd, or ulimit -n",
     errno.ENFILE: "too many files are open on this machine: raise the sysctl fs.file-max",
-    errno.ESTALE: "the network file system has lost it; mount it again",
+    errno.ESTALE: "stale file on a network file system; mount it again",
 }
 
 
 def explain(error: BaseException) -> str:
-    """What an exception means.  It names the file that was being read or imported, and ends with what to do."""
-    said = str(error) or type(error).__name__
+    """What an exception means: the file that was being read or imported, the error, the fix."""
+    text = str(error) or type(error).__name__
     if isinstance(error, MemoryError):
         return f"{_file(error)}: {_MEMORY}; or is this file far longer than it should be?"
     if isinstance(error, OSError):
-        return f"{_file(error)}: {error.strerror or said}; {_REASONS.get(error.errno, 'is it there, and as it should be?')}"
+        return (
+            f"{_file(error)}: {error.strerror or text};"
+            f" {_REASONS.get(error.errno or 0, 'does it exist, and is it what it should be?')}"
+        )
     if isinstance(error, RecursionError):
-        return f"{_file(error)}: {said}: is this file what it should be?"
+        return f"{_file(error)}: {text}: is this file what it should be?"
     spec, module = _being_imported(error), _incomplete_module(error)
     if spec is not None and spec.cached and isinstance(error, (EOFError, ValueError, TypeError)):
-        return f"{spec.cached}: {said}: damaged or cut off; remove this file, and Python compiles the module again"
+        return (
+            f"{spec.cached}: {text}: corrupt or truncated; remove this file, and Python compiles"
+            " the module again"
+        )
     if spec is not None or module or isinstance(error, (ImportError, SyntaxError)):
         file = module or _file(error)
-        return f"{file}: {said}: damaged, cut off or not readable; {_install(file)}"
-    return f"please report this: {error!r} at {_place(error)}, unless that file has been cut off or changed"
+        return f"{file}: {text}: corrupt, truncated or not readable; {_install(file)}"
+    return (
+        f"please report this: {error!r} at {_place(error)}, unless that file is truncated or has"
+        " been changed"
+    )
 
 
 def _file(error: BaseException) -> str:
-    """The file that an exception is about."""
+    """The file that an exception concerns."""
     spec = _being_imported(error)
-    named = getattr(error, "filename", None) or getattr(error, "path", None) or (spec and spec.origin)
+    named = (
+        getattr(error, "filename", None) or getattr(error, "path", None) or (spec and spec.origin)
+    )
     if named:
         return named if isinstance(named, str) else repr(named)
     if isinstance(error, ImportError):
         return _place(error)
-    errors = sys.modules.get("ocsp_cgi.errors")  # unless that is the module which is damaged
-    return errors.now_reading if errors else "ocsp_cgi"
+    answer = sys.modules.get("ocsp_cgi.answer")  # unless it is the damaged module
+    return answer.now_reading if answer else "ocsp_cgi"
 
 
-def _being_imported(error: BaseException):
-    """The ModuleSpec of the module that Python's import system failed to load, None if something else failed."""
+def _being_imported(error: BaseException) -> "ModuleSpec | None":
+    """The ModuleSpec of the module that could not be imported, None if something else failed."""
     spec, trace = None, error.__traceback__
     while trace:
         if not trace.tb_frame.f_code.co_filename.startswith("<frozen importlib"):
@@ -61,7 +84,7 @@ def _being_imported(error: BaseException):
 
 
 def _incomplete_module(error: BaseException) -> str:
-    """The file of the module that lacks a name, as one does that has been cut off between two lines; "" if none does."""
+    """The file of a module that lacks a name, as if truncated between two lines, else ""."""
     if isinstance(error, NameError):
         return _place(error).rpartition(":")[0]
     if isinstance(error, AttributeError) and str(error).startswith("module '"):
@@ -72,10 +95,15 @@ def _incomplete_module(error: BaseException) -> str:
 
 def _install(file: str) -> str:
     if "ocsp_cgi" in file.rpartition("/")[0]:
-        return "install ocsp.cgi again (`python3 -m ocsp_cgi install`, or copy the whole of ocsp_cgi)"
+        return (
+            "install ocsp.cgi again (`python3 -m ocsp_cgi install`, or copy the whole of ocsp_cgi)"
+        )
     if "cryptography" in file:
-        return "install it again: `apt-get install --reinstall python3-cryptography`, or `pip install --force-reinstall cryptography`"
-    return "install the package again that this file belongs to (`dpkg -S` or `rpm -qf` names it)"
+        return (
+            "install it again: `apt-get install --reinstall python3-cryptography`, or `pip install"
+            " --force-reinstall cryptography`"
+        )
+    return "install the package this file belongs to again (`dpkg -S` or `rpm -qf` names it)"
 
 
 def _place(error: BaseException) -> str:

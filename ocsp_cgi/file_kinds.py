@@ -1,5 +1,5 @@
-"""What a file is that holds no certificate or key that can be read, and the command that makes one
-of it.  Loaded only then."""
+"""Which kind of file it is, if it has no readable certificate or key, and the command that converts
+it.  Loaded only then."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shlex
 
 from . import der
 
-_PKCS7 = bytes.fromhex("2a864886f70d0107")  # 1.2.840.113549.1.7, the beginning of PKCS#7's types
+_PKCS7 = bytes.fromhex("2a864886f70d0107")  # 1.2.840.113549.1.7, the prefix of PKCS#7's types
 _KEYS = ("private key", "encrypted private key")
 # By PEM label (RFC 7468).
 _LABELS = {
@@ -26,29 +26,29 @@ _LABELS = {
     b"EC PRIVATE KEY": "private key",
     b"DSA PRIVATE KEY": "private key",
     b"ENCRYPTED PRIVATE KEY": "encrypted private key",
-    b"OPENSSH PRIVATE KEY": "private key of SSH",
+    b"OPENSSH PRIVATE KEY": "private key of OpenSSH",
     b"EC PARAMETERS": "name of a curve",
 }
 _EXPLAINED = {
     "certificate request": "the CA has yet to issue the certificate for it",
-    "private key of SSH": "make a key for the signer with `openssl req -new -newkey`",
+    "private key of OpenSSH": "make a key for the signer with `openssl req -new -newkey`",
     "UTF-16 text": "save it as plain text: `iconv -f UTF-16 -t UTF-8 {path} > {path}.pem`",
 }
 
 
 def kind(content: bytes) -> tuple[str, str]:
-    """What a file holds, "" if that is unknown; and its form: PEM, DER or ""."""
+    """What a file contains, "" if that is unknown; and its form: PEM, DER or ""."""
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return "UTF-16 text", ""
     try:
-        outer = der.Elements(content, 0, len(content)).next(der.SEQUENCE)
+        outer = der.Elements(content, 0, len(content)).expect(der.SEQUENCE)
         if not content[outer.end :].strip():
             return _kind_of_der(outer), "DER"
     except der.DERError:
         pass
-    held = _kinds_in_pem(content)
-    known = [found for found in held if found not in ("", "name of a curve")]
-    return (known or held or [""])[0], "PEM"
+    kinds = _kinds_in_pem(content)
+    known = [one for one in kinds if one not in ("", "name of a curve")]
+    return (known or kinds or [""])[0], "PEM"
 
 
 def _kinds_in_pem(content: bytes) -> list[str]:
@@ -57,7 +57,7 @@ def _kinds_in_pem(content: bytes) -> list[str]:
 
 
 def _kind_of_der(outer: der.Element) -> str:
-    """By the first elements: they differ in each structure."""
+    """The kind of a file in DER: the first elements of each structure are different."""
     try:
         fields = outer.elements()
         first, second = next(fields), next(fields)
@@ -66,7 +66,7 @@ def _kind_of_der(outer: der.Element) -> str:
         if first.tag == der.INTEGER:
             if second.tag != der.SEQUENCE:  # PKCS#1 (RFC 8017), SEC 1 (RFC 5915)
                 return "private key"
-            is_pkcs12 = second.elements().next(der.OBJECT_IDENTIFIER).contents.startswith(_PKCS7)
+            is_pkcs12 = second.elements().expect(der.OBJECT_IDENTIFIER).contents.startswith(_PKCS7)
             return "PKCS#12 file" if is_pkcs12 else "private key"
         if second.tag == der.SEQUENCE:
             return _kind_of_signed(first)
@@ -80,7 +80,7 @@ def _kind_of_der(outer: der.Element) -> str:
 
 def _kind_of_signed(signed: der.Element) -> str:
     """A certificate (RFC 5280 section 4.1), a request (RFC 2986 section 4.1) or a CRL, by the tags
-    of what is signed."""
+    in the signed part."""
     tags = [one.tag for one in signed.elements()]
     if tags == [der.INTEGER, der.SEQUENCE, der.SEQUENCE, der.context(0)]:
         return "certificate request"
@@ -98,7 +98,7 @@ def _convert(path: str, *command: str) -> str:
 
 
 def certificate_hint(path: str, content: bytes) -> str:
-    """Why there is no certificate to be read in a file, and what to do; "" if that is unknown."""
+    """Why a file has no readable certificate, and what to do; "" if that is unknown."""
     what, form = kind(content)
     inform = ("-inform", "DER") if form == "DER" else ()
     if what == "" or "certificate" in (what, *_kinds_in_pem(content)):
@@ -113,18 +113,17 @@ def certificate_hint(path: str, content: bytes) -> str:
 
 
 def encrypted_key(path: str) -> str:
-    """What to do with a key in PEM that is encrypted, where the config has no pass phrase."""
+    """What to do about an encrypted key in PEM if the config names no pass phrase."""
     return (
-        f"{path}: the key is encrypted. Put its pass phrase in a file and name that with `passin`,"
+        f"{path}: the key is encrypted. Put its pass phrase in a file and name it with `passin`,"
         f" or remove the pass phrase: `openssl pkey -in {shlex.quote(path)} -out"
         f" {shlex.quote(path + '.pem')}`, and name that file with `rkey`"
     )
 
 
-def unreadable_key(
-    path: str, content: bytes, passin: str | None, reason: str, library: str
-) -> str:
-    """Why the library reads no private key in a file, and what to do; `reason` is what it said."""
+def unreadable_key(path: str, content: bytes, passin: str | None, reason: str, library: str) -> str:
+    """Why the library cannot read the private key in a file, and what to do; `reason` is its own
+    message."""
     what, form = kind(content)
     test = f"`openssl pkey -in {shlex.quote(path)} -noout`"
     if form == "DER" and what in _KEYS:
@@ -139,9 +138,8 @@ def unreadable_key(
         return f"{path}: no private key in PEM; try {test}"
     if what not in _KEYS:
         explained = _EXPLAINED.get(what, "").format(path=shlex.quote(path))
-        return (
-            f"{path}: a {what}, not a private key in PEM"
-            + (f": {explained}" if explained else "; `rkey` names it")
+        return f"{path}: a {what}, not a private key in PEM" + (
+            f": {explained}" if explained else "; `rkey` names it"
         )
     if what == "encrypted private key" or b"4,ENCRYPTED" in content:
         if "decrypt" in reason.lower():
@@ -166,14 +164,16 @@ def unreadable_key(
 
 
 def wrong_key(path: str, rsigner: str, is_own: bool) -> str:
-    """What to do with a private key whose signatures the certificate in `rsigner` does not verify;
-    `is_own` is whether it says it belongs to that certificate."""
+    """What to do about a private key whose signatures do not fit the certificate in `rsigner`.
+
+    `is_own` is whether it claims to belong to that certificate.
+    """
     check = f"`openssl pkey -in {shlex.quote(path)} -check -noout` tests it"
     if is_own:
         return (
-            f"{path}: damaged: it belongs to the certificate in {rsigner}, but what it signs is"
-            f" wrong ({check}). Restore it from a copy, or make a new key and issue a certificate"
-            " for it"
+            f"{path}: damaged: it belongs to the certificate in {rsigner}, but its signatures"
+            f" are wrong ({check}). Restore it from a copy, or make a new key and issue a"
+            " certificate for it"
         )
     return (
         f"{path}: not the private key of the certificate in {rsigner}, or damaged ({check}): name"
@@ -182,15 +182,15 @@ def wrong_key(path: str, rsigner: str, is_own: bool) -> str:
 
 
 def _has_more_primes(content: bytes) -> bool:
-    """Whether it is an RSA key with otherPrimeInfos (RFC 8017 appendix A.1.2)."""
+    """Whether this is an RSA key with otherPrimeInfos (RFC 8017 appendix A.1.2)."""
     try:
         label, encoded = der.from_pem(content, b"PRIVATE KEY", b"RSA PRIVATE KEY")
         fields = der.read(encoded, der.SEQUENCE).elements()
         if label == b"PRIVATE KEY":
-            fields.next(der.INTEGER)
-            fields.next(der.SEQUENCE)
-            key = der.read(fields.next(der.OCTET_STRING).contents, der.SEQUENCE)
+            fields.expect(der.INTEGER)
+            fields.expect(der.SEQUENCE)
+            key = der.read(fields.expect(der.OCTET_STRING).contents, der.SEQUENCE)
             fields = key.elements()
-        return fields.next(der.INTEGER).integer() == 1 and len(list(fields)) == 9
+        return fields.expect(der.INTEGER).integer() == 1 and len(list(fields)) == 9
     except der.DERError:
         return False

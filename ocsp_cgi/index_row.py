@@ -12,14 +12,18 @@ Editors, scripts and interrupted copies leave other lines.  One that says R revo
 number that it spells in front of its subject, in any spelling that people use, since ignoring a
 revocation is worse than repeating one.  Of all other lines nothing is used.
 
-A TAB can only come from whoever writes the file: `openssl ca` escapes those in a subject.  So an R
-between two TABs begins another row, the newline before it having been lost.  An R between blanks
-does not: a requester may put that into a subject, and must not be able to revoke a certificate.
+A TAB can only come from the program that writes the file: `openssl ca` escapes those in a subject.
+So an R between two TABs begins another row, the newline before it having been lost.  An R between
+blanks does not: a requester may put that into a subject, and must not be able to revoke a
+certificate.
 """
 
 from __future__ import annotations
 
-from . import der, messages, times
+from . import der, times
+from . import ocsp_response as response
+from .ocsp_request import Extension
+from .ocsp_response import CertStatus
 
 _HEX_DIGITS = b"0123456789ABCDEFabcdef"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -38,18 +42,18 @@ _REASONS = {
     b"": None,
     b"unspecified": None,
     b"removefromcrl": None,
-    b"keycompromise": messages.KEY_COMPROMISE,
-    b"cacompromise": messages.CA_COMPROMISE,
-    b"affiliationchanged": messages.AFFILIATION_CHANGED,
-    b"superseded": messages.SUPERSEDED,
-    b"cessationofoperation": messages.CESSATION_OF_OPERATION,
-    b"certificatehold": messages.CERTIFICATE_HOLD,
-    b"privilegewithdrawn": messages.PRIVILEGE_WITHDRAWN,
-    b"aacompromise": messages.AA_COMPROMISE,
+    b"keycompromise": response.KEY_COMPROMISE,
+    b"cacompromise": response.CA_COMPROMISE,
+    b"affiliationchanged": response.AFFILIATION_CHANGED,
+    b"superseded": response.SUPERSEDED,
+    b"cessationofoperation": response.CESSATION_OF_OPERATION,
+    b"certificatehold": response.CERTIFICATE_HOLD,
+    b"privilegewithdrawn": response.PRIVILEGE_WITHDRAWN,
+    b"aacompromise": response.AA_COMPROMISE,
     # written by -crl_hold, -crl_compromise and -crl_CA_compromise, each with an argument
-    b"holdinstruction": messages.CERTIFICATE_HOLD,
-    b"keytime": messages.KEY_COMPROMISE,
-    b"cakeytime": messages.CA_COMPROMISE,
+    b"holdinstruction": response.CERTIFICATE_HOLD,
+    b"keytime": response.KEY_COMPROMISE,
+    b"cakeytime": response.CA_COMPROMISE,
 }
 _HOLD_INSTRUCTIONS = {
     b"holdinstructionnone": "1.2.840.10040.2.1",
@@ -62,8 +66,8 @@ class Row:
     """What the index says of one serial number.
 
     `line` as it stands in the file and `offset`, where it begins; `type`, a letter; `expiry`,
-    seconds since 1970 or None if it cannot be read; `cert_status`; `single_extensions`,
-    (OBJECT IDENTIFIER, value) pairs.  `warning` tells what is odd about the row, `doubt` why it
+    seconds since 1970 or None if it cannot be read; `cert_status`; `single_extensions`
+    by their OBJECT IDENTIFIER.  `warning` tells what is odd about the row, `doubt` why it
     must not be trusted; "" if nothing is.
 
     A certificate past its expiry stays what it was: V and E are good, since `openssl ca -updatedb`
@@ -87,12 +91,12 @@ class Row:
         self.offset = offset
         self.type = _type(fields[0])
         self.expiry = _time(fields[1])
-        self.single_extensions: list[tuple[bytes, bytes]] = []
+        self.single_extensions: dict[bytes, Extension] = {}
         self.warning = ""
         self.doubt = ""
         revocation = fields[2].strip()
         if self.type in (b"V", b"E"):
-            self.cert_status = messages.CertStatus("good")
+            self.cert_status = CertStatus("good")
             if _may_be_of_a_revocation(revocation, self.expiry):
                 self.doubt = (
                     f"type {self.type.decode()}, and {readable(revocation)} in the field of the"
@@ -104,10 +108,10 @@ class Row:
             if fields[0].strip(_JUNK)[:1].upper() != self.type:
                 self.warning = f"type {readable(fields[0])} is not one of V, R, E, S: revoked"
         else:
-            self.cert_status = messages.CertStatus("unknown")
+            self.cert_status = CertStatus("unknown")
             self.warning = f"type {readable(self.type)} is not one of V, R, E, S: unknown"
 
-    def _revoked(self, revocation: bytes) -> messages.CertStatus:
+    def _revoked(self, revocation: bytes) -> CertStatus:
         date, _, reason = revocation.partition(b",")
         word, _, argument = reason.partition(b",")
         word, argument = word.strip().lower(), argument.strip()
@@ -119,8 +123,8 @@ class Row:
             )
             revocation_time, word = times.EPOCH, b""
         if self.type == b"S":
-            reason_code = messages.CERTIFICATE_HOLD
-            return messages.CertStatus("revoked", revocation_time, reason_code)
+            reason_code = response.CERTIFICATE_HOLD
+            return CertStatus("revoked", revocation_time, reason_code)
         if word not in _REASONS:
             self.warning = (
                 f"revocation reason {readable(word)} is not one that `openssl ca` writes: revoked"
@@ -130,16 +134,19 @@ class Row:
             if word == b"holdinstruction":
                 dotted = _HOLD_INSTRUCTIONS.get(argument.lower()) or argument.decode("ascii")
                 value = der.tlv(der.OBJECT_IDENTIFIER, der.oid(dotted))
-                self.single_extensions.append((messages.HOLD_INSTRUCTION_CODE, value))
+                self._extend(response.HOLD_INSTRUCTION_CODE, value)
             elif word in (b"keytime", b"cakeytime"):
                 time = times.generalized_time(times.parse_generalized_time(argument))
                 value = der.tlv(der.GENERALIZED_TIME, time)
-                self.single_extensions.append((messages.INVALIDITY_DATE, value))
+                self._extend(response.INVALIDITY_DATE, value)
         except ValueError:
             self.warning = (
                 f"{readable(argument)} after {readable(word)} cannot be read: answered without it"
             )
-        return messages.CertStatus("revoked", revocation_time, _REASONS.get(word))
+        return CertStatus("revoked", revocation_time, _REASONS.get(word))
+
+    def _extend(self, extn_id: bytes, value: bytes) -> None:
+        self.single_extensions[extn_id] = Extension(extn_id, value)
 
     @property
     def is_revoked(self) -> bool:

@@ -2,9 +2,9 @@
 
 The file is opened once, and everything is read through that one descriptor, which sees one state of
 the index unless somebody writes into it.  Then nothing but a revocation can be trusted: see
-`index.may_be_a_mixture`.  Everything else is read again when the file has settled.  A mixture that
-was left behind by a copy that was killed, and has settled, is recognized if its last line breaks
-off, or by a row that no longer makes sense; not if it broke off just between two rows.
+`index_file.may_be_a_mixture`.  Everything else is read again when the file has settled.  A mixture
+that was left behind by a copy that was killed, and has settled, is recognized if its last line
+breaks off, or by a row that no longer makes sense; not if it broke off just between two rows.
 
 The search does not parse the file.  It goes through it in blocks, turns their letters into
 capitals, and looks for the digits of each serial number.  index_row.py then says what the lines
@@ -19,7 +19,7 @@ import itertools
 import posix
 import time
 
-from . import admission, index, index_row, limits
+from . import admission, index_file, index_row, limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,17 +46,17 @@ _MOST_WARNINGS = 10  # of one search
 class Found:
     """What a search has found: `rows` by serial number, and `warnings` about lines, for the log.
 
-    `stamp` is the fingerprint of the index, b"" if the index was written to so lately that it may
-    still change under the same one.  `is_settled` is False if only revocations can be trusted, so
-    that a row may be missing.
+    `fingerprint` is the fingerprint of the index, b"" if the index was written to so lately that it
+    may still change under the same one.  `is_settled` is False if only revocations can be trusted,
+    so that a row may be missing.
     """
 
-    __slots__ = ("_has_row", "_has_text", "_odd", "is_settled", "rows", "stamp", "warnings")
+    __slots__ = ("_has_row", "_has_text", "_odd", "is_settled", "rows", "fingerprint", "warnings")
 
     def __init__(self) -> None:
         self.rows: dict[int, index_row.Row] = {}
         self.warnings: list[str] = []
-        self.stamp = b""
+        self.fingerprint = b""
         self.is_settled = True
         self._odd: list[tuple[int, str, int | None]] = []
         self._has_row = False
@@ -131,7 +131,7 @@ def find(db: str, serial_numbers: set[int], also: Set[int] = frozenset()) -> Fou
     deadline = time.monotonic() + limits.DATABASE_WAIT_SECONDS
     while True:
         try:
-            return index.read(db, lambda file: _find(file, serial_numbers, also))
+            return index_file.read(db, lambda file: _find(file, serial_numbers, also))
         except _Doubt as doubt:
             found, reason, may_settle = doubt.found, str(doubt), doubt.may_settle
         if all(number in found.rows and found.rows[number].is_revoked for number in serial_numbers):
@@ -140,9 +140,9 @@ def find(db: str, serial_numbers: set[int], also: Set[int] = frozenset()) -> Fou
                 found.warnings.append(reason)
             return found
         if not may_settle or time.monotonic() > deadline:
-            raise index.DatabaseUnavailable(reason)
+            raise index_file.DatabaseUnavailable(reason)
         admission.leave()
-        index.wait_until_settled(db, deadline)
+        index_file.wait_until_settled(db, deadline)
 
 
 def _find(file: FileIO, serial_numbers: set[int], also: Set[int]) -> Found:
@@ -154,7 +154,7 @@ def _find(file: FileIO, serial_numbers: set[int], also: Set[int]) -> Found:
     after = posix.fstat(file.fileno())
     found.number_lines(file)
 
-    is_fresh = index.may_be_a_mixture(str(file.name), after)
+    is_fresh = index_file.may_be_a_mixture(str(file.name), after)
     copy = "A copy must be written to another name and then renamed, as rsync and `mv` do"
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise _Doubt(f"{file.name} was written to while it was read. {copy}", found, True)
@@ -176,7 +176,7 @@ def _find(file: FileIO, serial_numbers: set[int], also: Set[int]) -> Found:
             (line,) = _line_numbers(file, [row.offset]).values()
             raise _Doubt(f"{file.name} line {line}: {row.doubt}", found, False)
     if not 0 <= time.time() - after.st_ctime < limits.DATABASE_SETTLING_SECONDS:
-        found.stamp = index.stamp(after)
+        found.fingerprint = index_file.fingerprint(after)
     return found
 
 

@@ -1,30 +1,37 @@
-"""Every limit of the responder, in one place.  A request past one of them gets an error, never a slow answer."""
+"""Every limit of the responder, in one place.  A request beyond one of them gets an error, never
+a slow response."""
 
 REQUEST_BYTES = 64 * 1024
-DRAINED_BYTES = 1024 * 1024         # read and thrown away past a request's limit, so that Apache can finish sending it
-CERT_IDS = 100                      # in one request
-OID_OCTETS = 63                     # of an OBJECT IDENTIFIER; those in use have about ten, and other readers end here too
-LOGGED_CERT_IDS = 10                # of one request
+# Read and thrown away beyond that, so that Apache can finish sending it.
+DRAINED_BYTES = 1024 * 1024
+CERT_IDS = 100  # in one request
+# Of an OBJECT IDENTIFIER; those in use have about ten, and other readers end here too.
+OID_BYTES = 63
+LOGGED_CERT_IDS = 10  # of one request
 LOGGED_METHOD_CHARACTERS = 40
-LOG_LINE_CHARACTERS = 4000          # Linux writes 4096 bytes to a pipe in one piece
-NONCE_OCTETS = range(1, 128 + 1)    # RFC 9654 section 2.1
-DEADLINE_SECONDS = 10               # for a whole answer (BR 4.10.2), from the start of the process
-DATABASE_RETRY_SECONDS = 0.5        # `openssl ca` renames the index in two steps: between them there is none
-DATABASE_SETTLING_SECONDS = 2       # an index written in place so lately may be a mixture of old and new
-DATABASE_WAIT_SECONDS = 6           # for it to settle; leaves time to sign before the deadline
-HEARTBEAT_AHEAD_SECONDS = 5 * 60    # a heartbeat further in the future says nothing
-UNKNOWN_LIFETIME_SECONDS = 15 * 60  # an answer `unknown` must not outlive the certificate's issuance by more
+LOG_LINE_CHARACTERS = 4000  # Linux writes 4096 bytes to a pipe in one piece
+NONCE_BYTES = range(1, 128 + 1)  # RFC 9654 section 2.1
+DEADLINE_SECONDS = 10  # for a whole response (BR 4.10.2), from the start of the process
+# `openssl ca` renames the index in two steps: between them there is none.
+DATABASE_RETRY_SECONDS = 0.5
+DATABASE_SETTLING_SECONDS = 2  # an index written in place so lately may be a mixture of old and new
+DATABASE_WAIT_SECONDS = 6  # for it to settle; leaves time to sign before the deadline
+HEARTBEAT_AHEAD_SECONDS = 5 * 60  # a heartbeat further in the future says nothing
+# A response `unknown` must not outlive the certificate's issuance by more.
+UNKNOWN_LIFETIME_SECONDS = 15 * 60
 UNKNOWN_MAX_AGE_SECONDS = 5 * 60
-MAX_AGE_SECONDS = 4 * 24 * 60 * 60  # RFC 9919 section 7.2 leaves it open; Microsoft and the BR ask for no more
-KEPT_CERT_ID_OCTETS = 180           # whose base64 is still a file name
-KEPT_BYTES = 64 * 1024              # of the file of a kept answer; a real one has two thousand
-CACHE_MEBIBYTES = 256               # of a directory `cache`, unless `cache_size` says otherwise
-BUCKET_BYTES = 128 * 1024           # of the disk; about 30 responses, which each put looks at
-BUCKETS = 16 * 1024                 # directories in one; above that, buckets grow
-UNFINISHED_SECONDS = 60             # a file of the cache is written in milliseconds
-LEFTOVERS_REMOVED = 32              # files of another `cache_size`, with each put
-SIGNING_SECONDS = 0.25              # with less left to the deadline, signing is not begun: 0.03 to 0.2 when every slot is taken
-SLOT_PATIENCE_SECONDS = 1           # if no slot is released for so long, one more process signs
+# RFC 9919 section 7.2 leaves it open; Microsoft and the BR ask for no more.
+MAX_AGE_SECONDS = 4 * 24 * 60 * 60
+CACHED_CERT_ID_BYTES = 180  # whose base64 is still a file name
+CACHED_BYTES = 64 * 1024  # of the file of a cached response; a real one has two thousand
+CACHE_MEBIBYTES = 256  # of a directory `cache`, unless `cache_size` says otherwise
+BUCKET_BYTES = 128 * 1024  # of the disk; about 30 responses, which each put looks at
+BUCKETS = 16 * 1024  # directories in one; above that, buckets grow
+UNFINISHED_SECONDS = 60  # a file of the cache is written in milliseconds
+LEFTOVERS_REMOVED = 32  # files of another `cache_size`, with each put
+# With less left to the deadline, signing is not begun: it takes 0.03 to 0.2 with every slot taken.
+SIGNING_SECONDS = 0.25
+SLOT_PATIENCE_SECONDS = 1  # if no slot is released for so long, one more process signs
 SLOT_POLL_SECONDS = 0.005
 REFUSED_KEY_BITS = {"RSA": 1024, "DSA": 1024, "EC": 160}  # a shorter key is refused
-WEAK_KEY_BITS = {"RSA": 2048, "DSA": 2048, "EC": 224}     # a shorter one is warned of (SP 800-131A)
+WEAK_KEY_BITS = {"RSA": 2048, "DSA": 2048, "EC": 224}  # a shorter one is warned of (SP 800-131A)

@@ -1,7 +1,8 @@
-"""The HTML page: for a person who looks at the responder's address, and for input that is no OCSP.
+"""The HTML page for a browser at the responder's address, and for requests that are not OCSP.
 
-One self-contained page.  It tells what this address is, how to ask it, and, unless `versions = hide` is in the config, the
-versions of ocsp.cgi, `cryptography` and OpenSSL.  It names no file and no detail of a failure; those are in the log.
+One self-contained page.  It says what this address is, how to use it, and, unless the config has
+`versions = hide`, the versions of ocsp.cgi, `cryptography` and OpenSSL.  It names no files and no
+details of a failure; those are in the log.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from . import __version__
 
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/")
 
-_WHAT_HAPPENED = {
+_NOTES = {
     200: "",
-    404: "What came after the address is no OCSP request.",
+    404: "What follows the address is not an OCSP request.",
     405: "An OCSP request is a POST or a GET; this was neither.",
-    415: "A POST to this address must be of the type <code>application/ocsp-request</code>; this one was not.",
+    415: (
+        "A POST to this address must have the type <code>application/ocsp-request</code>; this one"
+        " did not."
+    ),
 }
 
 _PAGE = """<!DOCTYPE html>
@@ -28,28 +32,41 @@ _PAGE = """<!DOCTYPE html>
 <meta name="robots" content="noindex">
 <title>OCSP responder</title>
 <style>
-:root {{ --ground: #fdfdfc; --text: #1d1f21; --quiet: #5c6166; --block: #f0f1ee; --edge: #d9dcd5; --link: #0b5cad; --note: #8a3b00 }}
-@media (prefers-color-scheme: dark) {{
-  :root {{ --ground: #16181a; --text: #e4e6e7; --quiet: #a0a6ab; --block: #212427; --edge: #383d41; --link: #7fb8f5; --note: #ffb27a }}
+:root {{
+  --ground: #fdfdfc; --text: #1d1f21; --quiet: #5c6166; --block: #f0f1ee; --edge: #d9dcd5;
+  --link: #0b5cad; --note: #8a3b00;
 }}
-body {{ margin: 0; background: var(--ground); color: var(--text); font: 1rem/1.55 system-ui, sans-serif }}
+@media (prefers-color-scheme: dark) {{
+  :root {{
+    --ground: #16181a; --text: #e4e6e7; --quiet: #a0a6ab; --block: #212427; --edge: #383d41;
+    --link: #7fb8f5; --note: #ffb27a;
+  }}
+}}
+body {{
+  margin: 0; background: var(--ground); color: var(--text); font: 1rem/1.55 system-ui, sans-serif;
+}}
 main {{ max-width: 44rem; margin: 0 auto; padding: 2rem 1.25rem }}
 h1 {{ font-size: 1.5rem; margin: 0 0 1rem }}
 h2 {{ font-size: 1.05rem; margin: 2rem 0 .5rem }}
-pre {{ background: var(--block); border: 1px solid var(--edge); border-radius: .4rem; padding: .75rem 1rem; margin: .5rem 0;
-  white-space: pre-wrap; overflow-wrap: anywhere }}
+pre {{
+  background: var(--block); border: 1px solid var(--edge); border-radius: .4rem;
+  padding: .75rem 1rem; margin: .5rem 0; white-space: pre-wrap; overflow-wrap: anywhere;
+}}
 pre, code {{ font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: .9rem }}
 a {{ color: var(--link); overflow-wrap: anywhere }}
 .note {{ border-left: .25rem solid var(--note); padding-left: .75rem }}
-footer {{ margin-top: 2.5rem; padding-top: .75rem; border-top: 1px solid var(--edge); color: var(--quiet); font-size: .875rem }}
+footer {{
+  margin-top: 2.5rem; padding-top: .75rem; border-top: 1px solid var(--edge);
+  color: var(--quiet); font-size: .875rem;
+}}
 </style>
 </head>
 <body>
 <main>
 <h1>OCSP responder</h1>
 {note}
-<p>Programs ask this address whether a certificate has been revoked (the Online Certificate Status Protocol, RFC&nbsp;6960).
-There is nothing here to read in a browser.</p>
+<p>Programs ask this address whether a certificate has been revoked (the Online Certificate Status
+Protocol, RFC&nbsp;6960). There is nothing here to read in a browser.</p>
 <h2>Ask about a certificate</h2>
 <pre>openssl ocsp \\
   -issuer root-ca.crt \\
@@ -62,7 +79,8 @@ There is nothing here to read in a browser.</p>
   -CAfile root-ca.crt \\
   -serial 0x1234 \\
   -url {url}</pre>
-<p>Here <code>root-ca.crt</code> is the certificate of the CA that issued the certificate in question.</p>
+<p>Here <code>root-ca.crt</code> is the certificate of the CA that issued the certificate in
+question.</p>
 {hyperlink}
 <footer>{software}</footer>
 </main>
@@ -74,10 +92,10 @@ There is nothing here to read in a browser.</p>
 def render(status: int, url: str, hyperlink: str, crypto_library: str | None) -> bytes:
     """The page in UTF-8, for one of the HTTP statuses 200, 404, 405 and 415.
 
-    `url` is the responder's own, `hyperlink` the operator's or "", `crypto_library` a name and version, "" if there is none,
-    None to show no versions at all.
+    `url` is the responder's own, `hyperlink` the operator's or "", `crypto_library` a name and
+    version, "" if it cannot be loaded, None to show no versions at all.
     """
-    note = _WHAT_HAPPENED[status]
+    note = _NOTES[status]
     link = escape(hyperlink)
     software = "ocsp.cgi" if crypto_library is None else f"ocsp.cgi {__version__}"
     if crypto_library:
@@ -85,11 +103,17 @@ def render(status: int, url: str, hyperlink: str, crypto_library: str | None) ->
     return _PAGE.format(
         note=f'<p class="note">{note}</p>' if note else "",
         url=escape(url),
-        hyperlink=f'<p>More about this service: <a href="{link}" rel="noreferrer">{link}</a></p>' if link else "",
+        hyperlink=(
+            f'<p>More about this service: <a href="{link}" rel="noreferrer">{link}</a></p>'
+            if link
+            else ""
+        ),
         software=escape(software),
     ).encode()
 
 
 def quote(path: str) -> str:
-    """A path, of which each character is one byte, as it stands in a URL that can be pasted into a shell."""
-    return "".join([character if character in _UNRESERVED else f"%{ord(character):02X}" for character in path])
+    """A path, with one character per byte, quoted for a URL that can be pasted into a shell."""
+    return "".join(
+        [character if character in _UNRESERVED else f"%{ord(character):02X}" for character in path]
+    )

@@ -1,30 +1,37 @@
-"""The signer: a certificate and its private key, checked before they sign anything, and after.
+"""The signer: a certificate and private key, checked before and after they sign.
 
-Every signature is verified with the certificate's public key before it leaves: that is how a key that belongs to another certificate
-is found out, at a tenth of a millisecond.
+Every signature is verified with the certificate's public key before it is sent, which takes a tenth
+of a millisecond and detects a key that belongs to another certificate.
 """
 
 from __future__ import annotations
 
-from . import certificate, der, keys, limits, times
+from . import algorithms, certificate, der, keys, limits, times
 from .certificate import Certificate
-from .keys import SignerError
+from .import_cryptography import SignerError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .config import CASettings
 
 
 class Signer:
     """A certificate and private key that may sign for a CA.
 
     `certificate` is the signer's, `ca` the CA's newest valid one.  `delegated` is whether the CA
-    made it a responder (RFC 6960 section 4.2.2.2): false if the CA signs its responses itself, and
-    for a signer that is only trusted locally.
+    authorized it as a responder (RFC 6960 section 4.2.2.2): false if the CA signs its responses
+    itself, and for a signer that is only trusted locally.
     """
 
-    __slots__ = ("certificate", "ca", "delegated", "_algorithm", "_ca_certificates",
-                 "_settings")  # fmt: skip
+    __slots__ = ("certificate", "ca", "delegated", "_algorithm", "_ca_certificates", "_settings")
 
-    def __init__(self, settings, own: list[Certificate], ca: list[Certificate], now: int):
-        """`settings` are a CASettings, `own` the certificates in `rsigner`, `ca` those of the CA,
-        all of one name and key.  SignerError if the signer's key cannot sign."""
+    def __init__(
+        self, settings: CASettings, own: list[Certificate], ca: list[Certificate], now: int
+    ):
+        """`own` are the certificates in `rsigner`, `ca` those of the CA, all of one name and key.
+
+        SignerError if the signer's key cannot sign.
+        """
         self.ca = certificate.newest(ca, now)
         self._ca_certificates = ca
         self._settings = settings
@@ -35,8 +42,8 @@ class Signer:
             self.certificate = certificate.newest(own + ca, now)
         try:
             _refuse_short_key(self.certificate, settings.rsigner)
-            self._algorithm = keys.own_algorithm(self.certificate)
-        except keys.UnsupportedKey as error:
+            self._algorithm = algorithms.own_algorithm(self.certificate)
+        except algorithms.UnsupportedKey as error:
             raise SignerError(
                 f"{settings.rsigner}: its key is {error}: issue a signer certificate with a new"
                 " key, P-256 or RSA"
@@ -45,7 +52,7 @@ class Signer:
         if self.delegated and settings.signer_trust == "local":
             try:
                 self.delegated = self.is_issued()
-            except SignerError:  # of a signature that cannot be verified
+            except SignerError:  # the signature cannot be verified
                 self.delegated = False
 
     def check(self, now: int) -> None:
@@ -55,8 +62,8 @@ class Signer:
         check_validity(self.ca, self._settings.ca, now)
         try:
             _refuse_short_key(self.ca, self._settings.ca)
-        except keys.UnsupportedKey:
-            pass  # said when it has to verify something
+        except algorithms.UnsupportedKey:
+            pass  # an error only once it has to verify something
         if not self.delegated or self._settings.signer_trust == "local":
             return
         if certificate.OCSP_SIGNING not in self.certificate.extended_key_usages:
@@ -65,7 +72,9 @@ class Signer:
                 " issue a signer certificate with `openssl ca -extensions ocsp_ext`"
             )
         if not self.is_issued():
-            raise SignerError(f"{rsigner}: not issued by {self._settings.ca}: clients would refuse its answers")
+            raise SignerError(
+                f"{rsigner}: not issued by {self._settings.ca}: clients would refuse its responses"
+            )
 
     def is_issued(self) -> bool:
         """Whether the CA issued the certificate.  SignerError if that cannot be verified."""
@@ -77,56 +86,65 @@ class Signer:
         try:
             _refuse_short_key(self.ca, ca)
             return keys.verifies(self.ca, own.signature, own.tbs, own.signature_algorithm)
-        except keys.UnsupportedKey as error:
+        except algorithms.UnsupportedKey as error:
             raise SignerError(
                 f"{ca}: its key is {error}: whether this CA issued {rsigner} cannot be verified"
             ) from None
-        except keys.Unsupported as error:
+        except algorithms.Unsupported as error:
             raise SignerError(
-                f"{rsigner}: the CA has signed it {error}: issue it with SHA-256"
-                " (`default_md` in the CA's config)"
+                f"{rsigner}: signed {error}: issue it again with SHA-256 (`default_md` in the CA's"
+                " config)"
             ) from None
 
     def warnings(self) -> list[str]:
-        """What is not as it should be with the certificate, but keeps no client from believing it (RFC 6960 section 4.2.2.2.1,
-        Baseline Requirements 7.1.2.8 and 7.1.2.10.7)."""
+        """What should be changed in the certificate although it is accepted (RFC 6960 section
+        4.2.2.2.1, Baseline Requirements 7.1.2.8 and 7.1.2.10.7)."""
         holder = self.certificate
         faults = {"keyUsage-lacks-digitalSignature": not holder.may_sign_data}
         for extension in holder.unusual_critical_extensions:
             faults[f"has-critical-extension-{der.dotted(extension)}"] = True
-        faults["key-cannot-be-verified-by-Firefox"] = not keys.is_known_to_firefox(holder)
+        faults["key-cannot-be-verified-by-Firefox"] = not algorithms.is_known_to_firefox(holder)
         faults[_short_key(holder)] = bool(_short_key(holder))
         if self.delegated:
             faults["lacks-ocsp-nocheck"] = certificate.OCSP_NOCHECK not in holder.extensions
-            faults["lacks-authorityKeyIdentifier"] = certificate.AUTHORITY_KEY_IDENTIFIER not in holder.extensions
+            faults["lacks-authorityKeyIdentifier"] = (
+                certificate.AUTHORITY_KEY_IDENTIFIER not in holder.extensions
+            )
             if holder.may_be_issued_by(self.ca) is False:
                 older = any(holder.may_be_issued_by(one) for one in self._ca_certificates)
                 which = "an-older" if older else "another"
                 faults[f"authorityKeyIdentifier-names-{which}-ca-certificate"] = True
-            faults["has-authorityInfoAccess"] = certificate.AUTHORITY_INFO_ACCESS in holder.extensions
-            faults["has-crlDistributionPoints"] = certificate.CRL_DISTRIBUTION_POINTS in holder.extensions
-            faults["has-other-extendedKeyUsage"] = holder.extended_key_usages != [certificate.OCSP_SIGNING]
+            faults["has-authorityInfoAccess"] = (
+                certificate.AUTHORITY_INFO_ACCESS in holder.extensions
+            )
+            faults["has-crlDistributionPoints"] = (
+                certificate.CRL_DISTRIBUTION_POINTS in holder.extensions
+            )
+            faults["has-other-extendedKeyUsage"] = holder.extended_key_usages != [
+                certificate.OCSP_SIGNING
+            ]
             faults["is-a-CA"] = holder.is_ca
         elif holder.is_same_holder(self.ca):
             faults["is-not-the-newest-certificate-in-ca"] = holder.der != self.ca.der
-        said = ["rsigner-" + fault for fault, present in faults.items() if present]
+        warnings = ["rsigner-" + fault for fault, present in faults.items() if present]
         if self.ca.public_key != holder.public_key and _short_key(self.ca):
-            said.append("ca-" + _short_key(self.ca))
-        return said
+            warnings.append("ca-" + _short_key(self.ca))
+        return warnings
 
-    def algorithm(self, preferred: list[bytes]) -> keys.SignatureAlgorithm:
-        """The first AlgorithmIdentifier (DER) of the client's wishes that the key can make, else the key's own
-        (RFC 6960 section 4.4.7.2)."""
-        return keys.preferred_algorithm(self.certificate, self._algorithm, preferred)
+    def algorithm(self, preferred: list[bytes]) -> algorithms.SignatureAlgorithm:
+        """The first of the client's preferred AlgorithmIdentifiers (DER) that the key can sign
+        with, else the key's own (RFC 6960 section 4.4.7.2)."""
+        return algorithms.preferred_algorithm(self.certificate, self._algorithm, preferred)
 
-    def sign(self, tbs: bytes, algorithm: keys.SignatureAlgorithm) -> bytes:
-        """The signature over these bytes.  SignerError if the key cannot be used, or is not the certificate's."""
+    def sign(self, tbs: bytes, algorithm: algorithms.SignatureAlgorithm) -> bytes:
+        """A signature over `tbs`.  SignerError if the key cannot be used, or is not the
+        certificate's."""
         settings, own = self._settings, self.certificate
         signature = keys.sign(settings.rkey, settings.passin, algorithm, tbs)
         try:
             if keys.verifies(own, signature, tbs, algorithm.identifier):
                 return signature
-        except keys.Unsupported as error:
+        except algorithms.Unsupported as error:
             raise SignerError(
                 f"{settings.rsigner}: its key is {error}: issue a signer certificate with a new key"
             ) from None
@@ -137,11 +155,14 @@ class Signer:
 
 
 def load_certificates(option: str, path: str) -> list[Certificate]:
-    """The certificates in a file that this setting names.  SignerError if there is none."""
+    """The certificates in the file that `option` names.  SignerError if there are none."""
     try:
         return certificate.load_all(path)
     except OSError as error:
-        raise SignerError(f"{path}: {error.strerror}; `{option}` names it, and the web server's user must be able to read it") from None
+        raise SignerError(
+            f"{path}: {error.strerror}; `{option}` names it, and the web server's user must be able"
+            " to read it"
+        ) from None
     except certificate.CertificateError as error:
         raise SignerError(f"{path}: {error}; `{option}` names it") from None
 
@@ -149,23 +170,28 @@ def load_certificates(option: str, path: str) -> list[Certificate]:
 def check_validity(holder: Certificate, path: str, now: int) -> None:
     """SignerError unless the certificate in this file is valid at this time."""
     if now < holder.not_before:
-        raise SignerError(f"{path}: not valid before {times.http_date(holder.not_before)}: is this machine's clock right?")
+        raise SignerError(
+            f"{path}: not valid before {times.http_date(holder.not_before)}: is this machine's"
+            " clock right?"
+        )
     if now >= holder.not_after:
-        raise SignerError(f"{path}: expired on {times.http_date(holder.not_after)}: issue a new one")
+        raise SignerError(
+            f"{path}: expired on {times.http_date(holder.not_after)}: issue a new one"
+        )
 
 
 def _short_key(holder: Certificate) -> str:
-    """A warning if the key of a certificate is shorter than it should be, "" if it is not."""
+    """A warning if the key of a certificate is shorter than it should be, else ""."""
     try:
-        kind, bits = keys.key_size(holder)
-    except keys.UnsupportedKey:
+        kind, bits = algorithms.key_size(holder)
+    except algorithms.UnsupportedKey:
         return ""
     return f"{kind}-key-has-{bits}-bits" if bits < limits.WEAK_KEY_BITS.get(kind, 0) else ""
 
 
 def _refuse_short_key(holder: Certificate, path: str) -> None:
     """SignerError if the key of the certificate in this file is so short that it can be broken."""
-    kind, bits = keys.key_size(holder)
+    kind, bits = algorithms.key_size(holder)
     if bits < limits.REFUSED_KEY_BITS.get(kind, 0):
         raise SignerError(
             f"{path}: its {kind} key has {bits} bits, and can be broken: replace it with P-256 or"

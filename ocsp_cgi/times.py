@@ -1,6 +1,7 @@
-"""Times.  Everywhere in this project a time is a whole number of seconds since 1970-01-01 UTC; here is how they are written.
+"""Times.  Everywhere in this project a time is a whole number of seconds since 1970-01-01 UTC; here
+is how they are written.
 
-`datetime` would cost a millisecond of every answer, and its formats are not quite these.
+`datetime` would cost every response a millisecond, and its formats are not quite these.
 """
 
 import time
@@ -19,38 +20,43 @@ def generalized_time(seconds: int) -> bytes:
 
 
 def http_date(seconds: int) -> str:
-    """An HTTP-date (RFC 9110 section 5.6.7), the same in every locale: Sun, 19 Mar 2023 01:00:00 GMT."""
+    """An HTTP-date (RFC 9110 section 5.6.7), the same in every locale: Sun, 19 Mar 2023 01:00:00
+    GMT."""
     year, month, day, hour, minute, second, weekday = time.gmtime(seconds)[:7]
-    return f"{_DAYS[weekday]}, {day:02} {MONTHS[month - 1]} {year:04} {hour:02}:{minute:02}:{second:02} GMT"
+    return (
+        f"{_DAYS[weekday]}, {day:02} {MONTHS[month - 1]} {year:04}"
+        f" {hour:02}:{minute:02}:{second:02} GMT"
+    )
 
 
 def log_time(seconds: int) -> str:
     """A time for people and their tools (RFC 3339): 2023-03-19T01:00:00Z."""
-    return "%04d-%02d-%02dT%02d:%02d:%02dZ" % time.gmtime(seconds)[:6]
+    return "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z".format(*time.gmtime(seconds)[:6])
 
 
 def parse_generalized_time(text: bytes) -> int:
     """Seconds since 1970 of a GeneralizedTime.
 
-    Reads what `openssl ca -crl_compromise` lets through as well: no seconds, a fraction (dropped), an offset.
-    ValueError if it is no time at all.
+    Reads what `openssl ca -crl_compromise` lets through as well: no seconds, a fraction (dropped),
+    an offset. ValueError if it is not a time.
     """
     digits, zone = _split(text)
     if len(digits) not in (12, 14):
-        raise ValueError(f"no GeneralizedTime: {text!r}")
+        raise ValueError(f"not a GeneralizedTime: {text!r}")
     return _seconds(int(digits[:4]), digits[4:], zone)
 
 
 def parse_time(text: bytes) -> int:
     """Seconds since 1970 of an ASN.1 Time: a UTCTime, or a GeneralizedTime by its 14 digits.
 
-    A two-digit year below 50 is in this century (RFC 5280 section 4.1.2.5.1).  ValueError if it is no time at all.
+    A two-digit year below 50 is in this century (RFC 5280 section 4.1.2.5.1).  ValueError if it is
+    no time at all.
     """
     digits, zone = _split(text)
     if len(digits) == 14:
         return parse_generalized_time(text)
     if len(digits) not in (10, 12):
-        raise ValueError(f"no time: {text!r}")
+        raise ValueError(f"not a time: {text!r}")
     year = int(digits[:2])
     return _seconds(year + (2000 if year < 50 else 1900), digits[2:], zone)
 
@@ -69,7 +75,7 @@ def _split(text: bytes) -> tuple[bytes, int]:
         offset = (60 * hours + minutes) * (-1 if sign == b"-" else 1)
     digits, point, fraction = number.partition(b".")
     if not digits.isdigit() or (point and not fraction.isdigit()):
-        raise ValueError(f"no time: {text!r}")
+        raise ValueError(f"not a time: {text!r}")
     return digits, offset
 
 

@@ -9,11 +9,11 @@ import sys
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, CHECKOUT)
 
-from ocsp_cgi.commands import entry  # noqa: E402
+from ocsp_cgi.tools import entry
 
 
 def _load():
-    from ocsp_cgi.commands import environment
+    from ocsp_cgi.tools import environment
 
     environment.ensure("cryptography", "pytest")
 

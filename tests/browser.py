@@ -1,4 +1,4 @@
-"""Real browsers without a screen: Firefox driven by Marionette, and Chromium by its DevTools, as far as the tests need them."""
+"""Real browsers without a screen: Firefox driven by Marionette, Chromium by its DevTools."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from ocsp_cgi.commands import httpd
+from ocsp_cgi.tools import httpd
 
-# What a fresh profile has beside the tests' own: nothing is loaded but what is asked for.
+# Preferences with which Firefox loads nothing but what the test visits.
 FIREFOX_PREFERENCES = {
     "app.normandy.enabled": False,
     "app.update.disabledForTesting": True,
@@ -40,8 +40,17 @@ FIREFOX_PREFERENCES = {
     "services.settings.server": "data:,",
     "toolkit.telemetry.enabled": False,
 }
-CHROMIUM_OPTIONS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-                    "--disable-component-update", "--disable-sync", "--remote-debugging-pipe"]  # fmt: skip
+CHROMIUM_OPTIONS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--remote-debugging-pipe",
+]
 
 
 class BrowserError(Exception):
@@ -49,7 +58,7 @@ class BrowserError(Exception):
 
 
 def need(program: str, package: str) -> str:
-    """The program's path.  Skips the test where there is none."""
+    """The program's path.  Skips the test if it is not installed."""
     path = shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
     if path is None:
         pytest.skip(f"{program} is not installed (Debian: apt-get install {package})")
@@ -60,11 +69,13 @@ def trust(database: Path, ca: Path) -> None:
     """Make an NSS database in a directory, with a CA to be trusted for servers."""
     certutil = need("certutil", "libnss3-tools")
     for arguments in (["-N", "--empty-password"], ["-A", "-n", "ca", "-t", "C,,", "-i", str(ca)]):
-        subprocess.run([certutil, "-d", f"sql:{database}", *arguments], check=True, capture_output=True)
+        subprocess.run(
+            [certutil, "-d", f"sql:{database}", *arguments], check=True, capture_output=True
+        )
 
 
 class _Browser:
-    """A process group in a directory of its own, ended with the `with`."""
+    """A process group in its own directory, killed at the end of the `with`."""
 
     def __init__(self, home: Path):
         self.home = home
@@ -75,8 +86,16 @@ class _Browser:
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.home), "TMPDIR": str(self.home)}
         httpd.let_write(self.home)
         with open(self._output, "wb") as output:
-            self._process = subprocess.Popen(command, stdout=output, stderr=output, cwd="/", env=environment,
-                                             start_new_session=True, **options, **httpd.unprivileged())  # fmt: skip
+            self._process = subprocess.Popen(
+                command,
+                stdout=output,
+                stderr=output,
+                cwd="/",
+                env=environment,
+                start_new_session=True,
+                **options,
+                **httpd.unprivileged(),
+            )
         try:
             self._greet()
         except BaseException:
@@ -103,12 +122,24 @@ class Firefox(_Browser):
         profile = home / "profile"
         profile.mkdir()
         wanted = {**FIREFOX_PREFERENCES, **preferences, "marionette.port": self._port}
-        lines = [f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in wanted.items()]
+        lines = [
+            f"user_pref({json.dumps(name)}, {json.dumps(value)});\n"
+            for name, value in wanted.items()
+        ]
         (profile / "user.js").write_text("".join(lines))
         trust(profile, ca)
 
     def __enter__(self) -> Firefox:
-        self._start([self._binary, "--headless", "--no-remote", "--profile", str(self.home / "profile"), "--marionette"])
+        self._start(
+            [
+                self._binary,
+                "--headless",
+                "--no-remote",
+                "--profile",
+                str(self.home / "profile"),
+                "--marionette",
+            ]
+        )
         return self
 
     def _greet(self) -> None:
@@ -122,18 +153,20 @@ class Firefox(_Browser):
                     raise self._died() from None
                 time.sleep(0.1)
         with connection:
-            self._stream = connection.makefile("rwb")  # which keeps the connection
+            self._stream = connection.makefile("rwb")  # keeps the connection open
         self._read()
-        self.ask("WebDriver:NewSession", capabilities={"alwaysMatch": {"acceptInsecureCerts": False}})
+        self.ask(
+            "WebDriver:NewSession", capabilities={"alwaysMatch": {"acceptInsecureCerts": False}}
+        )
 
     def _read(self):
         """A message: its length in decimal, a colon, and JSON."""
         length = b""
         while not length.endswith(b":"):
-            octet = self._stream.read(1)
-            if not octet:
+            byte = self._stream.read(1)
+            if not byte:
                 raise self._died()
-            length += octet
+            length += byte
         return json.loads(self._stream.read(int(length[:-1])))
 
     def ask(self, command: str, **parameters):
@@ -147,7 +180,8 @@ class Firefox(_Browser):
         return result
 
     def visit(self, url: str) -> str:
-        """Go to an address.  Returns the page's title, or the code on the page with which Firefox refuses to show it."""
+        """Go to an address.  Returns the page's title, or the code on the page with which Firefox
+        refuses to show it."""
         try:
             self.ask("WebDriver:Navigate", url=url)
             return self._evaluate("document.title")
@@ -172,21 +206,25 @@ class Chromium(_Browser):
 
     def __enter__(self) -> Chromium:
         self._numbers = itertools.count(1)
-        commands, self._commands = os.pipe()
-        self._answers, answers = os.pipe()
         self._rest = b""
+        commands, self._commands = os.pipe()
+        self._answers, responses = os.pipe()
 
         def use_pipes() -> None:
             """Chromium reads commands from file descriptor 3 and writes to 4."""
-            ends = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in (commands, answers)]
+            ends = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in (commands, responses)]
             os.dup2(ends[0], 3)
             os.dup2(ends[1], 4)
 
         try:
-            self._start([self._binary, *CHROMIUM_OPTIONS, f"--user-data-dir={self.home}/profile"], close_fds=False, preexec_fn=use_pipes)
+            self._start(
+                [self._binary, *CHROMIUM_OPTIONS, f"--user-data-dir={self.home}/profile"],
+                close_fds=False,
+                preexec_fn=use_pipes,
+            )
         finally:
             os.close(commands)
-            os.close(answers)
+            os.close(responses)
         return self
 
     def __exit__(self, *exception) -> None:
@@ -197,25 +235,35 @@ class Chromium(_Browser):
     def _greet(self) -> None:
         self._session = {}
         target = self.ask("Target.createTarget", url="about:blank")["targetId"]
-        self._session = {"sessionId": self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]}
+        self._session = {
+            "sessionId": self.ask("Target.attachToTarget", targetId=target, flatten=True)[
+                "sessionId"
+            ]
+        }
         self.ask("Page.enable")
 
     def _read(self) -> dict:
         """A message: JSON and a null."""
         while b"\0" not in self._rest:
             if not select.select([self._answers], [], [], 60)[0]:
-                raise BrowserError("the browser does not answer")
-            octets = os.read(self._answers, 1 << 16)
-            if not octets:
+                raise BrowserError("the browser does not respond")
+            received = os.read(self._answers, 1 << 16)
+            if not received:
                 raise self._died()
-            self._rest += octets
+            self._rest += received
         message, _, self._rest = self._rest.partition(b"\0")
         return json.loads(message)
 
     def ask(self, method: str, **parameters) -> dict:
         """Give one command.  Returns its result."""
         number = next(self._numbers)
-        os.write(self._commands, json.dumps({"id": number, "method": method, "params": parameters, **self._session}).encode() + b"\0")
+        os.write(
+            self._commands,
+            json.dumps(
+                {"id": number, "method": method, "params": parameters, **self._session}
+            ).encode()
+            + b"\0",
+        )
         while True:
             message = self._read()
             if message.get("id") == number:
@@ -224,9 +272,18 @@ class Chromium(_Browser):
                 return message["result"]
 
     def visit(self, url: str, width: int, height: int, color_scheme: str) -> None:
-        """Go to an address with a window of this size, and a wish for "light" or "dark"."""
-        self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
-        self.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": color_scheme}])
+        """Go to an address with a window of this size, in "light" or "dark"."""
+        self.ask(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < 600,
+        )
+        self.ask(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-color-scheme", "value": color_scheme}],
+        )
         failure = self.ask("Page.navigate", url=url).get("errorText")
         if failure:
             raise BrowserError(failure)
@@ -238,8 +295,10 @@ class Chromium(_Browser):
 
     def evaluate(self, expression: str):
         """The value of an expression of JavaScript in the page."""
-        return self.ask("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+        return self.ask("Runtime.evaluate", expression=expression, returnByValue=True)[
+            "result"
+        ].get("value")
 
     def screenshot(self) -> bytes:
-        """What is in the window, a PNG."""
+        """What is in the window, as a PNG."""
         return base64.b64decode(self.ask("Page.captureScreenshot", format="png")["data"])

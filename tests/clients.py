@@ -1,6 +1,7 @@
-"""Asking: requests of every shape, the CGI run as Apache would, and answers read by `cryptography` and by openssl.
+"""Requests of every shape, ocsp.cgi run as Apache runs it, and responses read by `cryptography` and
+openssl.
 
-The requests are put together here octet by octet, so that they can be wrong in every way.
+The requests are built here byte by byte, so that they can be wrong in every way.
 """
 
 from __future__ import annotations
@@ -10,9 +11,13 @@ import contextlib
 import hashlib
 import os
 import pwd
+import re
 import shutil
 import subprocess
+import sys
 import time
+import urllib.parse
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +25,9 @@ import pytest
 from cryptography import x509
 from cryptography.x509 import ocsp
 
-from ocsp_cgi import der
+from ocsp_cgi import der, responder
+from ocsp_cgi.answer import Answer, Log
+from ocsp_cgi.tools import httpd
 
 HASH_OIDS = {
     "sha1": "1.3.14.3.2.26",
@@ -33,12 +40,26 @@ NULL = b"\x05\x00"
 OCSP_NONCE = "1.3.6.1.5.5.7.48.1.2"
 
 
+class Answered:
+    """An Answer, with the fields and warnings of the Log that came with it."""
+
+    def __init__(self, response: Answer, log: Log):
+        self._answer = response
+        self.fields = log.fields
+        self.warnings = log.warnings
+
+    def __getattr__(self, name: str):
+        return getattr(self._answer, name)
+
+
+def respond(encoded: bytes | None, load_settings, now: int) -> Answered:
+    """responder.respond, in this process."""
+    log = Log()
+    return Answered(responder.respond(encoded, load_settings, now, log), log)
+
+
 def certificate(path: Path) -> x509.Certificate:
     return x509.load_pem_x509_certificate(path.read_bytes())
-
-
-def integer(number: int) -> bytes:
-    return der.tlv(der.INTEGER, number.to_bytes((number if number >= 0 else ~number).bit_length() // 8 + 1, "big", signed=True))
 
 
 def oid(dotted: str) -> bytes:
@@ -49,21 +70,32 @@ def octets(content: bytes) -> bytes:
     return der.tlv(der.OCTET_STRING, content)
 
 
-def cert_id(issuer: x509.Certificate, serial: int, hash_name: str = "sha1", parameters: bytes = NULL) -> bytes:
+def cert_id(
+    issuer: x509.Certificate, serial: int, hash_name: str = "sha1", parameters: bytes = NULL
+) -> bytes:
     """A CertID, its hashes made from the issuer as `cryptography` reads it."""
     name = issuer.subject.public_bytes()
-    key = x509.SubjectKeyIdentifier.from_public_key(issuer.public_key())  # the same octets, hashed with SHA-1
+    # the same bytes, hashed with SHA-1
+    key = x509.SubjectKeyIdentifier.from_public_key(issuer.public_key())
     spki = issuer.public_key().public_bytes(*_SPKI)
     bits = der.read(spki, der.SEQUENCE).elements()
-    bits.next(der.SEQUENCE)
-    bits = bits.next(der.BIT_STRING).bit_string()
+    bits.expect(der.SEQUENCE)
+    bits = bits.expect(der.BIT_STRING).bit_string()
     assert hashlib.sha1(bits).digest() == key.digest
-    return cert_id_of(hash_name, hashlib.new(hash_name, name).digest(), hashlib.new(hash_name, bits).digest(), serial, parameters)
+    return cert_id_of(
+        hash_name,
+        hashlib.new(hash_name, name).digest(),
+        hashlib.new(hash_name, bits).digest(),
+        serial,
+        parameters,
+    )
 
 
-def cert_id_of(hash_name: str, name_hash: bytes, key_hash: bytes, serial: int, parameters: bytes = NULL) -> bytes:
+def cert_id_of(
+    hash_name: str, name_hash: bytes, key_hash: bytes, serial: int, parameters: bytes = NULL
+) -> bytes:
     algorithm = der.sequence(oid(HASH_OIDS.get(hash_name, hash_name)), parameters)
-    return der.sequence(algorithm, octets(name_hash), octets(key_hash), integer(serial))
+    return der.sequence(algorithm, octets(name_hash), octets(key_hash), der.integer(serial))
 
 
 def extension(dotted: str, value: bytes, critical: bytes = b"") -> bytes:
@@ -74,9 +106,15 @@ def nonce(value: bytes) -> bytes:
     return extension(OCSP_NONCE, octets(value))
 
 
-def request(*cert_ids: bytes, extensions: bytes = b"", version: bytes = b"", requestor: bytes = b"", signature: bytes = b"",
-            single_extensions: bytes = b"") -> bytes:  # fmt: skip
-    """An OCSPRequest; `extensions` are joined encodings, the others complete fields with their tags."""
+def request(
+    *cert_ids: bytes,
+    extensions: bytes = b"",
+    version: bytes = b"",
+    requestor: bytes = b"",
+    signature: bytes = b"",
+    single_extensions: bytes = b"",
+) -> bytes:
+    """An OCSPRequest; `extensions` are encodings, joined; the others are whole fields with tags."""
     single = der.tlv(der.context(0), der.sequence(single_extensions)) if single_extensions else b""
     requests = der.sequence(*[der.sequence(one, single) for one in cert_ids])
     request_extensions = der.tlv(der.context(2), der.sequence(extensions)) if extensions else b""
@@ -93,8 +131,8 @@ _SPKI = _spki_format()
 
 
 @dataclass
-class HTTPAnswer:
-    """What came back: a status, headers by their lower-case names, a body; and what was written to standard error."""
+class HTTPResponse:
+    """An HTTP response: headers by their lower-case names; `log` is what went to standard error."""
 
     status: int
     headers: dict[str, str]
@@ -102,8 +140,8 @@ class HTTPAnswer:
     log: str = ""
 
 
-def parse_http(text: bytes, log: str = "") -> HTTPAnswer:
-    """A CGI's answer, or an HTTP server's.  Any header that stands twice is an error."""
+def parse_http(text: bytes, log: str = "") -> HTTPResponse:
+    """The output of a CGI, or of an HTTP server.  A header that appears twice is an error."""
     head, _, body = text.partition(b"\r\n\r\n")
     if head.startswith(b"HTTP/1.1 100 "):
         head, _, body = body.partition(b"\r\n\r\n")
@@ -117,11 +155,19 @@ def parse_http(text: bytes, log: str = "") -> HTTPAnswer:
         assert name.lower() not in headers, line
         headers[name.lower()] = value
     status = int(headers.pop("status", str(status)).split()[0])
-    return HTTPAnswer(status, headers, body, log)
+    return HTTPResponse(status, headers, body, log)
 
 
-def run_cgi(script: Path, config: Path, method: str = "POST", body: bytes = b"", path: str = "", **variables: str) -> HTTPAnswer:
-    """Run the CGI with the environment that Apache gives it, and no more; `path` is what follows the script's name."""
+def run_cgi(
+    script: Path,
+    config: Path,
+    method: str = "POST",
+    body: bytes = b"",
+    path: str = "",
+    **variables: str,
+) -> HTTPResponse:
+    """Run the CGI with exactly the environment that Apache gives it; `path` follows the script's
+    name."""
     environment = {
         "REQUEST_METHOD": method,
         "SCRIPT_NAME": "/cgi-bin/ocsp.cgi",
@@ -133,7 +179,9 @@ def run_cgi(script: Path, config: Path, method: str = "POST", body: bytes = b"",
         "SERVER_NAME": "ocsp.example.com",
         **variables,
     }
-    run = subprocess.run([str(script)], input=body, env=environment, capture_output=True, cwd="/", timeout=60)
+    run = subprocess.run(
+        [str(script)], input=body, env=environment, capture_output=True, cwd="/", timeout=60
+    )
     assert run.returncode == 0, run.stderr
     return parse_http(run.stdout, run.stderr.decode())
 
@@ -143,34 +191,55 @@ def need_curl() -> None:
         pytest.skip("curl is not installed (Debian: apt-get install curl)")
 
 
-def curl(*arguments: str) -> HTTPAnswer:
-    """Ask with the real curl.  Returns its answer."""
+def curl(*arguments: str) -> HTTPResponse:
+    """Ask with the real curl."""
     need_curl()
-    command = ["curl", "--silent", "--show-error", "--include", "--max-time", "30", "--path-as-is", *arguments]
+    command = [
+        "curl",
+        "--silent",
+        "--show-error",
+        "--include",
+        "--max-time",
+        "30",
+        "--path-as-is",
+        *arguments,
+    ]
     run = subprocess.run(command, capture_output=True, timeout=60)
     assert run.returncode == 0, run.stderr
     return parse_http(run.stdout)
 
 
 def openssl_ocsp(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Ask, or read an answer, with the real `openssl ocsp` in a CA's directory, whose certificate it trusts."""
+    """Ask, or read a response, with the real `openssl ocsp` in the directory of a CA it trusts."""
     command = ["openssl", "ocsp", "-issuer", "root-ca.crt", "-CAfile", "root-ca.crt", *arguments]
-    return subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+    return subprocess.run(
+        command, cwd=home, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
+    )
 
 
-def verified(answer: bytes, ca: x509.Certificate) -> ocsp.OCSPResponse:
-    """Read a signed answer with `cryptography`, and verify its signature with the signer in it, and the signer with the CA."""
-    response = ocsp.load_der_ocsp_response(answer)
+def verified(encoded: bytes, ca: x509.Certificate) -> ocsp.OCSPResponse:
+    """Read a signed response with `cryptography`, and verify it and the signer in it."""
+    response = ocsp.load_der_ocsp_response(encoded)
     assert response.response_status == ocsp.OCSPResponseStatus.SUCCESSFUL
     signer = response.certificates[0] if response.certificates else ca
-    check_signature(signer.public_key(), response.signature, response.tbs_response_bytes, response.signature_hash_algorithm)
+    check_signature(
+        signer.public_key(),
+        response.signature,
+        response.tbs_response_bytes,
+        response.signature_hash_algorithm,
+    )
     if signer != ca:
-        check_signature(ca.public_key(), signer.signature, signer.tbs_certificate_bytes, signer.signature_hash_algorithm)
+        check_signature(
+            ca.public_key(),
+            signer.signature,
+            signer.tbs_certificate_bytes,
+            signer.signature_hash_algorithm,
+        )
     return response
 
 
 def check_signature(public_key, signature: bytes, data: bytes, hash_algorithm) -> None:
-    """cryptography.exceptions.InvalidSignature if this is none."""
+    """cryptography.exceptions.InvalidSignature if this is not its signature."""
     from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
     if isinstance(public_key, rsa.RSAPublicKey):
@@ -185,8 +254,93 @@ def base64_of(encoded: bytes) -> str:
     return base64.b64encode(encoded).decode()
 
 
+def _escape(text: str) -> str:
+    return urllib.parse.quote(text, safe="")
+
+
+# Every way in which a client has been seen to write a request's base64 into a path.
+SPELLINGS: dict[str, Callable[[str], str]] = {
+    "escaped": lambda text: f"/{_escape(text)}",
+    "lower-case escapes": lambda text: re.sub("%..", lambda it: it[0].lower(), f"/{_escape(text)}"),
+    "unescaped": lambda text: f"/{text}",
+    "doubled slash": lambda text: f"//{text}",
+    "doubled slash, escaped": lambda text: f"//{_escape(text)}",
+    "without padding": lambda text: f"/{text.rstrip('=')}",
+    "for URLs": lambda text: "/" + text.translate(str.maketrans("+/", "-_")),
+    "a space for +": lambda text: "/" + text.replace("+", "%20"),
+    "trailing slash": lambda text: f"/{text}/",
+    "query": lambda text: f"/{text}?x=y",
+    "lines of 64": lambda text: "/" + "%0D%0A".join(re.findall(".{1,64}", text)),
+    "escaped twice": lambda text: f"/{_escape(_escape(text))}",
+}
+
+
+def awkward_requests(cert_id: bytes) -> list[bytes]:
+    """Requests whose base64 has +, /, // and a final /, and each padding."""
+    wanted = {"+", "/", "//", "=", "==", "no padding", "/ at its end"}
+    requests = []
+    for number in range(20000):
+        value = number.to_bytes(4, "big") + b"\xff" * (1 + number % 3)
+        encoded = request(cert_id, extensions=nonce(value))
+        text = base64_of(encoded)
+        has = {what for what in ("+", "//", "/") if what in text}
+        has.add("=" * text.count("=") or "no padding")
+        if text.rstrip("=").endswith("/"):
+            has.add("/ at its end")
+        if has & wanted:
+            requests.append(encoded)
+            wanted -= has
+        if not wanted:
+            return requests
+    raise AssertionError(f"no request has {wanted}")
+
+
+@contextlib.contextmanager
+def program(command: list, **options):
+    """A process that runs inside the `with`, and is killed if it has not ended by then."""
+    process = subprocess.Popen(command, **options)
+    try:
+        yield process
+    finally:
+        process.kill()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+        process.wait()
+
+
+def started(
+    home: Path,
+    script: Path,
+    config: Path,
+    mpm: str = "event",
+    site_conf: str | None = None,
+    modules: tuple[str, ...] = (),
+) -> httpd.Apache:
+    """An Apache, to be used in a `with`.  Skips the test where none can run this Python."""
+    try:
+        httpd.check_python(sys.executable)
+        return httpd.Apache(home, script, config, mpm, site_conf, modules)
+    except httpd.Unavailable as error:
+        pytest.skip(str(error))
+
+
+def end(process: subprocess.Popen) -> None:
+    """End a server: politely at first."""
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 def settle(path: Path) -> None:
-    """Make a file look as if it had been written a minute ago: an index written to a moment ago may not be whole."""
+    """Make a file look as if it had been written a minute ago.
+
+    An index written a moment ago may not be complete.
+    """
     os.utime(path, (time.time() - 60,) * 2)
 
 
@@ -201,7 +355,7 @@ def need_namespaces(*options: str) -> None:
 
 @contextlib.contextmanager
 def as_nobody():
-    """Inside the `with`, root has no more rights than others have; others have what they had."""
+    """Inside the `with`, root has no more rights than other users."""
     root = os.geteuid() == 0
     if root:
         os.seteuid(pwd.getpwnam("nobody").pw_uid)

@@ -1,9 +1,10 @@
-"""Write conformance.md, the list of the conformance table's rows and their tests, from the names of the tests.
+"""Write conformance.md, the list of the conformance table's rows and their tests, from the names of
+the tests.
 
     python3 tests/conformance.py
 
-A test of row 22 is named test_row_22_..., of rows 13 to 15 test_rows_13_to_15_..., of rows 41 and 42 test_rows_41_and_42_...,
-and one of a section's own tables test_section_2_...
+A test of row 22 is named test_row_22_..., of rows 13 to 15 test_rows_13_to_15_..., of rows 41 and
+42 test_rows_41_and_42_..., and one of a section's own tables test_section_2_...
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ TESTS = Path(__file__).resolve().parent
 PAGE = TESTS / "conformance.md"
 ROWS = range(1, 72 + 1)
 WITHOUT_TEST = {
-    47: "a reason for every revoked CA certificate: it is the operator who gives it, and an index does not tell what is a CA",
-    58: "revoking everything after a compromise of the CA's key: we do not",
+    47: (
+        "a reason for every revoked CA certificate: the operator gives it, and an index"
+        " does not say which certificate is a CA's"
+    ),
+    58: "revoking everything after a compromise of the CA's key: not supported",
 }
 
 
 def tests() -> list[tuple[list[int], str, str]]:
-    """(rows, section or "", link) of every test that is named for rows or a section, file by file."""
+    """(rows, section or "", link) of every test named for rows or a section, file by file."""
     named = []
     for path in sorted(TESTS.rglob("test_*.py")):
         for function in ast.walk(ast.parse(path.read_text())):
@@ -35,7 +39,7 @@ def tests() -> list[tuple[list[int], str, str]]:
 
 
 def _read_name(name: str) -> tuple[list[int], str, str]:
-    """Rows, section and title in a test's name; the title is "" if it is not named for either."""
+    """Rows, section and title in a test's name; the title is "" if it is named for neither."""
     match = re.match(r"test_section_(\d)_(.+)", name)
     if match:
         return [], match[1], match[2].replace("_", " ")
@@ -52,14 +56,22 @@ def _read_name(name: str) -> tuple[list[int], str, str]:
 def page() -> str:
     """The text of conformance.md."""
     named = tests()
-    lines = ["# Rows of the conformance table, and their tests", "", "Written by `python3 tests/conformance.py` from the tests' names.",
-             "", "| row | tests |", "|---|---|"]  # fmt: skip
+    lines = [
+        "# Rows of the conformance table, and their tests",
+        "",
+        "Written by `python3 tests/conformance.py` from the tests' names.",
+        "",
+        "| row | tests |",
+        "|---|---|",
+    ]
     for row in ROWS:
         links = [link for rows, _, link in named if row in rows]
         lines.append(f"| {row} | {', '.join(links) or 'none: ' + WITHOUT_TEST[row]} |")
     lines += ["", "| section | tests |", "|---|---|"]
     for section in sorted({section for _, section, _ in named if section}):
-        lines.append(f"| {section} | {', '.join(link for _, where, link in named if where == section)} |")
+        lines.append(
+            f"| {section} | {', '.join(link for _, where, link in named if where == section)} |"
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -1,53 +1,103 @@
-"""What the tests share: a workspace that the web server's user can enter, and private CAs made with the real openssl."""
+"""What the tests share: a workspace that the web server's user can enter, private CAs made with the
+real openssl, and the choice of the tests that run."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+from clients import settle
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+from ocsp_cgi.commands import demo
+from ocsp_cgi.tools import httpd
+from ocsp_cgi.tools.openssl_ca import PrivateCA
+
+# Markers of tests that only `python3 tests --all` runs, or an -m that names one of them.
+_ONLY_ALL = ("apache", "browser", "root", "slow")
+# Fixtures that run a program.
+_STARTING = {"pki", "cgi"}
+# Programs that need a marker of their own.
+_MARKER_OF = {
+    **dict.fromkeys(("apache2", "httpd"), "apache"),
+    **dict.fromkeys(("firefox-esr", "chromium"), "browser"),
+}
 _LEFT_OUT = pytest.StashKey[dict[str, int]]()
-sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "tests")]
-
-from clients import settle  # noqa: E402
-
-from ocsp_cgi.commands import demo, httpd  # noqa: E402
-from ocsp_cgi.commands.private_ca import PrivateCA  # noqa: E402
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--all", action="store_true", help="also run what is marked as slow")
+    parser.addoption(
+        "--all", action="store_true", help="also run what needs Apache, a browser or root, or long"
+    )
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    left_out: dict[str, list[pytest.Item]] = {"slow": [], "root": []}
-    run = []
+    named = set(re.findall(r"\w+", config.getoption("markexpr")))
+    left_out, run, counts = [], [], {"not asked for": 0, "not root": 0}
     for item in items:
-        if item.get_closest_marker("slow") and not config.getoption("--all"):
-            left_out["slow"].append(item)
+        if _STARTING.intersection(item.fixturenames) or any(
+            map(item.get_closest_marker, ("apache", "browser"))
+        ):
+            item.add_marker("process")
+        only_all = {marker for marker in _ONLY_ALL if item.get_closest_marker(marker)}
+        if only_all and not only_all & named and not config.getoption("--all"):
+            why = "not asked for"
         elif item.get_closest_marker("root") and os.geteuid() != 0:
-            left_out["root"].append(item)
+            why = "not root"
         else:
             run.append(item)
+            continue
+        counts[why] += 1
+        left_out.append(item)
     items[:] = run
-    config.stash[_LEFT_OUT] = {why: len(which) for why, which in left_out.items()}
-    config.hook.pytest_deselected(items=left_out["slow"] + left_out["root"])
+    config.stash[_LEFT_OUT] = counts
+    config.hook.pytest_deselected(items=left_out)
 
 
 def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
     left_out = config.stash.get(_LEFT_OUT, {})
-    if left_out.get("slow"):
+    if left_out.get("not asked for"):
         terminalreporter.write_line(
-            f"{left_out['slow']} slow tests were left out (real browsers, trials, benchmarks, the installer,"
-            " much of Apache); to run them too: python3 tests --all"
+            f"{left_out['not asked for']} tests were left out (Apache, browsers, root, trials,"
+            " benchmarks, and what else takes long); to run them too: python3 tests --all"
         )
-    if left_out.get("root"):
-        terminalreporter.write_line(f"{left_out['root']} tests that only root can run were left out")
+    if left_out.get("not root"):
+        terminalreporter.write_line(
+            f"{left_out['not root']} tests that only root can run were left out"
+        )
+
+
+class _Markers:
+    """Sees to it that a test that starts a program is marked for it: without that marker it runs
+    where there is no such program."""
+
+    def __init__(self) -> None:
+        self.item: pytest.Item | None = None
+
+    def __call__(self, event: str, arguments: tuple) -> None:
+        if self.item is None or event not in ("subprocess.Popen", "os.posix_spawn", "os.forkpty"):
+            return
+        program = os.path.basename(os.fsdecode(arguments[0])) if arguments else "another process"
+        for marker in ("process", _MARKER_OF.get(program, "process")):
+            if not self.item.get_closest_marker(marker):
+                raise AssertionError(
+                    f"{self.item.nodeid} starts {program}: mark it with pytest.mark.{marker}"
+                )
+
+
+_MARKERS = _Markers()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item: pytest.Item):
+    _MARKERS.item = item
+    yield
+    _MARKERS.item = None
 
 
 def pytest_configure() -> None:
@@ -55,19 +105,20 @@ def pytest_configure() -> None:
     os.environ["OCSP_CGI_CONFIG"] = "/nowhere/ocsp-cgi.conf"
     if shutil.which("openssl") is None:
         pytest.exit("the tests need the command openssl: install the package openssl", 2)
+    sys.addaudithook(_MARKERS)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """On CI a skipped test is a failed one: what is to be tested there was not."""
+    """On CI a skipped test is a failed one: it has not tested what it should."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("CI") and reporter and reporter.stats.get("skipped"):
-        reporter.write_line("CI is set, and tests were skipped: that counts as a failure", red=True)
+        reporter.write_line("CI is set, and tests were skipped: this is a failure", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session")
 def workspace():
-    """A directory of the whole session that everybody can enter, which pytest's own are not."""
+    """A directory for the whole session that everybody can enter, unlike pytest's own."""
     directory = Path(tempfile.mkdtemp(prefix="ocsp-cgi-tests-"))
     directory.chmod(0o755)
     yield directory
@@ -76,7 +127,7 @@ def workspace():
 
 @pytest.fixture
 def place(workspace):
-    """A directory of one test, as `workspace` is."""
+    """A directory for one test, in `workspace`."""
     directory = Path(tempfile.mkdtemp(dir=workspace))
     directory.chmod(0o755)
     return directory
@@ -84,7 +135,8 @@ def place(workspace):
 
 @pytest.fixture(scope="session")
 def pki(workspace) -> PrivateCA:
-    """A CA with a signer, and good.crt, held.crt and bad.crt, of which the last two are revoked.  Nobody changes it."""
+    """A CA with a signer, and good.crt, held.crt and bad.crt, of which the last two are revoked.
+    No test may change it."""
     ca = demo.make_ca(workspace / "pki")
     ca.issue("held")
     ca.revoke("held", "-crl_hold", "holdInstructionCallIssuer")
@@ -96,7 +148,7 @@ def pki(workspace) -> PrivateCA:
 
 @pytest.fixture
 def ca(pki, place) -> PrivateCA:
-    """A copy of `pki` that a test may change, in a directory of its own."""
+    """A copy of `pki` that a test may change, in its own directory."""
     return pki.copy(place / "ca")
 
 

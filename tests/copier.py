@@ -19,8 +19,9 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from ocsp_cgi import limits
 from sshd import Sshd
+
+from ocsp_cgi import limits
 
 
 class Versions:
@@ -28,9 +29,9 @@ class Versions:
 
     From one to the next, rows are revoked, added at the end, and removed near the beginning.  A V
     row has 104 bytes and a revocation adds 13.  So after eight revocations the rows of two versions
-    are exactly one row apart, and after nine the serial of a V row lies over the serial of the R row
-    that follows it.  The line at the seam of new and old bytes is then often a V row with the serial
-    of a row that is R in both versions.
+    are exactly one row apart, and after nine the serial of a V row covers the serial of the R
+    row that follows it.  The line at the seam of new and old bytes is then often a V row with the
+    serial of a row that is R in both versions.
     """
 
     ROWS = 3000
@@ -219,7 +220,7 @@ class Copier:
 
     def _write_in_pieces(self, old: bytes, new: bytes, pieces: int) -> None:
         """Overwrite as scp does, without truncating first, with a pause at random places."""
-        stops = sorted(self._draw.sample(range(1, len(new)), self.PIECES - 1)) + [len(new)]
+        stops = [*sorted(self._draw.sample(range(1, len(new)), self.PIECES - 1)), len(new)]
         position = 0
         with open(self._index, "r+b", buffering=0) as file:
             for stop in stops[:pieces]:
@@ -241,21 +242,23 @@ class Copier:
         )
         position, rest = 0, self._draw.uniform(0, self.SECONDS)
         writing_since = None
-        while process.poll() is None:
-            if writing_since is None and self._index.stat() != begun:
-                writing_since = time.monotonic()
-            if kill and writing_since and time.monotonic() > writing_since + rest:
+        try:
+            while process.poll() is None:
+                if writing_since is None and self._index.stat() != begun:
+                    writing_since = time.monotonic()
+                if kill and writing_since and time.monotonic() > writing_since + rest:
+                    break
+                if is_fed and position < len(new):
+                    piece = self._draw.choice((100, 4096, 20_000))
+                    position += process.stdin.write(new[position : position + piece])
+                    process.stdin.flush()
+                    if position == len(new):
+                        process.stdin.close()
+                time.sleep(0.005)
+        finally:
+            if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-                break
-            if is_fed and position < len(new):
-                position += process.stdin.write(
-                    new[position : position + self._draw.choice((100, 4096, 20_000))]
-                )
-                process.stdin.flush()
-                if position == len(new):
-                    process.stdin.close()
-            time.sleep(0.005)
-        status = process.wait()
+            status = process.wait()
         if is_fed:
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
@@ -302,6 +305,6 @@ class Copier:
                 has_settled = answered > moment.changed + limits.DATABASE_SETTLING_SECONDS - 0.1
                 if status == "revoked" or has_settled:
                     return f"{status} by a seam"
-        # R rows are trusted at any time, and a seam can make one.
+        # R rows are trusted at any time, and a seam can produce one.
         assert status == "revoked" and any(moment.is_being_written for moment in moments), context
         return "revoked by a seam"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ocsp_cgi.commands import entry
+from ocsp_cgi.tools import entry
 
 TESTS = Path(__file__).resolve().parent
 
@@ -23,7 +23,7 @@ class _Ending:
 
 
 class _Output(io.FileIO):
-    """Standard output.  When its reader has gone, ends the tests as Ctrl-C does: they clean up."""
+    """Standard output.  Ends the tests as Ctrl-C does when its reader has gone: they clean up."""
 
     has_no_reader = False
 

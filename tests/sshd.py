@@ -10,7 +10,9 @@ import subprocess
 import time
 from pathlib import Path
 
-from ocsp_cgi.commands import httpd
+from clients import end
+
+from ocsp_cgi.tools import httpd
 
 _CONFIG = """\
 ListenAddress 127.0.0.1
@@ -37,7 +39,7 @@ class Sshd:
     """Runs inside the `with`.  To copy: scp, `options`, a source, and `host`:target."""
 
     def __init__(self, home: Path):
-        """`home` is a directory to be made, in one that the web server's user can enter."""
+        """`home` is made, in a directory that the web server's user can enter."""
         self._home = home
         self._port = httpd.free_port()
         self.host = f"{httpd.unprivileged().get('user') or getpass.getuser()}@127.0.0.1"
@@ -60,9 +62,9 @@ class Sshd:
         (home / "probe").touch()
 
     def __enter__(self) -> Sshd:
-        """httpd.Unavailable if it does not start, or lets nobody in."""
-        # Where libnss-systemd is installed, `nobody` counts as locked unless PAM is asked.
-        for use_pam in ("no", "yes"):
+        """httpd.Unavailable if it does not start, or accepts no login."""
+        # With libnss-systemd, sshd takes `nobody` for locked unless it asks PAM.
+        for started, use_pam in enumerate(("no", "yes"), 1):
             config = self._home / "sshd_config"
             config.write_text(_CONFIG.format(port=self._port, home=self._home, use_pam=use_pam))
             # ssh refuses a key that a group can read.
@@ -78,27 +80,31 @@ class Sshd:
                     start_new_session=True,
                     **httpd.unprivileged(),
                 )
-            deadline = time.monotonic() + 10
-            while (
-                "listening" not in self._log()
-                and self._process.poll() is None
-                and time.monotonic() < deadline
-            ):
-                time.sleep(0.02)
-            probe = [
-                "scp",
-                *self.options,
-                f"{self.host}:{self._home}/probe",
-                str(self._home / "probed"),
-            ]
-            if subprocess.run(probe, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0:
-                return self
+            try:
+                if self._accepts_a_login(started):
+                    return self
+            except BaseException:
+                self.__exit__()
+                raise
             self.__exit__()
-        raise httpd.Unavailable(f"sshd lets nobody in here:\n{self._log()}")
+        raise httpd.Unavailable(f"sshd accepts no login here:\n{self._log()}")
 
     def __exit__(self, *exception) -> None:
-        self._process.terminate()
-        self._process.wait(20)
+        end(self._process)
+
+    def _accepts_a_login(self, started: int) -> bool:
+        """`started` is how many have been started, all with one log."""
+        deadline = time.monotonic() + 10
+        while (
+            self._log().count("Server listening") < started
+            and self._process.poll() is None
+            and time.monotonic() < deadline
+        ):
+            time.sleep(0.02)
+        source, target = f"{self.host}:{self._home}/probe", str(self._home / "probed")
+        probe = ["scp", *self.options, source, target]
+        run = subprocess.run(probe, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+        return run.returncode == 0
 
     def wait_until_idle(self) -> None:
         """Wait until no session is left: one may go on writing after its client was killed."""

@@ -1,7 +1,9 @@
-"""Admission: a few processes sign at a time, the others wait in order, and whatever is wrong with the slots costs no response."""
+"""Admission: a few processes sign at a time, the others wait in order, and whatever is wrong with
+the slots costs no response."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,15 +13,26 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from clients import as_nobody, cert_id, certificate, nonce, request, run_cgi, settle, verified
+from clients import (
+    as_nobody,
+    cert_id,
+    certificate,
+    nonce,
+    program,
+    request,
+    run_cgi,
+    settle,
+    verified,
+)
 
-from ocsp_cgi import admission, config, errors, limits
+from ocsp_cgi import admission, config, limits
+from ocsp_cgi.answer import TRY_LATER, error_response
 
 pytestmark = pytest.mark.slow
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 SLOTS = 2 * len(os.sched_getaffinity(0))
-TRY_LATER = errors.error_response(errors.TRY_LATER)
+TRY_LATER = error_response(TRY_LATER)
 
 _HOLD = """\
 import os, sys, time
@@ -30,7 +43,7 @@ for byte in map(int, sys.argv[2:]):
 print(flush=True)
 time.sleep(60)
 """
-# Waits for a slot, has it for a while, and tells when, and what the waiting cost.
+# Waits for a slot, holds it for a while, and prints when, and what the waiting cost.
 _ENTER = """\
 import sys, time
 sys.path.insert(0, sys.argv[1])
@@ -49,22 +62,23 @@ print(entered, time.monotonic(), cost)
 class Host:
     """A CA with a cache, and the processes that a test starts beside it."""
 
-    def __init__(self, ca):
+    def __init__(self, ca, running: contextlib.ExitStack):
+        self._running = running
         self.ca = ca
         self.cache = ca.home / "cache"
         self.cache.mkdir(mode=0o750)
         self.config = ca.home / "ocsp-cgi.conf"
-        self.config.write_text(self.config.read_text().partition("[responder]")[0] + "cache = cache\n")
+        self.config.write_text(
+            self.config.read_text().partition("[responder]")[0] + "cache = cache\n"
+        )
         settle(ca.home / "db" / "index")
         self.root = certificate(ca.home / "root-ca.crt")
         self.plain = request(cert_id(self.root, int(ca.serial("good"), 16)))
         self.with_nonce = request(self.plain[8:], extensions=nonce(bytes(16)))
-        self.processes: list[subprocess.Popen] = []
 
-    def start(self, program: str, *arguments: object) -> subprocess.Popen:
-        command = [sys.executable, "-c", program, *map(str, arguments)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self.processes.append(process)
+    def start(self, source: str, *arguments: object) -> subprocess.Popen:
+        command = [sys.executable, "-c", source, *map(str, arguments)]
+        process = self._running.enter_context(program(command, stdout=subprocess.PIPE, text=True))
         process.stdout.readline()
         return process
 
@@ -81,11 +95,8 @@ class Host:
 
 @pytest.fixture
 def host(ca):
-    host = Host(ca)
-    yield host
-    for process in host.processes:
-        process.kill()
-        process.communicate()
+    with contextlib.ExitStack() as running:
+        yield Host(ca, running)
 
 
 def output(process: subprocess.Popen) -> list[float]:
@@ -93,14 +104,14 @@ def output(process: subprocess.Popen) -> list[float]:
 
 
 def test_no_more_than_there_are_slots(host):
-    """At any moment; and each gets one."""
+    """At any moment; and each process gets one."""
     intervals = [output(process)[:2] for process in [host.enter(0.3) for _ in range(4 * SLOTS)]]
     most = max(sum(begin <= moment < end for begin, end in intervals) for moment, _ in intervals)
     assert most <= SLOTS
     assert most > 1
 
 
-def test_those_who_wait_longest_go_first_and_waiting_costs_nothing(host):
+def test_the_longest_wait_goes_first_and_waiting_costs_nothing(host):
     holder = host.hold(*range(1, SLOTS + 1))
     waiting = []
     for _ in range(8):
@@ -109,7 +120,7 @@ def test_those_who_wait_longest_go_first_and_waiting_costs_nothing(host):
     holder.kill()
     results = [output(process) for process in waiting]
     entered = [moment for moment, _, _ in results]
-    # Two that enter one right after the other may read the clock in either order; not those a whole round apart.
+    # Two that enter in quick succession may read the clock in either order; not two a round apart.
     assert all(earlier < later for earlier, later in zip(entered, entered[SLOTS:]))
     assert max(cost for _, _, cost in results[1:]) < 0.1
 
@@ -136,16 +147,19 @@ def test_what_needs_no_signature_needs_no_slot(host, cgi):
 
 
 def test_overloaded_until_the_deadline(host, cgi):
-    """The log says so, with what helps; and not that anything hangs."""
+    """The log says so, and what helps; it does not say that anything hangs."""
     host.hold(0)
-    answer = run_cgi(cgi, host.config, body=host.with_nonce)
-    assert answer.body == TRY_LATER
-    assert " ocsp.cgi: overloaded: more requests need a signature than this machine can make within 10 seconds. What helps: " in answer.log
-    assert "hang" not in answer.log and "response=tryLater" in answer.log
+    response = run_cgi(cgi, host.config, body=host.with_nonce)
+    assert response.body == TRY_LATER
+    assert (
+        " ocsp.cgi: overloaded: more requests need a signature than this machine can make within 10"
+        " seconds. What helps: " in response.log
+    )
+    assert "hang" not in response.log and "response=tryLater" in response.log
 
 
 def test_too_late_to_begin(host):
-    """Less time than the last process had needed, or than any needs: that is told at once."""
+    """With less time than the last process or any process needed, it says so at once."""
     host.hold(*range(1, SLOTS + 1))
     began = time.monotonic()
     with pytest.raises(admission.Overloaded, match="overloaded"):
@@ -162,36 +176,45 @@ def test_nothing_is_begun_that_takes_longer_than_is_left(host):
     record = b"%020d" % (time.monotonic_ns() - 3_800_000_000)
     with open(host.cache / ".slots", "r+b") as file:
         file.write(bytes(20) + record * SLOTS)
-    program = _ENTER.replace("time.monotonic() + 60)", "time.monotonic() + 3)").replace("import sys", "import os, sys")
+    program = _ENTER.replace("time.monotonic() + 60)", "time.monotonic() + 3)").replace(
+        "import sys", "import os, sys"
+    )
     late = host.start(program, CHECKOUT, host.config, 0)
     time.sleep(0.3)
     holder.kill()
     assert output(late) == [] and late.returncode == 1  # Overloaded
 
 
-def test_slots_that_hang_keep_nobody_for_long(host, cgi):
-    """Those of another CA, perhaps, whose file system does not answer."""
+def test_slots_that_hang_delay_no_process_for_long(host, cgi):
+    """Such as those of another CA whose file system hangs."""
     host.hold(*range(1, SLOTS + 1))
     began = time.monotonic()
     with ThreadPoolExecutor(3) as clients:
-        for answer in clients.map(lambda _: run_cgi(cgi, host.config, body=host.with_nonce), range(3)):
-            assert verified(answer.body, host.root)
+        for response in clients.map(
+            lambda _: run_cgi(cgi, host.config, body=host.with_nonce), range(3)
+        ):
+            assert verified(response.body, host.root)
     assert time.monotonic() - began < limits.DEADLINE_SECONDS
 
 
-def test_who_had_to_wait_finds_what_another_has_signed_meanwhile(host, cgi):
+def test_a_process_that_waited_finds_what_another_has_signed_meanwhile(host, cgi):
     number = SLOTS + 4
     holder = host.hold(0)
     with ThreadPoolExecutor(number) as clients:
-        answers = [clients.submit(run_cgi, cgi, host.config, body=host.plain) for _ in range(number)]
+        responses = [
+            clients.submit(run_cgi, cgi, host.config, body=host.plain) for _ in range(number)
+        ]
         time.sleep(2)
         holder.kill()
-        logs = [answer.result().log for answer in answers]
+        logs = [response.result().log for response in responses]
     assert all("status=good" in log for log in logs)
     assert sum("cache=hit" in log for log in logs) >= 1
 
 
-@pytest.mark.parametrize("what", ["none", "no directory", "read-only", "writable for all", "a directory", "a FIFO", "a link"])
+@pytest.mark.parametrize(
+    "what",
+    ["none", "no directory", "read-only", "writable for all", "a directory", "a FIFO", "a link"],
+)
 def test_without_slots_there_is_no_admission_and_no_error(host, cgi, what):
     slots = host.cache / ".slots"
     if what == "none":
@@ -213,8 +236,8 @@ def test_without_slots_there_is_no_admission_and_no_error(host, cgi, what):
     with as_nobody():
         assert admission.enter(host.settings(), time.monotonic() + 60) is False
     assert time.monotonic() - began < 5
-    answer = run_cgi(cgi, host.config, body=host.with_nonce)
-    assert verified(answer.body, host.root) and answer.log.count("\n") == 1
+    response = run_cgi(cgi, host.config, body=host.with_nonce)
+    assert verified(response.body, host.root) and response.log.count("\n") == 1
     assert not (host.ca.home / "elsewhere").exists()
 
 

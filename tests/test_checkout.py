@@ -1,4 +1,4 @@
-"""A checkout with core.autocrlf, as on a share with Windows, runs as any other."""
+"""A checkout with core.autocrlf, as on Windows, runs like any other."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SCRIPTS = (".ci/run", "tests/bare_debian", "ocsp.cgi")
 
 @pytest.fixture
 def with_autocrlf(place) -> Path:
-    """A clone with core.autocrlf of what is in this checkout."""
+    """A clone, with core.autocrlf, of what is in this checkout."""
     if shutil.which("git") is None:
         pytest.skip("git is not installed (Debian: apt-get install git)")
     origin, clone = place / "origin", place / "clone"
@@ -47,5 +47,5 @@ def test_a_checkout_with_autocrlf_runs(with_autocrlf, pki):
         subprocess.run(["bash", "-n", name], cwd=with_autocrlf, check=True)
     if not os.path.exists("/usr/bin/python3"):
         pytest.skip("ocsp.cgi is for /usr/bin/python3, which is not there")
-    answer = run_cgi(with_autocrlf / "ocsp.cgi", pki.home / "ocsp-cgi.conf", "GET")
-    assert answer.status == 200 and answer.headers["content-type"].startswith("text/html")
+    response = run_cgi(with_autocrlf / "ocsp.cgi", pki.home / "ocsp-cgi.conf", "GET")
+    assert response.status == 200 and response.headers["content-type"].startswith("text/html")

@@ -23,70 +23,128 @@ def test_defaults(load, tmp_path):
     [ca] = settings.cas
     assert settings.hyperlink == ""
     assert {name: getattr(ca, name) for name in ca.__slots__} == {
-        "name": "root-ca", "db": f"{tmp_path}/db", "ca": f"{tmp_path}/ca.crt", "rsigner": "/abs/ocsp.crt", "rkey": f"{tmp_path}/ocsp.key",
-        "passin": None, "nmin": 60, "max_age": None, "stale_after": None, "nonce": "echo", "unissued": "unknown", "responder_id": "key",
-        "signer_trust": "issued", "archive_cutoff": None, "cache": None, "cache_size": 256,
-    }  # fmt: skip
+        "name": "root-ca",
+        "db": f"{tmp_path}/db",
+        "ca": f"{tmp_path}/ca.crt",
+        "rsigner": "/abs/ocsp.crt",
+        "rkey": f"{tmp_path}/ocsp.key",
+        "passin": None,
+        "nmin": 60,
+        "max_age": None,
+        "stale_after": None,
+        "nonce": "echo",
+        "unissued": "unknown",
+        "responder_id": "key",
+        "signer_trust": "issued",
+        "archive_cutoff": None,
+        "cache": None,
+        "cache_size": 256,
+    }
 
 
 def test_every_key(load, tmp_path):
     settings = load(
-        "[responder]\nhyperlink = https://example.com/?a=b\n" + CA
-        + "passin = pass\nnmin = 2880\nmax_age = 5\nstale_after = 90\nnonce = ignore\nunissued = revoked\nresponder_id = name\narchive_cutoff = 30\ncache = c\ncache_size = 64\n"
-    )  # fmt: skip
+        "[responder]\nhyperlink = https://example.com/?a=b\n"
+        + CA
+        + "passin = pass\nnmin = 2880\nmax_age = 5\nstale_after = 90\nnonce = ignore\nunissued ="
+        " revoked\nresponder_id = name\narchive_cutoff = 30\ncache = c\ncache_size = 64\n"
+    )
     [ca] = settings.cas
     assert settings.hyperlink == "https://example.com/?a=b"
-    assert (ca.passin, ca.cache, ca.nmin, ca.max_age, ca.nonce) == (f"{tmp_path}/pass", f"{tmp_path}/c", 2880, 5, "ignore")
+    assert (ca.passin, ca.cache, ca.nmin, ca.max_age, ca.nonce) == (
+        f"{tmp_path}/pass",
+        f"{tmp_path}/c",
+        2880,
+        5,
+        "ignore",
+    )
     assert ca.cache_size == 64
-    assert (ca.unissued, ca.responder_id, ca.archive_cutoff, ca.stale_after) == ("revoked", "name", 30, 90)
+    assert (ca.unissued, ca.responder_id, ca.archive_cutoff, ca.stale_after) == (
+        "revoked",
+        "name",
+        30,
+        90,
+    )
     assert load(CA + "archive_cutoff = ca").cas[0].archive_cutoff == "ca"
     assert load(CA + "signer_trust = local").cas[0].signer_trust == "local"
 
 
 def test_several_cas_in_their_order(load):
-    assert [ca.name for ca in load(CA + CA.replace("root-ca", "sub-ca")).cas] == ["root-ca", "sub-ca"]
+    assert [ca.name for ca in load(CA + CA.replace("root-ca", "sub-ca")).cas] == [
+        "root-ca",
+        "sub-ca",
+    ]
 
 
-@pytest.mark.parametrize("text", [
-    "\ufeff" + CA,
-    CA.replace("\n", "\r\n"),
-    CA.rstrip("\n"),
-    "# a comment\n; another\n\n  \n" + CA.replace("db =", "  db="),
-], ids=["byte order mark", "CRLF", "no newline at its end", "comments and blanks"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeff" + CA,
+        CA.replace("\n", "\r\n"),
+        CA.rstrip("\n"),
+        "# a comment\n; another\n\n  \n" + CA.replace("db =", "  db="),
+    ],
+    ids=["byte order mark", "CRLF", "no newline at its end", "comments and blanks"],
+)
 def test_spellings(load, text):
     assert load(text).cas[0].rsigner == "/abs/ocsp.crt"
 
 
-@pytest.mark.parametrize("text, message", [
-    ("", ": no section of a CA in it, such as [root-ca]"),
-    ("[responder]\n", ": no section of a CA in it, such as [root-ca]"),
-    ("db = db\n", ":1: `db` stands before the first [section]"),
-    (CA + "nonsense\n", ":6: neither `key = value` nor [section]"),
-    (CA + "[broken\n", ":6: neither `key = value` nor [section]"),
-    (CA + "rsinger = x\n", ":6: unknown key `rsinger`; did you mean `rsigner`?"),
-    (CA + "zzz = x\n",
-     ":6: unknown key `zzz`; known are db, ca, rsigner, rkey, passin, cache, nmin, max_age,"
-     " stale_after, nonce, unissued, responder_id, signer_trust, archive_cutoff, cache_size"),
-    (CA + "db = other\n", ":6: a second `db` in [root-ca]"),
-    (CA + CA, ":6: a second section [root-ca]"),
-    (CA + "[responser]\nhyperlink = https://example.com\n", ":6: [responser] has no key of a CA; did you mean `responder`?"),
-    (CA + "[responder]\nhyperlnk = https://example.com\n", ":7: unknown key `hyperlnk`; did you mean `hyperlink`?"),
-    (CA + "[responder]\nhyperlink = javascript:alert(1)\n", ":7: `hyperlink` is `javascript:alert(1)`, and should begin with https:// or http://"),
-    (CA.replace("rkey = ocsp.key\n", ""), ":1: [root-ca] has no `rkey`"),
-    (CA.replace("ocsp.key", ""), ":5: `rkey` has no value"),
-    (CA + "nmin = 0\n", ":6: `nmin` is `0`, and should be minutes, 1 to 5256000"),
-    (CA + "nmin = soon\n", ":6: `nmin` is `soon`, and should be minutes, 1 to 5256000"),
-    (CA + "nmin = " + "9" * 5000, ", and should be minutes, 1 to 5256000"),
-    (CA + "nmin = \u0665\n", ", and should be minutes, 1 to 5256000"),
-    (CA + "archive_cutoff = never\n", ":6: `archive_cutoff` is `never`, and should be `ca` or days, 1 to 36500"),
-    (CA + "signer_trust = any\n", ":6: `signer_trust` is `any`, and should be issued or local"),
-    (CA + "cache_size = 1G\n", ":6: `cache_size` is `1G`, and should be MiB, 1 to 1048576"),
-    (CA + "nonce = off\n", ":6: `nonce` is `off`, and should be echo or ignore"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("", ": no section of a CA in it, such as [root-ca]"),
+        ("[responder]\n", ": no section of a CA in it, such as [root-ca]"),
+        ("db = db\n", ":1: `db` stands before the first [section]"),
+        (CA + "nonsense\n", ":6: neither `setting = value` nor [section]"),
+        (CA + "[broken\n", ":6: neither `setting = value` nor [section]"),
+        (CA + "rsinger = x\n", ":6: unknown setting `rsinger`; did you mean `rsigner`?"),
+        (
+            CA + "zzz = x\n",
+            (
+                ":6: unknown setting `zzz`; known are db, ca, rsigner, rkey, passin, cache,"
+                " cache_size, nmin, max_age, stale_after, nonce, unissued, responder_id,"
+                " signer_trust, archive_cutoff"
+            ),
+        ),
+        (CA + "db = other\n", ":6: a second `db` in [root-ca]"),
+        (CA + CA, ":6: a second section [root-ca]"),
+        (
+            CA + "[responser]\nhyperlink = https://example.com\n",
+            ":6: [responser] has no setting of a CA; did you mean `responder`?",
+        ),
+        (
+            CA + "[responder]\nhyperlnk = https://example.com\n",
+            ":7: unknown setting `hyperlnk`; did you mean `hyperlink`?",
+        ),
+        (
+            CA + "[responder]\nhyperlink = javascript:alert(1)\n",
+            (
+                ":7: `hyperlink` is `javascript:alert(1)`, and should be a URL that begins with"
+                " https:// or http://"
+            ),
+        ),
+        (CA.replace("rkey = ocsp.key\n", ""), ":1: [root-ca] has no `rkey`"),
+        (CA.replace("ocsp.key", ""), ":5: `rkey` has no value"),
+        (CA + "nmin = 0\n", ":6: `nmin` is `0`, and should be minutes, 1 to 5256000"),
+        (CA + "nmin = soon\n", ":6: `nmin` is `soon`, and should be minutes, 1 to 5256000"),
+        (CA + "nmin = " + "9" * 5000, ", and should be minutes, 1 to 5256000"),
+        (CA + "nmin = \u0665\n", ", and should be minutes, 1 to 5256000"),
+        (
+            CA + "archive_cutoff = never\n",
+            ":6: `archive_cutoff` is `never`, and should be `ca` or days, 1 to 36500",
+        ),
+        (CA + "signer_trust = any\n", ":6: `signer_trust` is `any`, and should be issued or local"),
+        (CA + "cache_size = 1G\n", ":6: `cache_size` is `1G`, and should be MiB, 1 to 1048576"),
+        (CA + "nonce = off\n", ":6: `nonce` is `off`, and should be echo or ignore"),
+    ],
+)
 def test_errors_say_where_and_what(load, tmp_path, text, message):
     with pytest.raises(config.ConfigError) as error:
         load(text)
-    assert str(error.value).startswith(f"{tmp_path}/ocsp-cgi.conf") and str(error.value).endswith(message)
+    assert str(error.value).startswith(f"{tmp_path}/ocsp-cgi.conf") and str(error.value).endswith(
+        message
+    )
 
 
 def test_not_utf_8(load):
@@ -95,13 +153,18 @@ def test_not_utf_8(load):
 
 
 def test_no_file(tmp_path):
-    with pytest.raises(config.ConfigError, match="No such file or directory; this is the config, which OCSP_CGI_CONFIG names"):
+    with pytest.raises(
+        config.ConfigError,
+        match="No such file or directory; this is the config, which OCSP_CGI_CONFIG names",
+    ):
         config.load(str(tmp_path / "none"))
     with pytest.raises(config.ConfigError, match="Is a directory"):
         config.load(str(tmp_path))
 
 
-def test_relative_paths_start_from_the_config_wherever_it_is_named_from(load, tmp_path, monkeypatch):
+def test_relative_paths_start_from_the_config_wherever_it_is_named_from(
+    load, tmp_path, monkeypatch
+):
     load(CA)
     monkeypatch.chdir(tmp_path)
     assert config.load("ocsp-cgi.conf").cas[0].db == "db"

@@ -1,8 +1,9 @@
 """Every row of the table of what a correct OCSP responder does, by its number.
 
-The numbers are those of the project's conformance table; `conformance.md` beside this file lists them with the tests, and
-`python3 tests/conformance.py` writes it from here.  Whatever is read back is read by `cryptography` or by openssl, or is compared
-with literal octets, never only with our own reader.
+The numbers are those of the project's conformance table; `conformance.md` beside this file lists
+them with the tests, and `python3 tests/conformance.py` writes it from here.  What is read
+back is read by `cryptography` or openssl, or compared with literal bytes, never only with our own
+reader.
 """
 
 from __future__ import annotations
@@ -16,29 +17,36 @@ import pytest
 from clients import (
     NULL,
     OCSP_NONCE,
+    Answered,
     cert_id,
     cert_id_of,
     certificate,
     extension,
-    integer,
     nonce,
     octets,
     oid,
     openssl_ocsp,
     request,
+    respond,
     run_cgi,
     settle,
     verified,
-)  # fmt: skip
+)
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509 import ocsp
 
 from ocsp_cgi import certificate as own_certificate
-from ocsp_cgi import config, der, errors, http, messages, responder, times
+from ocsp_cgi import config, der, limits, ocsp_http, ocsp_request, times
+from ocsp_cgi.answer import RESPONSE_STATUS_NAMES, error_response
 
-GOOD, REVOKED, UNKNOWN = ocsp.OCSPCertStatus.GOOD, ocsp.OCSPCertStatus.REVOKED, ocsp.OCSPCertStatus.UNKNOWN
-MALFORMED, INTERNAL_ERROR, TRY_LATER, UNAUTHORIZED = (bytes((0x30, 3, 0x0A, 1, status)) for status in (1, 2, 3, 6))
-TRY_LATER = errors.error_response(errors.TRY_LATER)
+GOOD, REVOKED, UNKNOWN = (
+    ocsp.OCSPCertStatus.GOOD,
+    ocsp.OCSPCertStatus.REVOKED,
+    ocsp.OCSPCertStatus.UNKNOWN,
+)
+MALFORMED, INTERNAL_ERROR, TRY_LATER, UNAUTHORIZED = (
+    bytes((0x30, 3, 0x0A, 1, status)) for status in (1, 2, 3, 6)
+)
 DAY = 24 * 3600
 
 V = b"V\t270220135115Z\t\t%s\tunknown\t/CN=x\n"
@@ -47,9 +55,9 @@ INDEX = V % b"0A" + R % (b"261122135115Z,keyCompromise", b"0B") + V % b"0C"
 
 
 class Core:
-    """The responder core over the CA's signer and a database of the test's own.
+    """The responder over the CA's signer and a database that the test writes.
 
-    It answers at the time `at`, or when it is asked; `now` is the time at which it last answered.
+    It responds at the time `at`, or the present; `now` is the time of its last response.
     """
 
     def __init__(self, pki, directory):
@@ -68,36 +76,48 @@ class Core:
     def id(self, serial: int = 10, hash_name: str = "sha1", parameters: bytes = NULL) -> bytes:
         return cert_id(self.root, serial, hash_name, parameters)
 
-    def respond(self, encoded: bytes, **settings: object) -> responder.Answer:
-        keys = {"db": self.directory, "ca": self.home / "root-ca.crt", "rsigner": self.home / "root-ocsp.crt",
-                "rkey": self.home / "private" / "root-ocsp.key", **settings}  # fmt: skip
+    def respond(self, encoded: bytes, **settings: object) -> Answered:
+        keys = {
+            "db": self.directory,
+            "ca": self.home / "root-ca.crt",
+            "rsigner": self.home / "root-ocsp.crt",
+            "rkey": self.home / "private" / "root-ocsp.key",
+            **settings,
+        }
         path = self.directory / "ocsp-cgi.conf"
-        path.write_text("[root-ca]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items()))
+        path.write_text(
+            "[root-ca]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items())
+        )
         self.now = int(time.time()) if self.at is None else self.at
-        return responder.respond(encoded, lambda: config.load(str(path)), self.now)
+        return respond(encoded, lambda: config.load(str(path)), self.now)
 
     def ask(self, encoded: bytes, **settings: object) -> bytes:
-        """The DER of the answer."""
+        """The DER of the response."""
         return self.respond(encoded, **settings).der
 
     def single(self, encoded: bytes | int, **settings: object) -> ocsp.OCSPResponse:
-        """The verified answer to a request, or to one about a serial number, that has one SingleResponse."""
+        """The verified response to a request, or to one about a serial number, that has one
+        SingleResponse."""
         encoded = request(self.id(encoded)) if isinstance(encoded, int) else encoded
         return verified(self.ask(encoded, **settings), self.root)
 
     def statuses(self, encoded: bytes, **settings: object) -> list[tuple[int, ocsp.OCSPCertStatus]]:
         """(serial, status) of each SingleResponse, as `cryptography` reads them."""
-        answer = verified(self.ask(encoded, **settings), self.root)
-        return [(single.serial_number, single.certificate_status) for single in answer.responses]
+        response = verified(self.ask(encoded, **settings), self.root)
+        return [(single.serial_number, single.certificate_status) for single in response.responses]
 
     def text(self, encoded: bytes) -> str:
-        """An answer as openssl prints it."""
-        (self.directory / "answer.der").write_bytes(encoded)
-        return openssl_ocsp(self.home, "-respin", str(self.directory / "answer.der"), "-noverify", "-resp_text").stdout
+        """A response as openssl prints it."""
+        (self.directory / "response.der").write_bytes(encoded)
+        return openssl_ocsp(
+            self.home, "-respin", str(self.directory / "response.der"), "-noverify", "-resp_text"
+        ).stdout
 
-    def headers(self, encoded: bytes, method: str = "POST", **settings: object) -> tuple[dict[str, str], responder.Answer]:
-        answer = self.respond(encoded, **settings)
-        return dict(http.response(answer, method).headers), answer
+    def headers(
+        self, encoded: bytes, method: str = "POST", **settings: object
+    ) -> tuple[dict[str, str], Answered]:
+        response = self.respond(encoded, **settings)
+        return dict(ocsp_http.response(response, method).headers), response
 
 
 @pytest.fixture
@@ -114,40 +134,77 @@ def seconds(moment: datetime.datetime) -> int:
     return int(moment.replace(tzinfo=datetime.timezone.utc).timestamp())
 
 
-def when(answer, name: str) -> int:
-    """A time of an answer in seconds since 1970, in every version of `cryptography`."""
-    return seconds(getattr(answer, name + "_utc", None) or getattr(answer, name))
+def when(response, name: str) -> int:
+    """A time of a response in seconds since 1970, with any version of `cryptography`."""
+    return seconds(getattr(response, name + "_utc", None) or getattr(response, name))
 
 
 # 1a. Request handling
 
-WHOLE = b"0B0@0>0<0:0\x09\x06\x05+\x0e\x03\x02\x1a\x05\x00\x04\x14" + bytes(20) + b"\x04\x14" + bytes(20) + b"\x02\x01\x0a"
+WHOLE = (
+    b"0B0@0>0<0:0\x09\x06\x05+\x0e\x03\x02\x1a\x05\x00\x04\x14"
+    + bytes(20)
+    + b"\x04\x14"
+    + bytes(20)
+    + b"\x02\x01\x0a"
+)
 
 
 def with_serial(encoded: bytes) -> bytes:
-    """A CertID with this in the place of its serialNumber."""
-    return der.sequence(der.sequence(oid("1.3.14.3.2.26"), NULL), octets(bytes(20)), octets(bytes(20)), encoded)
+    """A CertID with this in place of its serialNumber."""
+    return der.sequence(
+        der.sequence(oid("1.3.14.3.2.26"), NULL), octets(bytes(20)), octets(bytes(20)), encoded
+    )
 
 
-@pytest.mark.parametrize("encoded", table(
-    empty=b"", text=b"hello", pem=b"-----BEGIN OCSP REQUEST-----\n", one_octet=b"0", zeros=bytes(100),
-    cut_off_by_one=WHOLE[:-1], cut_off_in_half=WHOLE[: len(WHOLE) // 2], octet_behind_it=WHOLE + b"\0", twice=WHOLE * 2,
-    garbage_in_a_sequence=b"\x30\x05hello", null=NULL, empty_sequence=b"\x30\0", nested=b"\x30\x04\x30\x02\x30\0",
-    indefinite_length=b"\x30\x80" + WHOLE[2:] + b"\0\0", long_length=b"\x30\x81" + WHOLE[1:],
-    serial_without_contents=request(with_serial(b"\x02\x00")), serial_with_a_redundant_zero=request(with_serial(b"\x02\x02\x00\x0a")),
-    serial_with_a_redundant_ff=request(with_serial(b"\x02\x02\xff\x80")), serial_not_an_integer=request(with_serial(b"\x04\x01\x0a")),
-    hash_with_other_parameters=request(cert_id_of("sha1", bytes(20), bytes(20), 10, octets(b"x"))),
-    cert_id_with_more=request(der.sequence(der.sequence(oid("1.3.14.3.2.26")), octets(b""), octets(b""), integer(1), NULL)),
-    request_extensions_twice=der.sequence(der.sequence(der.sequence(der.sequence(cert_id_of("sha1", b"", b"", 1))),
-        der.tlv(der.context(2), der.sequence(nonce(bytes(16)))), der.tlv(der.context(2), der.sequence(nonce(bytes(16)))))),
-    the_same_extension_twice=request(cert_id_of("sha1", b"", b"", 1), extensions=nonce(bytes(16)) + nonce(bytes(16))),
-))  # fmt: skip
-def test_row_1_what_is_no_request_is_malformed(core, encoded):
+@pytest.mark.parametrize(
+    "encoded",
+    table(
+        empty=b"",
+        text=b"hello",
+        pem=b"-----BEGIN OCSP REQUEST-----\n",
+        one_octet=b"0",
+        zeros=bytes(100),
+        cut_off_by_one=WHOLE[:-1],
+        cut_off_in_half=WHOLE[: len(WHOLE) // 2],
+        octet_behind_it=WHOLE + b"\0",
+        twice=WHOLE * 2,
+        garbage_in_a_sequence=b"\x30\x05hello",
+        null=NULL,
+        empty_sequence=b"\x30\0",
+        nested=b"\x30\x04\x30\x02\x30\0",
+        indefinite_length=b"\x30\x80" + WHOLE[2:] + b"\0\0",
+        long_length=b"\x30\x81" + WHOLE[1:],
+        serial_without_contents=request(with_serial(b"\x02\x00")),
+        serial_with_a_redundant_zero=request(with_serial(b"\x02\x02\x00\x0a")),
+        serial_with_a_redundant_ff=request(with_serial(b"\x02\x02\xff\x80")),
+        serial_not_an_integer=request(with_serial(b"\x04\x01\x0a")),
+        hash_with_other_parameters=request(
+            cert_id_of("sha1", bytes(20), bytes(20), 10, octets(b"x"))
+        ),
+        cert_id_with_more=request(
+            der.sequence(
+                der.sequence(oid("1.3.14.3.2.26")), octets(b""), octets(b""), der.integer(1), NULL
+            )
+        ),
+        request_extensions_twice=der.sequence(
+            der.sequence(
+                der.sequence(der.sequence(cert_id_of("sha1", b"", b"", 1))),
+                der.tlv(der.context(2), der.sequence(nonce(bytes(16)))),
+                der.tlv(der.context(2), der.sequence(nonce(bytes(16)))),
+            )
+        ),
+        the_same_extension_twice=request(
+            cert_id_of("sha1", b"", b"", 1), extensions=nonce(bytes(16)) + nonce(bytes(16))
+        ),
+    ),
+)
+def test_row_1_what_is_not_a_request_is_malformed(core, encoded):
     assert core.ask(encoded) == MALFORMED
 
 
 def test_row_1_any_cut_or_changed_length_is_malformed(core):
-    """But what changes no more than a value inside it."""
+    """Unless it only changes a value inside it."""
     encoded = request(core.id(), extensions=nonce(bytes(range(16))))
     for length in range(len(encoded)):
         assert core.ask(encoded[:length]) == MALFORMED, length
@@ -160,10 +217,14 @@ def test_row_1_any_cut_or_changed_length_is_malformed(core):
             assert core.ask(bytes(changed)) == MALFORMED, (position, change)
 
 
-def test_row_2_errors_are_five_octets_and_4_is_never_used(core, tmp_path):
-    assert [errors.error_response(status).hex() for status in errors.RESPONSE_STATUS_NAMES if status] == [
-        "30030a0101", "30030a0102", "30030a0103", "30030a0105", "30030a0106",
-    ]  # fmt: skip
+def test_row_2_errors_are_five_bytes_and_4_is_never_used(core, tmp_path):
+    assert [error_response(status).hex() for status in RESPONSE_STATUS_NAMES if status] == [
+        "30030a0101",
+        "30030a0102",
+        "30030a0103",
+        "30030a0105",
+        "30030a0106",
+    ]
     for encoded in (MALFORMED, INTERNAL_ERROR, TRY_LATER, UNAUTHORIZED):
         assert ocsp.load_der_ocsp_response(encoded).response_status.value == encoded[4]
 
@@ -173,9 +234,12 @@ def test_row_3_empty_request_list_is_malformed(core):
     assert core.ask(request(extensions=nonce(bytes(16)))) == MALFORMED
 
 
-@pytest.mark.parametrize("number, answered", [(0, True), (1, False), (2, False), (99, False), (-1, False), (2**70, False)])
+@pytest.mark.parametrize(
+    "number, answered",
+    [(0, True), (1, False), (2, False), (99, False), (-1, False), (2**70, False)],
+)
 def test_row_4_version_must_be_v1(core, number, answered):
-    encoded = request(core.id(), version=der.tlv(der.context(0), integer(number)))
+    encoded = request(core.id(), version=der.tlv(der.context(0), der.integer(number)))
     assert (core.ask(encoded) != MALFORMED) == answered
 
 
@@ -189,15 +253,24 @@ def test_row_6_unknown_critical_extensions_are_malformed(core):
     unknown = extension("1.2.3.4", b"anything", b"\x01\x01\xff")
     assert core.ask(request(core.id(), extensions=unknown)) == MALFORMED
     assert core.ask(request(core.id(), single_extensions=unknown)) == MALFORMED
-    assert core.ask(request(core.id(), core.id(11), extensions=nonce(bytes(16)) + unknown)) == MALFORMED
+    assert (
+        core.ask(request(core.id(), core.id(11), extensions=nonce(bytes(16)) + unknown))
+        == MALFORMED
+    )
 
 
-@pytest.mark.parametrize("dotted, value", [
-    (OCSP_NONCE, octets(bytes(16))),
-    ("1.3.6.1.5.5.7.48.1.4", der.sequence(oid("1.3.6.1.5.5.7.48.1.1"))),
-    ("1.3.6.1.5.5.7.48.1.8", der.sequence(der.sequence(der.sequence(oid("1.2.840.10045.4.3.2"))))),
-    ("1.3.6.1.5.5.7.48.1.7", der.sequence(b"")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "dotted, value",
+    [
+        (OCSP_NONCE, octets(bytes(16))),
+        ("1.3.6.1.5.5.7.48.1.4", der.sequence(oid("1.3.6.1.5.5.7.48.1.1"))),
+        (
+            "1.3.6.1.5.5.7.48.1.8",
+            der.sequence(der.sequence(der.sequence(oid("1.2.840.10045.4.3.2")))),
+        ),
+        ("1.3.6.1.5.5.7.48.1.7", der.sequence(b"")),
+    ],
+)
 def test_row_7_known_extensions_may_be_critical(core, dotted, value):
     critical = extension(dotted, value, b"\x01\x01\xff")
     assert core.single(request(core.id(), extensions=critical)).certificate_status == GOOD
@@ -212,76 +285,118 @@ def test_row_8_requestor_name_is_as_if_it_were_absent(core):
         assert core.ask(request(core.id(), requestor=der.tlv(der.context(1), wrong))) == MALFORMED
 
 
-def test_row_9_signature_of_a_request_is_not_looked_at(core, pki, tmp_path):
-    bad = der.tlv(der.context(0), der.sequence(der.sequence(oid("1.2.840.113549.1.1.11"), NULL), der.tlv(der.BIT_STRING, b"\0wrong")))
+def test_row_9_signature_of_a_request_is_not_verified(core, pki, tmp_path):
+    bad = der.tlv(
+        der.context(0),
+        der.sequence(
+            der.sequence(oid("1.2.840.113549.1.1.11"), NULL), der.tlv(der.BIT_STRING, b"\0wrong")
+        ),
+    )
     assert core.single(request(core.id(), signature=bad)).certificate_status == GOOD
     assert core.ask(request(core.id(), signature=der.tlv(der.context(0), NULL))) == MALFORMED
     signed = tmp_path / "signed.der"
-    openssl_ocsp(pki.home, "-serial", "10", "-signer", "good.crt", "-signkey", "private/good.key", "-reqout", str(signed))
+    openssl_ocsp(
+        pki.home,
+        "-serial",
+        "10",
+        "-signer",
+        "good.crt",
+        "-signkey",
+        "private/good.key",
+        "-reqout",
+        str(signed),
+    )
     assert core.single(signed.read_bytes()).certificate_status == GOOD
 
 
 def test_row_10_no_request_needs_a_signature(core):
-    """We have no policy that asks for one: sigRequired is never sent."""
+    """No setting requires one: sigRequired is never sent."""
     assert core.single(request(core.id())).certificate_status == GOOD
 
 
-@pytest.mark.parametrize("serials", [[10], [10, 11], [11, 10], [10, 10, 10], [11, 99, 10, 11], list(range(50)), list(range(100))])
+@pytest.mark.parametrize(
+    "serials",
+    [[10], [10, 11], [11, 10], [10, 10, 10], [11, 99, 10, 11], list(range(50)), list(range(100))],
+)
 def test_row_11_and_12_one_single_response_for_each_cert_id_in_order(core, serials):
     encoded = core.ask(request(*[core.id(serial) for serial in serials]))
     known = {10: GOOD, 11: REVOKED, 12: GOOD}
-    assert core.statuses(request(*[core.id(serial) for serial in serials])) == [(serial, known.get(serial, UNKNOWN)) for serial in serials]
-    assert re.findall("Serial Number: ([0-9A-F]+)", core.text(encoded).partition("Certificate:")[0]) == [f"{serial:02X}" for serial in serials]
+    assert core.statuses(request(*[core.id(serial) for serial in serials])) == [
+        (serial, known.get(serial, UNKNOWN)) for serial in serials
+    ]
+    assert re.findall(
+        "Serial Number: ([0-9A-F]+)", core.text(encoded).partition("Certificate:")[0]
+    ) == [f"{serial:02X}" for serial in serials]
 
 
 @pytest.mark.parametrize("parameters", [NULL, b""], ids=["NULL", "absent"])
 @pytest.mark.parametrize("hash_name", ["sha1", "sha224", "sha256", "sha384", "sha512"])
-def test_rows_13_to_15_cert_id_of_every_hash_is_echoed_octet_for_octet(core, hash_name, parameters):
+def test_rows_13_to_15_cert_id_of_every_hash_is_echoed_byte_for_byte(core, hash_name, parameters):
     for serial, status in ((10, GOOD), (11, REVOKED)):
         asked = core.id(serial, hash_name, parameters)
-        answer = core.single(request(asked))
-        assert answer.certificate_status == status
-        assert asked in answer.tbs_response_bytes and answer.tbs_response_bytes.count(asked[20:]) == 1
+        response = core.single(request(asked))
+        assert response.certificate_status == status
+        assert (
+            asked in response.tbs_response_bytes
+            and response.tbs_response_bytes.count(asked[20:]) == 1
+        )
 
 
 def test_row_13_mixed_hashes_in_one_request(core):
     asked = [core.id(10, "sha1"), core.id(10, "sha256", b""), core.id(11, "sha512")]
-    answer = core.ask(request(*asked))
-    assert all(one in answer for one in asked)
+    response = core.ask(request(*asked))
+    assert all(one in response for one in asked)
 
 
 @pytest.mark.parametrize("hash_name", ["sha1", "sha256"])
 def test_row_16_both_hashes_must_be_the_issuers(core, hash_name):
     name = core.root.subject.public_bytes()
-    right = messages.OCSPRequest.from_der(request(core.id(11, hash_name))).request_list[0].req_cert
+    right = (
+        ocsp_request.OCSPRequest.from_der(request(core.id(11, hash_name))).request_list[0].req_cert
+    )
     assert right.issuer_name_hash == hashlib.new(hash_name, name).digest()
     wrong = bytes(len(right.issuer_name_hash))
-    for pair in ((wrong, right.issuer_key_hash), (right.issuer_name_hash, wrong), (right.issuer_key_hash, right.issuer_name_hash), (b"", b"")):
+    for pair in (
+        (wrong, right.issuer_key_hash),
+        (right.issuer_name_hash, wrong),
+        (right.issuer_key_hash, right.issuer_name_hash),
+        (b"", b""),
+    ):
         assert core.ask(request(cert_id_of(hash_name, *pair, 11))) == UNAUTHORIZED
     longer = (right.issuer_name_hash + b"\0", right.issuer_key_hash)
     assert core.ask(request(cert_id_of(hash_name, *longer, 11))) == UNAUTHORIZED
 
 
-@pytest.mark.parametrize("dotted", ["1.2.840.113549.2.5", "2.16.840.1.101.3.4.2.8", "1.2.3.4"], ids=["md5", "sha3-256", "unknown"])
-def test_row_16_a_hash_we_do_not_know_is_a_foreign_issuer(core, dotted):
+@pytest.mark.parametrize(
+    "dotted",
+    ["1.2.840.113549.2.5", "2.16.840.1.101.3.4.2.8", "1.2.3.4"],
+    ids=["md5", "sha3-256", "unknown"],
+)
+def test_row_16_an_unknown_hash_is_a_foreign_issuer(core, dotted):
     foreign = cert_id_of(dotted, bytes(32), bytes(32), 11)
     assert core.ask(request(foreign)) == UNAUTHORIZED
-    answer = core.ask(request(core.id(11), foreign))
-    assert foreign in answer
-    text = core.text(answer)
+    response = core.ask(request(core.id(11), foreign))
+    assert foreign in response
+    text = core.text(response)
     assert re.findall("Cert Status: (.*)", text) == ["revoked", "unknown"]
 
 
-def test_row_17_basic_is_answered_whatever_is_acceptable(core):
+def test_row_17_the_response_is_basic_whatever_is_acceptable(core):
     other = extension("1.3.6.1.5.5.7.48.1.4", der.sequence(oid("1.2.3.4")))
     assert core.single(request(core.id(), extensions=other)).certificate_status == GOOD
 
 
 RSA_SHA256, RSA_SHA384, RSA_SHA512 = (f"300d06092a864886f70d01010{digit}0500" for digit in "bcd")
-PSS_SHA256 = ("304106092a864886f70d01010a3034a00f300d06096086480165030402010500"
-              "a11c301a06092a864886f70d010108300d06096086480165030402010500a203020120")  # fmt: skip
+PSS_SHA256 = (
+    "304106092a864886f70d01010a3034a00f300d06096086480165030402010500"
+    "a11c301a06092a864886f70d010108300d06096086480165030402010500a203020120"
+)
 ECDSA_SHA256, ECDSA_SHA384, ECDSA_SHA512 = (f"300a06082a8648ce3d04030{digit}" for digit in "234")
-RSA_SHA1, RSA_MD5, ED25519 = "300d06092a864886f70d0101050500", "300d06092a864886f70d0101040500", "300506032b6570"
+RSA_SHA1, RSA_MD5, ED25519 = (
+    "300d06092a864886f70d0101050500",
+    "300d06092a864886f70d0101040500",
+    "300506032b6570",
+)
 
 
 def preferring(*identifiers: str) -> bytes:
@@ -297,34 +412,57 @@ def rsa_signer(pki, workspace):
     return {"rsigner": ca.home / "rsa-ocsp.crt", "rkey": ca.home / "private" / "rsa-ocsp.key"}
 
 
-@pytest.mark.parametrize("wishes, expected", [
-    ([RSA_SHA512], RSA_SHA512),
-    ([RSA_SHA384, RSA_SHA512], RSA_SHA384),
-    ([ED25519, ECDSA_SHA256, RSA_SHA512, RSA_SHA256], RSA_SHA512),
-    (["300b06092a864886f70d01010d"], RSA_SHA512),
-    ([PSS_SHA256], PSS_SHA256),
-    ([ECDSA_SHA256], RSA_SHA256),
-    ([], RSA_SHA256),
-])  # fmt: skip
-def test_row_18_the_clients_first_wish_that_the_key_can_make(core, rsa_signer, wishes, expected):
-    answer = core.ask(request(core.id(), extensions=preferring(*wishes)), **rsa_signer)
-    assert answer.count(bytes.fromhex(expected)) == 1 + 2 * (expected == RSA_SHA256)  # the signer's certificate has two
-    (core.directory / "answer.der").write_bytes(answer)
-    said = openssl_ocsp(core.home, "-no_nonce", "-respin", str(core.directory / "answer.der"), "-serial", "10")
+@pytest.mark.parametrize(
+    "preferences, expected",
+    [
+        ([RSA_SHA512], RSA_SHA512),
+        ([RSA_SHA384, RSA_SHA512], RSA_SHA384),
+        ([ED25519, ECDSA_SHA256, RSA_SHA512, RSA_SHA256], RSA_SHA512),
+        (["300b06092a864886f70d01010d"], RSA_SHA512),
+        ([PSS_SHA256], PSS_SHA256),
+        ([ECDSA_SHA256], RSA_SHA256),
+        ([], RSA_SHA256),
+    ],
+)
+def test_row_18_the_clients_first_preference_that_the_key_can_make(
+    core, rsa_signer, preferences, expected
+):
+    response = core.ask(request(core.id(), extensions=preferring(*preferences)), **rsa_signer)
+    assert response.count(bytes.fromhex(expected)) == 1 + 2 * (
+        expected == RSA_SHA256
+    )  # the signer's certificate has two
+    (core.directory / "response.der").write_bytes(response)
+    said = openssl_ocsp(
+        core.home, "-no_nonce", "-respin", str(core.directory / "response.der"), "-serial", "10"
+    )
     assert said.stderr == "Response verify OK\n"
 
 
-def test_row_18_a_wish_that_cannot_be_read_is_none(core):
-    for value in (b"", b"garbage", NULL, der.sequence(NULL), der.sequence(der.sequence(b"")), der.sequence(der.sequence(der.sequence(NULL)))):
-        assert core.single(request(core.id(), extensions=extension("1.3.6.1.5.5.7.48.1.8", value))).certificate_status == GOOD
+def test_row_18_a_preference_that_cannot_be_read_is_ignored(core):
+    for value in (
+        b"",
+        b"garbage",
+        NULL,
+        der.sequence(NULL),
+        der.sequence(der.sequence(b"")),
+        der.sequence(der.sequence(der.sequence(NULL))),
+    ):
+        assert (
+            core.single(
+                request(core.id(), extensions=extension("1.3.6.1.5.5.7.48.1.8", value))
+            ).certificate_status
+            == GOOD
+        )
 
 
-def test_row_19_nothing_weak_is_signed_with_even_if_asked_for(core, rsa_signer):
-    answer = core.ask(request(core.id(), extensions=preferring(RSA_SHA1, RSA_MD5)), **rsa_signer)
-    assert bytes.fromhex(RSA_SHA256) in answer
-    assert bytes.fromhex(RSA_SHA1) not in answer and bytes.fromhex(RSA_MD5) not in answer
-    answer = core.ask(request(core.id(), extensions=preferring(RSA_SHA1, RSA_SHA384)), **rsa_signer)
-    assert bytes.fromhex(RSA_SHA384) in answer
+def test_row_19_no_weak_algorithm_is_used_even_if_preferred(core, rsa_signer):
+    response = core.ask(request(core.id(), extensions=preferring(RSA_SHA1, RSA_MD5)), **rsa_signer)
+    assert bytes.fromhex(RSA_SHA256) in response
+    assert bytes.fromhex(RSA_SHA1) not in response and bytes.fromhex(RSA_MD5) not in response
+    response = core.ask(
+        request(core.id(), extensions=preferring(RSA_SHA1, RSA_SHA384)), **rsa_signer
+    )
+    assert bytes.fromhex(RSA_SHA384) in response
 
 
 def test_row_20_work_is_bounded(core, pki, cgi):
@@ -341,9 +479,9 @@ def test_row_20_work_is_bounded(core, pki, cgi):
 # 1b. Nonce
 
 
-def nonce_of(answer: bytes) -> bytes | None:
-    """The contents of extnValue of the nonce in an answer, by openssl's and `cryptography`'s reading."""
-    extensions = ocsp.load_der_ocsp_response(answer).extensions
+def nonce_of(response: bytes) -> bytes | None:
+    """The contents of the nonce's extnValue, as openssl and `cryptography` read them."""
+    extensions = ocsp.load_der_ocsp_response(response).extensions
     for one in extensions:
         if one.oid.dotted_string == OCSP_NONCE:
             assert not one.critical
@@ -354,46 +492,64 @@ def nonce_of(answer: bytes) -> bytes | None:
 @pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 20, 31, 32, 33, 64, 127, 128])
 def test_rows_21_23_24_25_nonce_is_echoed(core, length):
     value = bytes(range(1, length + 1))
-    answer = core.ask(request(core.id(), extensions=nonce(value)))
+    response = core.ask(request(core.id(), extensions=nonce(value)))
     wrapped = der.tlv(der.OCTET_STRING, value)
-    assert b"\x06\x09+\x06\x01\x05\x05\x07\x30\x01\x02" + der.tlv(der.OCTET_STRING, wrapped) in answer
-    assert nonce_of(answer) in (value, wrapped)  # `cryptography` takes the wrapping off since version 42
-    assert "OCSP Nonce:" in core.text(answer)
+    assert (
+        b"\x06\x09+\x06\x01\x05\x05\x07\x30\x01\x02" + der.tlv(der.OCTET_STRING, wrapped)
+        in response
+    )
+    assert nonce_of(response) in (
+        value,
+        wrapped,
+    )  # `cryptography` removes the wrapping since version 42
+    assert "OCSP Nonce:" in core.text(response)
 
 
 @pytest.mark.parametrize("length", [0, 129, 256, 1000, 5000])
-def test_row_22_nonce_of_no_octets_or_more_than_128_is_malformed(core, length):
+def test_row_22_an_empty_nonce_or_one_of_more_than_128_bytes_is_malformed(core, length):
     assert core.ask(request(core.id(), extensions=nonce(bytes(length)))) == MALFORMED
 
 
-@pytest.mark.parametrize("value, answered", [
-    (b"\xaa" * 16, True), (b"\xaa", True), (b"\xaa" * 128, True), (b"", False), (b"\xaa" * 129, False), (b"\x04\x10" + b"\xaa" * 15, True),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "value, answered",
+    [
+        (b"\xaa" * 16, True),
+        (b"\xaa", True),
+        (b"\xaa" * 128, True),
+        (b"", False),
+        (b"\xaa" * 129, False),
+        (b"\x04\x10" + b"\xaa" * 15, True),
+    ],
+)
 def test_row_25_nonce_that_is_not_wrapped_is_echoed_as_it_is(core, value, answered):
-    answer = core.ask(request(core.id(), extensions=extension(OCSP_NONCE, value)))
-    assert (answer != MALFORMED) == answered
+    response = core.ask(request(core.id(), extensions=extension(OCSP_NONCE, value)))
+    assert (response != MALFORMED) == answered
     if answered:
-        assert b"\x06\x09+\x06\x01\x05\x05\x07\x30\x01\x02" + octets(value) in answer
+        assert b"\x06\x09+\x06\x01\x05\x05\x07\x30\x01\x02" + octets(value) in response
 
 
-@pytest.mark.parametrize("critical", [b"\x01\x01\xff", b"\x01\x01\x00"], ids=["TRUE", "explicit FALSE"])
-def test_row_26_nonce_is_never_critical_in_the_answer(core, critical):
-    answer = core.ask(request(core.id(), extensions=extension(OCSP_NONCE, octets(bytes(16)), critical)))
-    assert nonce_of(answer) is not None
-    assert extension(OCSP_NONCE, octets(bytes(16))) in answer
+@pytest.mark.parametrize(
+    "critical", [b"\x01\x01\xff", b"\x01\x01\x00"], ids=["TRUE", "explicit FALSE"]
+)
+def test_row_26_nonce_is_never_critical_in_the_response(core, critical):
+    response = core.ask(
+        request(core.id(), extensions=extension(OCSP_NONCE, octets(bytes(16)), critical))
+    )
+    assert nonce_of(response) is not None
+    assert extension(OCSP_NONCE, octets(bytes(16))) in response
 
 
-def test_row_27_no_nonce_asked_none_sent(core):
+def test_row_27_no_nonce_is_sent_unless_asked_for(core):
     assert nonce_of(core.ask(request(core.id()))) is None
-    answer = core.ask(request(core.id(), single_extensions=nonce(bytes(16))))
-    assert nonce_of(answer) is None and der.oid(OCSP_NONCE) not in answer
+    response = core.ask(request(core.id(), single_extensions=nonce(bytes(16))))
+    assert nonce_of(response) is None and der.oid(OCSP_NONCE) not in response
 
 
-def test_row_28_without_nonces_there_is_an_answer_without_one(core):
+def test_row_28_with_nonces_ignored_the_response_has_none(core):
     encoded = request(core.id(), extensions=nonce(bytes(16)))
-    answer = core.respond(encoded, nonce="ignore")
-    assert nonce_of(answer.der) is None and not answer.has_nonce
-    assert ("nonce", "16-ignored") in answer.facts
+    response = core.respond(encoded, nonce="ignore")
+    assert nonce_of(response.der) is None and response.entity_tag
+    assert ("nonce", "16-ignored") in response.fields
     assert core.ask(request(core.id(), extensions=nonce(bytes(129))), nonce="ignore") == MALFORMED
 
 
@@ -408,7 +564,9 @@ def test_row_29_response_type_is_basic(core):
 
 def test_row_30_der_and_defaults_left_out(core):
     for settings, tag in (({}, 0xA2), ({"responder_id": "name"}, 0xA1)):
-        tbs = core.single(request(core.id(), extensions=nonce(bytes(16))), **settings).tbs_response_bytes
+        tbs = core.single(
+            request(core.id(), extensions=nonce(bytes(16))), **settings
+        ).tbs_response_bytes
         first = 2 if tbs[1] < 0x80 else 2 + (tbs[1] & 0x7F)
         assert tbs[first] == tag  # no version before the ResponderID
         assert b"\x01\x01\x00" not in tbs.replace(bytes(16), b"")
@@ -422,35 +580,37 @@ def test_row_31_responder_id_is_the_signers(core):
     assert key_hash == SubjectKeyIdentifier.from_public_key(core.signer.public_key()).digest
 
 
-def test_rows_32_and_33_responder_id_is_the_sha1_of_the_key_whatever_hash_is_asked_with(core):
+def test_rows_32_and_33_responder_id_is_the_sha1_of_the_key_whatever_the_hash(core):
     for hash_name in ("sha1", "sha256", "sha512"):
-        answer = core.ask(request(core.id(10, hash_name)))
+        response = core.ask(request(core.id(10, hash_name)))
         key_hash = core.single(10).responder_key_hash
-        assert len(key_hash) == 20 and b"\xa2\x16\x04\x14" + key_hash in answer
+        assert len(key_hash) == 20 and b"\xa2\x16\x04\x14" + key_hash in response
 
 
 def test_rows_34_and_36_this_update_is_produced_at_is_now(core):
-    answer = core.single(10)
-    assert when(answer, "produced_at") == when(answer, "this_update") == core.now
+    response = core.single(10)
+    assert when(response, "produced_at") == when(response, "this_update") == core.now
 
 
-def test_row_35_every_time_is_15_octets(core):
+def test_row_35_every_time_has_15_bytes(core):
     core.index(R % (b"261122135115Z,keyTime,20260101000000.5Z", b"0A"))
     encoded = core.single(request(core.id()), archive_cutoff="ca").tbs_response_bytes
     times = re.findall(rb"\x18(.)(\d{14}Z)", encoded, re.DOTALL)
-    assert len(times) == 6 and {length for length, _ in times} == {b"\x0f"}  # produced, this, next, revoked, invalid, cut off
+    assert len(times) == 6 and {length for length, _ in times} == {
+        b"\x0f"
+    }  # produced, this, next, revoked, invalid, cut off
 
 
 def test_row_37_next_update_is_present(core):
     for serial in (10, 11, 99):
-        answer = core.single(serial)
-        assert when(answer, "next_update") > when(answer, "this_update")
+        response = core.single(serial)
+        assert when(response, "next_update") > when(response, "this_update")
 
 
 @pytest.mark.parametrize("minutes", [1, 60, 480, 2880, 14400])
 def test_row_38_next_update_is_nmin_later(core, minutes):
-    answer = core.single(10, nmin=minutes)
-    assert when(answer, "next_update") - when(answer, "this_update") == minutes * 60
+    response = core.single(10, nmin=minutes)
+    assert when(response, "next_update") - when(response, "this_update") == minutes * 60
 
 
 def test_row_39_next_update_ends_with_signer_and_ca(core, pki):
@@ -466,14 +626,24 @@ def test_row_39_next_update_ends_with_signer_and_ca(core, pki):
 
 def test_row_40_nothing_is_signed_outside_the_signers_validity(core, pki):
     signer = own_certificate.load(str(pki.home / "root-ocsp.crt"))
-    for moment, answered in ((signer.not_before, True), (signer.not_before - 1, False), (signer.not_after - 1, True), (signer.not_after, False)):
+    for moment, answered in (
+        (signer.not_before, True),
+        (signer.not_before - 1, False),
+        (signer.not_after - 1, True),
+        (signer.not_after, False),
+    ):
         core.at = moment
         assert (core.ask(request(core.id())) != INTERNAL_ERROR) == answered
 
 
-@pytest.mark.parametrize("serial, status", [(10, "8000"), (99, "8200"), (11, "a116180f32303236313132323133353131355aa0030a0101")])
+@pytest.mark.parametrize(
+    "serial, status",
+    [(10, "8000"), (99, "8200"), (11, "a116180f32303236313132323133353131355aa0030a0101")],
+)
 def test_rows_41_and_42_cert_status(core, serial, status):
-    assert core.id(serial) + bytes.fromhex(status) + b"\x18\x0f" in core.ask(request(core.id(serial)))
+    assert core.id(serial) + bytes.fromhex(status) + b"\x18\x0f" in core.ask(
+        request(core.id(serial))
+    )
 
 
 @pytest.mark.parametrize("reason", [b"", b",unspecified", b",removeFromCRL", b",7", b",nonsense"])
@@ -484,12 +654,19 @@ def test_rows_43_and_44_no_reason_0_7_or_8(core, reason):
 
 def test_row_45_no_reason_code_extension(core):
     for serial in (10, 11, 99):
-        assert der.tlv(der.OBJECT_IDENTIFIER, der.oid("2.5.29.21")) not in core.ask(request(core.id(serial)))
+        assert der.tlv(der.OBJECT_IDENTIFIER, der.oid("2.5.29.21")) not in core.ask(
+            request(core.id(serial))
+        )
 
 
-@pytest.mark.parametrize("field, reason", [
-    (b"keyTime,20260101000000Z", 1), (b"CAkeyTime,20260101000000Z", 2), (b"holdInstruction,holdInstructionReject", 6),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "field, reason",
+    [
+        (b"keyTime,20260101000000Z", 1),
+        (b"CAkeyTime,20260101000000Z", 2),
+        (b"holdInstruction,holdInstructionReject", 6),
+    ],
+)
 def test_row_46_crl_entry_extensions_are_single_extensions_and_not_critical(core, field, reason):
     core.index(R % (b"261122135115Z," + field, b"0A"))
     encoded = core.ask(request(core.id()))
@@ -504,12 +681,12 @@ def test_row_46_crl_entry_extensions_are_single_extensions_and_not_critical(core
     assert " ".join(text.split()) in " ".join(core.text(encoded).split())
 
 
-def test_row_48_certificate_hold_is_answered_for_a_private_ca(core):
+def test_row_48_certificate_hold_is_sent_for_a_private_ca(core):
     core.index(R % (b"261122135115Z,certificateHold", b"0A"))
     assert core.single(10).revocation_reason.value == "certificateHold"
 
 
-def test_rows_49_and_51_good_is_never_given_for_what_was_not_issued(core):
+def test_rows_49_and_51_good_is_never_sent_for_what_was_not_issued(core):
     assert core.single(99).certificate_status == UNKNOWN
     core.index(b"")
     assert core.single(10).certificate_status == UNKNOWN
@@ -517,13 +694,25 @@ def test_rows_49_and_51_good_is_never_given_for_what_was_not_issued(core):
 
 def test_row_50_unissued_revoked(core):
     encoded = core.ask(request(core.id(99)), unissued="revoked")
-    assert core.id(99) + bytes.fromhex("a116180f") + b"19700101000000Z" + bytes.fromhex("a0030a0106") in encoded
-    assert encoded.count(bytes.fromhex("300f06092b06010505073001090402" "0500")) == 1
+    assert (
+        core.id(99) + bytes.fromhex("a116180f") + b"19700101000000Z" + bytes.fromhex("a0030a0106")
+        in encoded
+    )
+    assert encoded.count(bytes.fromhex("300f06092b060105050730010904020500")) == 1
     text = core.text(encoded)
-    assert "Cert Status: revoked" in text and re.search(r"Response Extensions:\s+valid: \n", text)  # openssl's name of it
+    assert "Cert Status: revoked" in text and re.search(
+        r"Response Extensions:\s+valid: \n", text
+    )  # openssl's name of it
     for serial in (10, 11):
-        assert der.oid("1.3.6.1.5.5.7.48.1.9") not in core.ask(request(core.id(serial)), unissued="revoked")
-    assert [status for _, status in core.statuses(request(core.id(10), core.id(98), core.id(99)), unissued="revoked")] == [GOOD, REVOKED, REVOKED]
+        assert der.oid("1.3.6.1.5.5.7.48.1.9") not in core.ask(
+            request(core.id(serial)), unissued="revoked"
+        )
+    assert [
+        status
+        for _, status in core.statuses(
+            request(core.id(10), core.id(98), core.id(99)), unissued="revoked"
+        )
+    ] == [GOOD, REVOKED, REVOKED]
 
 
 def test_row_50_unissued_revoked_says_nothing_of_other_issuers(core):
@@ -535,12 +724,15 @@ def test_row_50_unissued_revoked_says_nothing_of_other_issuers(core):
 def test_row_52_foreign_issuers(core):
     foreign = cert_id_of("sha1", bytes(20), bytes(20), 10)
     assert core.ask(request(foreign)) == core.ask(request(foreign, foreign)) == UNAUTHORIZED
-    assert [status for _, status in core.statuses(request(foreign, core.id(11)))] == [UNKNOWN, REVOKED]
+    assert [status for _, status in core.statuses(request(foreign, core.id(11)))] == [
+        UNKNOWN,
+        REVOKED,
+    ]
 
 
 def test_row_53_unknown_does_not_outlive_the_issuance(core):
-    headers, answer = core.headers(request(core.id(99)), nmin=14400)
-    assert answer.next_update - core.now == 900 and answer.max_age == 300
+    headers, response = core.headers(request(core.id(99)), nmin=14400)
+    assert response.next_update - core.now == 900 and response.max_age == 300
     assert headers["Cache-Control"].startswith("max-age=300,")
     assert core.single(99).certificate_status == UNKNOWN
     core.index(INDEX + V % b"63")
@@ -556,8 +748,15 @@ def test_row_55_archive_cutoff(core, pki):
     expected = der.oid("1.3.6.1.5.5.7.48.1.6")
     assert expected not in core.ask(request(core.id()))
     core.at = core.now
-    for value, cutoff in ((30, core.now - 30 * DAY), ("ca", own_certificate.load(str(pki.home / "root-ca.crt")).not_before)):
-        text = datetime.datetime.fromtimestamp(cutoff, datetime.timezone.utc).strftime("%Y%m%d%H%M%SZ").encode()
+    for value, cutoff in (
+        (30, core.now - 30 * DAY),
+        ("ca", own_certificate.load(str(pki.home / "root-ca.crt")).not_before),
+    ):
+        text = (
+            datetime.datetime.fromtimestamp(cutoff, datetime.timezone.utc)
+            .strftime("%Y%m%d%H%M%SZ")
+            .encode()
+        )
         encoded = core.ask(request(core.id()), archive_cutoff=value)
         single = der.sequence(der.tlv(der.OBJECT_IDENTIFIER, expected), octets(b"\x18\x0f" + text))
         assert der.tlv(der.context(1), der.sequence(single)) in encoded
@@ -567,8 +766,10 @@ def test_row_55_archive_cutoff(core, pki):
     assert expected in both and der.oid("2.5.29.24") in both
 
 
-def test_row_56_temporarily_unable_is_try_later_and_broken_is_internal_error(core, tmp_path, monkeypatch):
-    monkeypatch.setattr(responder.limits, "DATABASE_RETRY_SECONDS", 0.02)
+def test_row_56_temporarily_unable_is_try_later_and_broken_is_internal_error(
+    core, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(limits, "DATABASE_RETRY_SECONDS", 0.02)
     assert core.ask(request(core.id()), db=tmp_path / "none") == TRY_LATER
     assert core.ask(request(core.id()), rkey=tmp_path / "none") == INTERNAL_ERROR
     assert core.ask(request(core.id()), rsigner=tmp_path / "none") == INTERNAL_ERROR
@@ -586,8 +787,10 @@ def test_row_57_response_extensions_only_when_needed(core):
 def test_row_59_signature_is_over_response_data(core, pki):
     encoded = core.ask(request(core.id()))
     verified(encoded, core.root)
-    (core.directory / "answer.der").write_bytes(encoded)
-    said = openssl_ocsp(pki.home, "-no_nonce", "-respin", str(core.directory / "answer.der"), "-serial", "10")
+    (core.directory / "response.der").write_bytes(encoded)
+    said = openssl_ocsp(
+        pki.home, "-no_nonce", "-respin", str(core.directory / "response.der"), "-serial", "10"
+    )
     assert said.stderr == "Response verify OK\n"
 
 
@@ -607,22 +810,28 @@ def test_rows_60_to_63_signature_algorithm(core, pki, place, key, identifier):
     ca = pki.copy(place / "ca")
     newkey = ("ec", "-pkeyopt", f"ec_paramgen_curve:{key}") if key.startswith("P-") else (key,)
     ca.issue("signer", "ocsp_ext", newkey)
-    answer = core.ask(request(core.id()), rsigner=ca.home / "signer.crt", rkey=ca.home / "private" / "signer.key")
-    tbs_ends = answer.index(bytes.fromhex(identifier) + b"\x03")  # the signature follows
-    assert answer[tbs_ends + len(identifier) // 2] == der.BIT_STRING
-    (core.directory / "answer.der").write_bytes(answer)
-    said = openssl_ocsp(core.home, "-no_nonce", "-respin", str(core.directory / "answer.der"), "-serial", "10")
+    response = core.ask(
+        request(core.id()), rsigner=ca.home / "signer.crt", rkey=ca.home / "private" / "signer.key"
+    )
+    tbs_ends = response.index(bytes.fromhex(identifier) + b"\x03")  # the signature follows
+    assert response[tbs_ends + len(identifier) // 2] == der.BIT_STRING
+    (core.directory / "response.der").write_bytes(response)
+    said = openssl_ocsp(
+        core.home, "-no_nonce", "-respin", str(core.directory / "response.der"), "-serial", "10"
+    )
     assert said.stderr == "Response verify OK\n"
 
 
 def test_row_64_there_is_no_way_to_sign_with_sha_1(core, rsa_signer):
     ecdsa_sha1 = "300906072a8648ce3d0401"
     for signer in ({}, rsa_signer):
-        answer = core.ask(request(core.id(), extensions=preferring(RSA_SHA1, ecdsa_sha1)), **signer)
-        assert bytes.fromhex(RSA_SHA1) not in answer and bytes.fromhex(ecdsa_sha1) not in answer
-        assert verified(answer, core.root).signature_hash_algorithm.name == "sha256"
+        response = core.ask(
+            request(core.id(), extensions=preferring(RSA_SHA1, ecdsa_sha1)), **signer
+        )
+        assert bytes.fromhex(RSA_SHA1) not in response and bytes.fromhex(ecdsa_sha1) not in response
+        assert verified(response, core.root).signature_hash_algorithm.name == "sha256"
     refused = core.respond(request(core.id()), rmd="sha1")
-    assert refused.der == INTERNAL_ERROR and "unknown key `rmd`" in refused.remarks[0]
+    assert refused.der == INTERNAL_ERROR and "unknown setting `rmd`" in refused.warnings[0]
 
 
 @pytest.fixture(params=["delegated", "the CA itself"])
@@ -644,96 +853,143 @@ def test_row_66_certificates_are_never_an_empty_sequence(core, signs):
     encoded = core.ask(request(core.id()), **settings)
     outer = der.read(encoded, der.SEQUENCE).elements()
     next(outer)
-    response_bytes = outer.next(der.context(0)).only(der.SEQUENCE).elements()
+    response_bytes = outer.expect(der.context(0)).only(der.SEQUENCE).elements()
     next(response_bytes)
-    basic = der.read(response_bytes.next(der.OCTET_STRING).contents, der.SEQUENCE).elements()
+    basic = der.read(response_bytes.expect(der.OCTET_STRING).contents, der.SEQUENCE).elements()
     for tag in (der.SEQUENCE, der.SEQUENCE, der.BIT_STRING):
-        basic.next(tag)
-    certs = basic.next(der.context(0)).only(der.SEQUENCE).elements()
-    assert certs.next(der.SEQUENCE).encoded == signer.public_bytes(serialization.Encoding.DER)
+        basic.expect(tag)
+    certs = basic.expect(der.context(0)).only(der.SEQUENCE).elements()
+    assert certs.expect(der.SEQUENCE).encoded == signer.public_bytes(serialization.Encoding.DER)
     certs.end()
     basic.end()
 
 
 def test_row_67_signer_of_another_ca_is_refused(core, place):
-    from ocsp_cgi.commands.private_ca import PrivateCA
+    from ocsp_cgi.tools.openssl_ca import PrivateCA
 
     other = PrivateCA(place / "other")
     other.issue("signer", "ocsp_ext")
-    answer = core.respond(request(core.id()), rsigner=other.home / "signer.crt", rkey=other.home / "private" / "signer.key")
-    assert answer.der == INTERNAL_ERROR and "signer.crt: not issued by" in answer.remarks[0]
+    response = core.respond(
+        request(core.id()),
+        rsigner=other.home / "signer.crt",
+        rkey=other.home / "private" / "signer.key",
+    )
+    assert response.der == INTERNAL_ERROR and "signer.crt: not issued by" in response.warnings[0]
 
 
 def test_row_68_signer_without_ocsp_signing_is_refused(core, pki):
-    answer = core.respond(request(core.id()), rsigner=pki.home / "good.crt", rkey=pki.home / "private" / "good.key")
-    assert answer.der == INTERNAL_ERROR and "lacks the extended key usage OCSPSigning" in answer.remarks[0]
+    response = core.respond(
+        request(core.id()), rsigner=pki.home / "good.crt", rkey=pki.home / "private" / "good.key"
+    )
+    assert (
+        response.der == INTERNAL_ERROR
+        and "lacks the extended key usage OCSPSigning" in response.warnings[0]
+    )
 
 
-@pytest.mark.parametrize("profile, warnings", [
-    ("extendedKeyUsage=OCSPSigning\nkeyUsage=critical,digitalSignature\nauthorityKeyIdentifier=keyid\nnoCheck=yes", []),
-    ("extendedKeyUsage=OCSPSigning\nkeyUsage=critical,digitalSignature\nauthorityKeyIdentifier=keyid", ["lacks-ocsp-nocheck"]),
-    ("extendedKeyUsage=OCSPSigning\nkeyUsage=nonRepudiation\nauthorityKeyIdentifier=keyid\nnoCheck=yes", ["keyUsage-lacks-digitalSignature"]),
-    ("extendedKeyUsage=OCSPSigning,clientAuth\nnoCheck=yes\nauthorityKeyIdentifier=keyid", ["has-other-extendedKeyUsage"]),
-    ("extendedKeyUsage=OCSPSigning\nauthorityKeyIdentifier=none\nnoCheck=yes\nbasicConstraints=CA:true",
-     ["lacks-authorityKeyIdentifier", "is-a-CA"]),
-    ("extendedKeyUsage=OCSPSigning\nnoCheck=yes\nauthorityKeyIdentifier=keyid\nauthorityInfoAccess=OCSP;URI:http://x/\n"
-     "crlDistributionPoints=URI:http://x/", ["has-authorityInfoAccess", "has-crlDistributionPoints"]),
-])  # fmt: skip
-def test_rows_69_and_70_what_a_signer_should_have_is_warned_about(core, pki, place, profile, warnings):
+@pytest.mark.parametrize(
+    "profile, warnings",
+    [
+        (
+            "extendedKeyUsage=OCSPSigning\nkeyUsage=critical,digitalSignature\nauthorityKeyIdentifier=keyid\nnoCheck=yes",
+            [],
+        ),
+        (
+            "extendedKeyUsage=OCSPSigning\nkeyUsage=critical,digitalSignature\nauthorityKeyIdentifier=keyid",
+            ["lacks-ocsp-nocheck"],
+        ),
+        (
+            "extendedKeyUsage=OCSPSigning\nkeyUsage=nonRepudiation\nauthorityKeyIdentifier=keyid\nnoCheck=yes",
+            ["keyUsage-lacks-digitalSignature"],
+        ),
+        (
+            "extendedKeyUsage=OCSPSigning,clientAuth\nnoCheck=yes\nauthorityKeyIdentifier=keyid",
+            ["has-other-extendedKeyUsage"],
+        ),
+        (
+            "extendedKeyUsage=OCSPSigning\nauthorityKeyIdentifier=none\nnoCheck=yes\nbasicConstraints=CA:true",
+            ["lacks-authorityKeyIdentifier", "is-a-CA"],
+        ),
+        (
+            (
+                "extendedKeyUsage=OCSPSigning\nnoCheck=yes\nauthorityKeyIdentifier=keyid\nauthorityInfoAccess=OCSP;URI:http://x/\n"
+                "crlDistributionPoints=URI:http://x/"
+            ),
+            ["has-authorityInfoAccess", "has-crlDistributionPoints"],
+        ),
+    ],
+)
+def test_rows_69_and_70_what_a_signer_should_have_is_warned_about(
+    core, pki, place, profile, warnings
+):
     ca = pki.copy(place / "ca")
     with open(ca.home / "root-ca.cnf", "a") as cnf:
         cnf.write(f"[odd_ext]\nsubjectKeyIdentifier=hash\n{profile}\n")
     ca.issue("signer", "odd_ext")
-    answer = core.respond(request(core.id()), rsigner=ca.home / "signer.crt", rkey=ca.home / "private" / "signer.key")
-    assert verified(answer.der, core.root)
-    said = [value for name, value in answer.facts if name == "warning"]
+    response = core.respond(
+        request(core.id()), rsigner=ca.home / "signer.crt", rkey=ca.home / "private" / "signer.key"
+    )
+    assert verified(response.der, core.root)
+    said = [value for name, value in response.fields if name == "warning"]
     assert said == ["rsigner-" + warning for warning in (*warnings, "has-no-row-in-db")]
 
 
 def test_row_71_a_ca_that_signs_itself_should_have_digital_signature(core, pki):
-    answer = core.respond(request(core.id()), rsigner=pki.home / "root-ca.crt", rkey=pki.home / "private" / "root-ca.key")
-    assert verified(answer.der, core.root) and ("warning", "rsigner-keyUsage-lacks-digitalSignature") in answer.facts
+    response = core.respond(
+        request(core.id()),
+        rsigner=pki.home / "root-ca.crt",
+        rkey=pki.home / "private" / "root-ca.key",
+    )
+    assert (
+        verified(response.der, core.root)
+        and ("warning", "rsigner-keyUsage-lacks-digitalSignature") in response.fields
+    )
 
 
 def signer_row(core, row: bytes = V, seconds: int = 0) -> bytes:
     """A row for the signer of the core, with the expiry of its certificate or one that is later."""
-    expiry = times.generalized_time(int(core.signer.not_valid_after.replace(tzinfo=datetime.timezone.utc).timestamp()) + seconds)
+    expiry = times.generalized_time(
+        int(core.signer.not_valid_after.replace(tzinfo=datetime.timezone.utc).timestamp()) + seconds
+    )
     return (row % b"%X" % core.signer.serial_number).replace(b"270220135115Z", expiry)
 
 
 def test_row_72_a_revoked_signer_does_not_sign(core, pki):
     revoked = R.replace(b"%s", b"261122135115Z", 1)
     core.index(INDEX + signer_row(core))
-    answer = core.respond(request(core.id()))
-    assert verified(answer.der, core.root).certificate_status == GOOD
-    assert "warning" not in dict(answer.facts)
+    response = core.respond(request(core.id()))
+    assert verified(response.der, core.root).certificate_status == GOOD
+    assert "warning" not in dict(response.fields)
     core.index(INDEX + signer_row(core, revoked))
-    answer = core.respond(request(core.id()))
-    assert answer.der == INTERNAL_ERROR
-    assert "revoked in the database of [root-ca]; issue a new signer" in answer.remarks[0]
+    response = core.respond(request(core.id()))
+    assert response.der == INTERNAL_ERROR
+    assert "revoked in the database of [root-ca]; issue a new signer" in response.warnings[0]
     core.index(INDEX + b"R %X\n" % core.signer.serial_number)
     assert core.ask(request(core.id())) == INTERNAL_ERROR
 
 
 def test_section_0_a_signer_without_a_row_is_warned_about(core):
-    answer = core.respond(request(core.id()))
-    assert verified(answer.der, core.root)
-    assert ("warning", "rsigner-has-no-row-in-db") in answer.facts
+    response = core.respond(request(core.id()))
+    assert verified(response.der, core.root)
+    assert ("warning", "rsigner-has-no-row-in-db") in response.fields
 
 
 @pytest.mark.parametrize("row", [V, R.replace(b"%s", b"261122135115Z", 1)])
 def test_section_0_a_row_of_the_signers_serial_with_another_expiry_is_of_another_ca(core, row):
     core.index(INDEX + signer_row(core, row, 1))
-    answer = core.respond(request(core.id()))
-    assert answer.der == TRY_LATER and "it is the database of another CA. Correct `db`" in answer.remarks[0]
+    response = core.respond(request(core.id()))
+    assert (
+        response.der == TRY_LATER
+        and "it is the database of another CA. Correct `db`" in response.warnings[0]
+    )
 
 
 def test_section_0_in_an_index_being_copied_the_signers_row_may_be_missing(core):
-    """What is revoked is answered, by a signer whose own row is not in what has arrived."""
+    """Revocations are sent, signed by a signer whose own row has not arrived yet."""
     core.index(INDEX + b"V\t2702")
-    answer = core.respond(request(core.id(11)))
-    assert verified(answer.der, core.root).certificate_status == REVOKED
-    assert "warning" not in dict(answer.facts)
+    response = core.respond(request(core.id(11)))
+    assert verified(response.der, core.root).certificate_status == REVOKED
+    assert "warning" not in dict(response.fields)
     assert core.ask(request(core.id(10))) == TRY_LATER
     assert core.ask(request(core.id(10), core.id(11))) == TRY_LATER
 
@@ -741,44 +997,59 @@ def test_section_0_in_an_index_being_copied_the_signers_row_may_be_missing(core)
 # 5. HTTP
 
 
-def test_section_5_headers_of_an_answer_without_nonce(core):
-    headers, answer = core.headers(request(core.id()), nmin=2880, max_age=60)
-    date = lambda value: datetime.datetime.fromtimestamp(value, datetime.timezone.utc).strftime("%a, %d %b %Y %H:%M:%S GMT")  # noqa: E731
+def test_section_5_headers_of_a_response_without_nonce(core):
+    headers, response = core.headers(request(core.id()), nmin=2880, max_age=60)
+
+    def date(value: int) -> str:
+        utc = datetime.datetime.fromtimestamp(value, datetime.timezone.utc)
+        return utc.strftime("%a, %d %b %Y %H:%M:%S GMT")
+
     assert headers == {
         "Content-Type": "application/ocsp-response",
-        "Content-Length": str(len(answer.der)),
+        "Content-Length": str(len(response.der)),
         "Last-Modified": date(core.now),
         "Expires": date(core.now + 2880 * 60),
-        "ETag": '"' + hashlib.sha256(answer.der).hexdigest() + '"',
+        "ETag": '"' + hashlib.sha256(response.der).hexdigest() + '"',
         "Cache-Control": "max-age=3600, public, no-transform, must-revalidate",
     }
 
 
-def test_section_5_headers_of_an_answer_with_nonce(core):
-    headers, answer = core.headers(request(core.id(), extensions=nonce(bytes(16))))
+def test_section_5_headers_of_a_response_with_nonce(core):
+    headers, response = core.headers(request(core.id(), extensions=nonce(bytes(16))))
     assert headers == {
         "Content-Type": "application/ocsp-response",
-        "Content-Length": str(len(answer.der)),
+        "Content-Length": str(len(response.der)),
         "Cache-Control": "max-age=0, private, no-transform",
     }
 
 
 def test_section_5_headers_of_an_error(core):
     headers, _ = core.headers(b"garbage")
-    assert headers == {"Content-Type": "application/ocsp-response", "Content-Length": "5", "Cache-Control": "no-cache, no-store"}
+    assert headers == {
+        "Content-Type": "application/ocsp-response",
+        "Content-Length": "5",
+        "Cache-Control": "no-cache, no-store",
+    }
 
 
-@pytest.mark.parametrize("settings, max_age", [
-    ({}, 1800), ({"nmin": 2880}, DAY), ({"nmin": 2880, "max_age": 60}, 3600), ({"nmin": 20160}, 4 * DAY), ({"nmin": 1}, 30),
-    ({"nmin": 60, "max_age": 600}, 1800),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "settings, max_age",
+    [
+        ({}, 1800),
+        ({"nmin": 2880}, DAY),
+        ({"nmin": 2880, "max_age": 60}, 3600),
+        ({"nmin": 20160}, 4 * DAY),
+        ({"nmin": 1}, 30),
+        ({"nmin": 60, "max_age": 600}, 1800),
+    ],
+)
 def test_section_5_max_age(core, settings, max_age):
     assert core.respond(request(core.id()), **settings).max_age == max_age
 
 
 def test_section_5_max_age_of_several_is_that_of_the_shortest(core):
-    answer = core.respond(request(core.id(10), core.id(99)), nmin=2880)
-    assert (answer.max_age, answer.next_update - core.now) == (300, 900)
+    response = core.respond(request(core.id(10), core.id(99)), nmin=2880)
+    assert (response.max_age, response.next_update - core.now) == (300, 900)
 
 
 def test_section_5_max_age_never_reaches_the_end(core, pki):
@@ -788,10 +1059,13 @@ def test_section_5_max_age_never_reaches_the_end(core, pki):
         assert core.respond(request(core.id())).max_age == max_age
 
 
-def test_section_0_what_is_no_ocsp_is_a_page_by_its_status():
+def test_section_0_what_is_not_ocsp_gets_a_page_with_its_status():
     for method, content_type, uri, status in (
-        ("POST", "text/plain", "/x", 415), ("PUT", "application/ocsp-request", "/x", 405), ("GET", "", "/x", 200), ("GET", "", "/x/y", 404),
-    ):  # fmt: skip
-        with pytest.raises(http.NotOCSP) as error:
-            http.ocsp_request(http.Request(method, uri, "/x", "", content_type, b""))
+        ("POST", "text/plain", "/x", 415),
+        ("PUT", "application/ocsp-request", "/x", 405),
+        ("GET", "", "/x", 200),
+        ("GET", "", "/x/y", 404),
+    ):
+        with pytest.raises(ocsp_http.NotOCSP) as error:
+            ocsp_http.ocsp_request(ocsp_http.Request(method, uri, "/x", "", content_type, b""))
         assert error.value.status == status

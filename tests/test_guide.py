@@ -1,4 +1,4 @@
-"""The guide of the README, run: its blocks as they stand there, typed in by the one who follows it."""
+"""The guide in the README, run: its blocks typed in as a reader does who follows it."""
 
 from __future__ import annotations
 
@@ -17,17 +17,22 @@ from clients import cert_id, certificate, request, run_cgi, verified
 from cryptography import x509
 from cryptography.x509 import ocsp
 
-from ocsp_cgi.commands import httpd
+from ocsp_cgi.tools import httpd
 
 pytestmark = pytest.mark.slow
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-GUIDE = (CHECKOUT / "README.md").read_text().partition("## The guide, from the CA to the answer\n")[2].partition("\n## ")[0]
+GUIDE = (
+    (CHECKOUT / "README.md")
+    .read_text()
+    .partition("## The guide, from the CA to the response\n")[2]
+    .partition("\n## ")[0]
+)
 TYPED = {rb"pass phrase[^\r\n]*:$": b"a pass phrase\n", rb"\[y/n\]:?$": b"y\n"}
 
 
 def blocks() -> list[tuple[str, str]]:
-    """(step, commands) of every block in its order; a step with several blocks has its number several times."""
+    """(step, commands) of every block in order; several of a step have the same number."""
     found, number = [], ""
     for paragraph in re.split(r"\n\s*\n", GUIDE):
         step = re.match(r"(\d)\. ", paragraph)
@@ -38,7 +43,8 @@ def blocks() -> list[tuple[str, str]]:
 
 
 class Hosts:
-    """Both hosts of the guide in one directory: the CA's home and the OCSP host's /etc/ssl; the guide's reader at their keyboards."""
+    """Both hosts of the guide in one directory: the CA's home and the OCSP host's /etc/ssl; the
+    guide's reader at their keyboards."""
 
     def __init__(self, place: Path, newkey: str):
         self.place = place
@@ -49,17 +55,20 @@ class Hosts:
         (place / "ocsp-cgi").symlink_to(CHECKOUT)
 
     def run(self, step: str, number: int = 0) -> str:
-        """Type in a block of a step.  Returns what the screen showed; AssertionError if a command failed."""
+        """Type in a block of a step.  Returns what the screen showed; AssertionError if a command
+        failed."""
         commands = [commands for its_step, commands in blocks() if its_step == step][number]
         commands = commands.replace("-newkey ec -pkeyopt ec_paramgen_curve:P-256", self.newkey)
         for old, new in (("ca.example.com:", f"{self.place}/"), ("/etc/ssl", str(self.ssl))):
             commands = commands.replace(old, new)
         if os.geteuid() != 0:
-            commands = commands.replace("-o root -g www-data ", "").replace("chgrp www-data", "true")
+            commands = commands.replace("-o root -g www-data ", "").replace(
+                "chgrp www-data", "true"
+            )
         return self._type(commands)
 
     def _type(self, commands: str) -> str:
-        """Run commands at a terminal, with its questions answered: the CA's key has a pass phrase, `openssl ca` wants a y."""
+        """Run commands at a terminal, and answer their prompts."""
         child, terminal = pty.fork()
         if child == 0:
             os.chdir(self.place)
@@ -69,12 +78,12 @@ class Hosts:
         while not ended:
             assert time.monotonic() < deadline, screen
             part = b""
-            with contextlib.suppress(OSError):  # EIO while nobody has the terminal open
+            with contextlib.suppress(OSError):  # EIO while no process has the terminal open
                 part = os.read(terminal, 4096) if select.select([terminal], [], [], 1)[0] else b""
             screen, unanswered = screen + part, unanswered + part
-            for question, answer in TYPED.items():
-                if re.search(question, unanswered.rstrip()):
-                    os.write(terminal, answer)
+            for prompt, typed in TYPED.items():
+                if re.search(prompt, unanswered.rstrip()):
+                    os.write(terminal, typed)
                     unanswered = b""
             if not part:
                 ended, status = os.waitpid(child, os.WNOHANG)
@@ -91,11 +100,16 @@ def hosts(place, request_newkey):
     return Hosts(place, request_newkey)
 
 
-@pytest.fixture(params=["-newkey ec -pkeyopt ec_paramgen_curve:P-256", "-newkey rsa:2048"], ids=["P-256", "RSA-2048"])
+@pytest.fixture(
+    params=["-newkey ec -pkeyopt ec_paramgen_curve:P-256", "-newkey rsa:2048"],
+    ids=["P-256", "RSA-2048"],
+)
 def request_newkey(request):
     return request.param
 
 
+@pytest.mark.process
+@pytest.mark.apache
 def test_the_guide(hosts, cgi):
     hosts.run("1")
     assert (hosts.place / "root-ca" / "private").stat().st_mode & 0o777 == 0o700
@@ -106,7 +120,9 @@ def test_the_guide(hosts, cgi):
     hosts.run("3")
 
     config = hosts.ssl / "ocsp-cgi.conf"
-    text = re.search(r"(?m)^    \[root-ca\]\n(?:    .*\n)+", (CHECKOUT / "README.md").read_text())[0]
+    text = re.search(r"(?m)^    \[root-ca\]\n(?:    .*\n)+", (CHECKOUT / "README.md").read_text())[
+        0
+    ]
     config.write_text(re.sub(r"(?m)^    ", "", text).replace("/etc/ssl", str(hosts.ssl)))
     try:
         apache = httpd.Apache(hosts.place / "httpd", cgi, config)
@@ -120,29 +136,35 @@ def test_the_guide(hosts, cgi):
     assert names.get_values_for_type(x509.DNSName) == ["www.example.com"]
     hosts.run("5")
     with apache:
-        answer = hosts.run("7")
-        assert "Response verify OK" in answer and "server.crt: good" in answer, answer + apache.error_log
+        response = hosts.run("7")
+        assert "Response verify OK" in response and "server.crt: good" in response, (
+            response + apache.error_log
+        )
         hosts.run("8")
         assert "server.crt: good" in hosts.run("7"), "not copied yet"
         hosts.run("5")
-        answer = hosts.run("7")
-        assert "server.crt: revoked" in answer and "Reason: superseded" in answer, answer
+        response = hosts.run("7")
+        assert "server.crt: revoked" in response and "Reason: superseded" in response, response
         renew(hosts, cgi, config)
-        answer = hosts.run("7")
-        assert "Response verify OK" in answer and "server.crt: revoked" in answer, answer + apache.error_log
+        response = hosts.run("7")
+        assert "Response verify OK" in response and "server.crt: revoked" in response, (
+            response + apache.error_log
+        )
         assert "internalError" not in apache.error_log
 
 
 def renew(hosts: Hosts, cgi: Path, config: Path) -> None:
-    """Step 9, while somebody asks all the time: every answer is signed, by one of the two."""
+    """Step 9, while a client asks all the time: every response is signed by one of the two."""
     root = certificate(hosts.place / "root-ca" / "root-ca.crt")
-    question = request(cert_id(root, certificate(hosts.place / "root-ca" / "server.crt").serial_number))
+    encoded = request(
+        cert_id(root, certificate(hosts.place / "root-ca" / "server.crt").serial_number)
+    )
     signers, failures, done = [], [], threading.Event()
 
     def ask() -> None:
         try:
             while not done.is_set() or len(signers) < 3:
-                response = verified(run_cgi(cgi, config, body=question).body, root)
+                response = verified(run_cgi(cgi, config, body=encoded).body, root)
                 assert response.certificate_status == ocsp.OCSPCertStatus.REVOKED
                 signers.append(response.certificates[0].serial_number)
         except BaseException as error:
@@ -150,15 +172,22 @@ def renew(hosts: Hosts, cgi: Path, config: Path) -> None:
 
     asker = threading.Thread(target=ask)
     asker.start()
-    hosts.run("9", 0)
-    hosts.run("9", 1)
-    hosts.run("9", 2)
-    done.set()
-    asker.join()
+    try:
+        hosts.run("9", 0)
+        hosts.run("9", 1)
+        hosts.run("9", 2)
+    finally:
+        done.set()
+        asker.join()
     if failures:
         raise failures[0]
-    signers.append(verified(run_cgi(cgi, config, body=question).body, root).certificates[0].serial_number)
-    both = [certificate(hosts.ssl / "ocsp" / f"{name}.crt").serial_number for name in ("root-ocsp", "root-ocsp-2")]
+    signers.append(
+        verified(run_cgi(cgi, config, body=encoded).body, root).certificates[0].serial_number
+    )
+    both = [
+        certificate(hosts.ssl / "ocsp" / f"{name}.crt").serial_number
+        for name in ("root-ocsp", "root-ocsp-2")
+    ]
     assert list(dict.fromkeys(signers)) == both
 
 

@@ -1,4 +1,4 @@
-"""Names of CAs, compared and encoded, and files with several certificates."""
+"""Names of CAs, compared and encoded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UTF8, NUMERIC, PRINTABLE, T61, IA5, VISIBLE, UNIVERSAL, BMP = (
     0x1E,
 )
 CODECS = {T61: "latin-1", UNIVERSAL: "utf-32-be", BMP: "utf-16-be"}
-O, CN, C, EMAIL, DC = (
+ORGANIZATION, CN, COUNTRY, EMAIL, DC = (
     "2.5.4.10",
     "2.5.4.3",
     "2.5.4.6",
@@ -43,55 +43,69 @@ def cn(tag: int, value: str | bytes) -> bytes:
     return name(attribute(CN, tag, value))
 
 
-@pytest.mark.parametrize("a, b", [
-    (cn(PRINTABLE, "Root CA"), cn(UTF8, "Root CA")),
-    (cn(PRINTABLE, "Root CA"), cn(BMP, "Root CA")),
-    (cn(T61, "Zoë"), cn(UTF8, "Zoë")),
-    (cn(UNIVERSAL, "Łódź"), cn(BMP, "Łódź")),
-    (cn(NUMERIC, "17"), cn(VISIBLE, "17")),
-    (name(attribute(DC, IA5, "Example")), name(attribute(DC, UTF8, "example"))),
-    (name(attribute(EMAIL, IA5, "ca@example.com")), name(attribute(EMAIL, UTF8, "ca@example.com"))),
-    (cn(PRINTABLE, "Root CA"), cn(UTF8, "ROOT ca")),
-    (cn(UTF8, "Straße"), cn(UTF8, "STRASSE")),
-    (cn(UTF8, "Zoe\u0308"), cn(UTF8, "Zoë")),
-    (cn(UTF8, "\uff32oot"), cn(UTF8, "Root")),
-    (cn(UTF8, "  Root \t  CA "), cn(PRINTABLE, "Root CA")),
-    (cn(UTF8, "Root\u00a0CA"), cn(PRINTABLE, "Root CA")),
-    (cn(UTF8, "Root\u00adCA"), cn(PRINTABLE, "RootCA")),
-    (name((attribute(O, UTF8, "Example"), attribute(CN, PRINTABLE, "CA"))),
-     name((attribute(CN, UTF8, "CA"), attribute(O, UTF8, "Example")))),
-    (cn(0x03, b"\0abc"), cn(0x03, b"\0abc")),
-    (b"broken", b"broken"),
-])  # fmt: skip
-def test_one_name(a, b):
+@pytest.mark.parametrize(
+    "a, b",
+    [
+        (cn(PRINTABLE, "Root CA"), cn(UTF8, "Root CA")),
+        (cn(PRINTABLE, "Root CA"), cn(BMP, "Root CA")),
+        (cn(T61, "Zoë"), cn(UTF8, "Zoë")),
+        (cn(UNIVERSAL, "Łódź"), cn(BMP, "Łódź")),
+        (cn(NUMERIC, "17"), cn(VISIBLE, "17")),
+        (name(attribute(DC, IA5, "Example")), name(attribute(DC, UTF8, "example"))),
+        (
+            name(attribute(EMAIL, IA5, "ca@example.com")),
+            name(attribute(EMAIL, UTF8, "ca@example.com")),
+        ),
+        (cn(PRINTABLE, "Root CA"), cn(UTF8, "ROOT ca")),
+        (cn(UTF8, "Straße"), cn(UTF8, "STRASSE")),
+        (cn(UTF8, "Zoe\u0308"), cn(UTF8, "Zoë")),
+        (cn(UTF8, "\uff32oot"), cn(UTF8, "Root")),
+        (cn(UTF8, "  Root \t  CA "), cn(PRINTABLE, "Root CA")),
+        (cn(UTF8, "Root\u00a0CA"), cn(PRINTABLE, "Root CA")),
+        (cn(UTF8, "Root\u00adCA"), cn(PRINTABLE, "RootCA")),
+        (
+            name((attribute(ORGANIZATION, UTF8, "Example"), attribute(CN, PRINTABLE, "CA"))),
+            name((attribute(CN, UTF8, "CA"), attribute(ORGANIZATION, UTF8, "Example"))),
+        ),
+        (cn(0x03, b"\0abc"), cn(0x03, b"\0abc")),
+        (b"broken", b"broken"),
+    ],
+)
+def test_equal_names(a, b):
     assert certificate.same_name(a, b) and certificate.same_name(b, a)
 
 
-O_A, CN_B = attribute(O, UTF8, "a"), attribute(CN, UTF8, "b")
+O_A, CN_B = attribute(ORGANIZATION, UTF8, "a"), attribute(CN, UTF8, "b")
 
 
-@pytest.mark.parametrize("a, b", [
-    (cn(UTF8, "Root CA"), cn(UTF8, "Root CB")),
-    (cn(UTF8, "Root CA"), cn(UTF8, "RootCA")),
-    (cn(UTF8, "Root CA"), name(attribute(O, UTF8, "Root CA"))),
-    (cn(UTF8, "Root CA"), name(attribute(C, PRINTABLE, "GB"), attribute(CN, UTF8, "Root CA"))),
-    (name(O_A, CN_B), name(CN_B, O_A)),
-    (name(O_A, CN_B), name((O_A, CN_B))),
-    (name(), cn(UTF8, "Root CA")),
-    (cn(UTF8, b"\xff"), cn(T61, b"\xff")),
-    (cn(0x03, b"\0abc"), cn(0x04, b"\0abc")),
-    (cn(BMP, b"\0"), cn(UTF8, "")),
-    (cn(PRINTABLE, "Root CA"), b""),
-    (cn(PRINTABLE, "Root CA"), cn(UTF8, "Root CA") + b"\0"),
-    (cn(PRINTABLE, "Root CA"), der.sequence(der.tlv(0x31, der.sequence()))),
-])  # fmt: skip
-def test_two_names(a, b):
+@pytest.mark.parametrize(
+    "a, b",
+    [
+        (cn(UTF8, "Root CA"), cn(UTF8, "Root CB")),
+        (cn(UTF8, "Root CA"), cn(UTF8, "RootCA")),
+        (cn(UTF8, "Root CA"), name(attribute(ORGANIZATION, UTF8, "Root CA"))),
+        (
+            cn(UTF8, "Root CA"),
+            name(attribute(COUNTRY, PRINTABLE, "GB"), attribute(CN, UTF8, "Root CA")),
+        ),
+        (name(O_A, CN_B), name(CN_B, O_A)),
+        (name(O_A, CN_B), name((O_A, CN_B))),
+        (name(), cn(UTF8, "Root CA")),
+        (cn(UTF8, b"\xff"), cn(T61, b"\xff")),
+        (cn(0x03, b"\0abc"), cn(0x04, b"\0abc")),
+        (cn(BMP, b"\0"), cn(UTF8, "")),
+        (cn(PRINTABLE, "Root CA"), b""),
+        (cn(PRINTABLE, "Root CA"), cn(UTF8, "Root CA") + b"\0"),
+        (cn(PRINTABLE, "Root CA"), der.sequence(der.tlv(0x31, der.sequence()))),
+    ],
+)
+def test_different_names(a, b):
     assert not certificate.same_name(a, b) and not certificate.same_name(b, a)
 
 
 def test_encodings():
     four = {
-        name(attribute(C, c_tag, "GB"), attribute(CN, cn_tag, "Root CA"))
+        name(attribute(COUNTRY, c_tag, "GB"), attribute(CN, cn_tag, "Root CA"))
         for c_tag in (PRINTABLE, UTF8)
         for cn_tag in (PRINTABLE, UTF8)
     }
@@ -103,9 +117,9 @@ def test_encodings():
         == set(certificate.encodings(cn(UTF8, "Zoë")))
         == set(certificate.encodings(cn(BMP, "Zoë")))
     )
-    both = name((attribute(O, UTF8, "a"), attribute(CN, UTF8, "b")))
+    both = name((attribute(ORGANIZATION, UTF8, "a"), attribute(CN, UTF8, "b")))
     for tag in (UTF8, PRINTABLE):  # a SET OF is sorted
-        in_order = name((attribute(CN, tag, "b"), attribute(O, tag, "a")))
+        in_order = name((attribute(CN, tag, "b"), attribute(ORGANIZATION, tag, "a")))
         assert in_order in certificate.encodings(both)
     for unchanged in (
         cn(0x03, b"\0abc"),
@@ -119,7 +133,7 @@ def test_encodings():
 
 
 def test_encodings_with_different_types_in_one_name():
-    kinds = (O, CN, "2.5.4.11", "2.5.4.7")
+    kinds = (ORGANIZATION, CN, "2.5.4.11", "2.5.4.7")
     mixed = name(
         *[attribute(kind, tag, "a") for kind, tag in zip(kinds, (UTF8, PRINTABLE, BMP, UTF8))]
     )
@@ -130,32 +144,14 @@ def test_encodings_with_different_types_in_one_name():
 
 
 def test_encodings_are_bounded():
-    many = [attribute(kind, tag, "Zoë 1") for kind in (O, CN, C, DC) for tag in (UTF8, BMP)]
+    many = [
+        attribute(kind, tag, "Zoë 1")
+        for kind in (ORGANIZATION, CN, COUNTRY, DC)
+        for tag in (UTF8, BMP)
+    ]
     assert len(certificate.encodings(name(*many * 9))) <= 9
-    ascii_name = name(*[attribute(O, UTF8, "a")] * 7)
+    ascii_name = name(*[attribute(ORGANIZATION, UTF8, "a")] * 7)
     assert len(certificate.encodings(ascii_name)) == 128
-
-
-def test_a_file_of_several_certificates(pki, tmp_path):
-    root, signer = ((pki.home / name).read_text() for name in ("root-ca.crt", "root-ocsp.crt"))
-    serials = [int(pki.serial(name), 16) for name in ("root-ca", "root-ocsp")]
-    for text, expected in (
-        (root + signer, serials),
-        (signer + "\n" + root, serials[::-1]),
-        (root + root, serials[:1]),
-        ("0" + root, serials[:1]),
-    ):
-        (tmp_path / "bundle").write_text(text)
-        assert [
-            one.serial_number for one in certificate.load_all(str(tmp_path / "bundle"))
-        ] == expected
-        assert certificate.load(str(tmp_path / "bundle")).serial_number == expected[0]
-    for nothing in ("", "text", signer.replace("CERTIFICATE", "SOMETHING")):
-        (tmp_path / "bundle").write_text(nothing)
-        with pytest.raises(
-            certificate.CertificateError, match="no -----BEGIN CERTIFICATE----- block"
-        ):
-            certificate.load_all(str(tmp_path / "bundle"))
 
 
 @pytest.mark.parametrize(

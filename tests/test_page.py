@@ -1,4 +1,4 @@
-"""The HTML page: whole, escaped, and self-contained.  How the CGI sends it is in test_cgi.py."""
+"""The HTML page: well-formed, escaped and self-contained.  How it is sent is in test_cgi.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ VOID = ("meta", "br", "link", "img")
 
 
 class Reader(HTMLParser):
-    """Reads a page strictly: every element is closed in its order."""
+    """A strict reader of pages: every element must be closed, in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,31 +40,48 @@ def read(*arguments) -> Reader:
     return reader
 
 
-@pytest.mark.parametrize("status, note", [
-    (200, None),
-    (404, "What came after the address is no OCSP request."),
-    (405, "An OCSP request is a POST or a GET; this was neither."),
-    (415, "A POST to this address must be of the type application/ocsp-request; this one was not."),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "status, note",
+    [
+        (200, None),
+        (404, "What follows the address is not an OCSP request."),
+        (405, "An OCSP request is a POST or a GET; this was neither."),
+        (
+            415,
+            (
+                "A POST to this address must have the type application/ocsp-request; this one did"
+                " not."
+            ),
+        ),
+    ],
+)
 def test_page(status, note):
-    reader = read(status, "http://ocsp.example.com/cgi-bin/ocsp.cgi", "https://pki.example.com/", "cryptography 50 (OpenSSL 3)")
+    reader = read(
+        status,
+        "http://ocsp.example.com/cgi-bin/ocsp.cgi",
+        "https://pki.example.com/",
+        "cryptography 50 (OpenSSL 3)",
+    )
     assert reader.text.count("-url http://ocsp.example.com/cgi-bin/ocsp.cgi") == 2
-    assert ("ocsp.cgi 0.1.0 with cryptography 50 (OpenSSL 3)" in reader.text) and ("href", "https://pki.example.com/") in reader.attributes
-    for known in page._WHAT_HAPPENED.values():
+    assert ("ocsp.cgi 0.2.0 with cryptography 50 (OpenSSL 3)" in reader.text) and (
+        "href",
+        "https://pki.example.com/",
+    ) in reader.attributes
+    for known in page._NOTES.values():
         plain = re.sub("<.*?>", "", known)
         assert not plain or (plain in reader.text) == (plain == note)
 
 
-def test_everything_that_comes_from_outside_is_escaped():
+def test_outside_text_is_escaped():
     hostile = "http://x/\"'><script>alert(1)</script>&amp;"
     reader = read(200, hostile, hostile, hostile)
     assert reader.text.count(hostile) == 4
     assert ("href", hostile) in reader.attributes
 
 
-def test_without_hyperlink_and_without_library():
+def test_without_hyperlink_or_library():
     reader = read(200, "http://x/", "", "")
-    assert "More about" not in reader.text and "ocsp.cgi 0.1.0\n" in reader.text
+    assert "More about" not in reader.text and "ocsp.cgi 0.2.0\n" in reader.text
 
 
 def test_nothing_is_loaded_from_elsewhere():

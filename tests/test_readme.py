@@ -1,4 +1,4 @@
-"""What the README shows is what is there."""
+"""The README shows what is there."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ import types
 from pathlib import Path
 
 import pytest
-from clients import certificate
+from clients import certificate, started
 from cryptography.hazmat.primitives.serialization import Encoding
-from test_apache import started
 
 from ocsp_cgi import config
 from ocsp_cgi.commands import install
-from ocsp_cgi.commands.cgi_server import CGIServer
+from ocsp_cgi.tools.cgi_server import CGIServer
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 README = (CHECKOUT / "README.md").read_text()
 
 
 def without_what_differs(transcript: str) -> str:
-    """A transcript of the demonstration with serials, times, ports and names of directories taken out."""
+    """A transcript of the demonstration without serials, times, ports and names of directories."""
     for pattern, name in (
         (r"\b[0-9A-F]{31,32}\b", "SERIAL"),
         (r"\w{3} [ \d]\d \d\d:\d\d:\d\d \d{4} GMT", "TIME"),
@@ -37,34 +36,58 @@ def without_what_differs(transcript: str) -> str:
     return transcript
 
 
+@pytest.mark.apache
 @pytest.mark.slow
 def test_transcript_of_the_demonstration(place, cgi, pki):
     with started(place / "httpd", cgi, pki.home / "ocsp-cgi.conf"):
-        pass  # skips where there is no Apache for the demonstration either
-    [transcript] = re.findall(r"```\n(This takes place.*?)```", README, re.DOTALL)
-    run = subprocess.run([sys.executable, "-m", "ocsp_cgi", "demo"], cwd=CHECKOUT, capture_output=True, text=True,
-                         env={"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "TMPDIR": "/tmp"}, timeout=120)  # fmt: skip
+        pass  # skips if the demonstration has no Apache either
+    [transcript] = re.findall(r"```\n(Working in.*?)```", README, re.DOTALL)
+    run = subprocess.run(
+        [sys.executable, "-m", "ocsp_cgi", "demo"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "TMPDIR": "/tmp"},
+        timeout=120,
+    )
     assert without_what_differs(run.stdout) == without_what_differs(transcript)
 
 
 def test_every_key_of_the_config_has_its_row():
     rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", README, re.MULTILINE))
-    assert set(rows) == {*config.CASettings.__slots__, *config.Settings.__slots__} - {"name", "cas", "stamp"}
+    assert set(rows) == {*config.CASettings.__slots__, *config.Settings.__slots__} - {
+        "name",
+        "cas",
+        "fingerprint",
+    }
     defaults = config.CASettings("")
     for key, default in rows.items():
         if getattr(defaults, key, None) and key not in ("max_age",):
             assert default.strip("`") == str(getattr(defaults, key)), key
 
 
-@pytest.mark.parametrize("path", re.findall(r"\]\(([^)h][^)]*)\)", README))
-def test_links_lead_somewhere(path):
-    headings = ["#" + heading.lower().replace(" ", "-").replace(",", "") for heading in re.findall(r"^#+ (.*)", README, re.MULTILINE)]
-    assert path in headings or (CHECKOUT / path).exists()
+LINKS = [
+    (page, path)
+    for page in ("README.md", "ocsp_cgi/README.md", "tests/README.md", "tests/conformance.md")
+    for path in dict.fromkeys(
+        re.findall(r"\]\(([^)h][^)]*)\)", (CHECKOUT / page).read_text(encoding="utf-8"))
+    )
+]
+
+
+@pytest.mark.parametrize("page, path", LINKS)
+def test_links_lead_somewhere(page, path):
+    headings = [
+        "#" + heading.lower().replace(" ", "-").replace(",", "")
+        for heading in re.findall(r"^#+ (.*)", README, re.MULTILINE)
+    ]
+    assert path in headings or (CHECKOUT / page).parent.joinpath(path).exists()
 
 
 @pytest.mark.slow
 def test_middleware(ca, cgi, monkeypatch, caplog):
-    """Run from the README, with a stand-in for django.http, over certificates that name a real responder."""
+    """Run from the README, with a stand-in for django.http, over certificates that name a real
+    responder."""
     [code] = re.findall(r"```python\n(from django.*?)```", README, re.DOTALL)
     stand_in = types.ModuleType("django.http")
     stand_in.HttpResponseForbidden = lambda text: ("forbidden", text)
@@ -83,8 +106,8 @@ def test_middleware(ca, cgi, monkeypatch, caplog):
 
         def ask(**meta: str):
             request = types.SimpleNamespace(META=meta)
-            answer = middleware(request)
-            return "page" if answer == ("page", request) else answer
+            response = middleware(request)
+            return "page" if response == ("page", request) else response
 
         client, thief = ((ca.home / f"{name}.crt").read_text() for name in ("client", "thief"))
         refused = ("forbidden", "Your certificate was refused.")
@@ -112,4 +135,6 @@ def test_every_option_of_the_installer_is_named():
     parser = argparse.ArgumentParser(add_help=False)
     install.add_arguments(parser)
     options = [option for action in parser._actions for option in action.option_strings]
-    assert [option for option in options if f"`{option}" not in README and f" {option} " not in README] == []
+    assert [
+        option for option in options if f"`{option}" not in README and f" {option} " not in README
+    ] == []

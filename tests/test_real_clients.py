@@ -1,6 +1,8 @@
-"""What other people's programs do with the answers: browsers, web servers that staple or that check their clients, and ocsptool.
+"""What other programs make of the responses: browsers, web servers that staple or that check their
+clients, and ocsptool.
 
-All ask one responder, ocsp.cgi in a real Apache, whose address is in their certificates.  Its log tells how they asked.
+All ask one responder, ocsp.cgi in a real Apache, whose address is in their certificates.  Its log
+shows how they asked.
 """
 
 from __future__ import annotations
@@ -18,39 +20,55 @@ import zlib
 
 import pytest
 from browser import Chromium, Firefox, need
-from clients import settle
-from test_apache import started
+from clients import end, settle, started
 
-from ocsp_cgi.commands import httpd
+from ocsp_cgi.tools import httpd
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.apache]
 
-SITES = {"site": "good", "revoked-site": "revoked", "forgotten-site": "unknown", "unasked-site": "good"}
+SITES = {
+    "site": "good",
+    "revoked-site": "revoked",
+    "forgotten-site": "unknown",
+    "unasked-site": "good",
+}
 USERS = {"user": "good", "revoked-user": "revoked", "forgotten-user": "unknown"}
 
 
 @pytest.fixture(scope="module")
 def apache(workspace, cgi):
     """The responder, over the CA of these tests."""
-    with started(workspace / "clients-httpd", cgi, workspace / "clients-ca" / "ocsp-cgi.conf") as server:
+    with started(
+        workspace / "clients-httpd", cgi, workspace / "clients-ca" / "ocsp-cgi.conf"
+    ) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def ca(pki, workspace, apache):
-    """A CA whose certificates name the responder's real address, and the host that the tests are."""
+    """A CA whose certificates name the responder's address, and this host."""
     ca = pki.copy(workspace / "clients-ca")
     config = ca.home / "root-ca.cnf"
     text, found = re.subn(r"(?m)^(ocsp_url *= ).*", rf"\1{apache.url}", config.read_text())
     assert found == 1 and text.count("[server_ext]\n") == 1
-    config.write_text(text.replace("[server_ext]\n", "[server_ext]\nsubjectAltName = DNS:localhost, IP:127.0.0.1\n"))
+    config.write_text(
+        text.replace(
+            "[server_ext]\n", "[server_ext]\nsubjectAltName = DNS:localhost, IP:127.0.0.1\n"
+        )
+    )
     for name, status in {**SITES, **USERS}.items():
         ca.issue(name, "server_ext" if name in SITES else "client_ext")
         if status == "revoked":
             ca.revoke(name, "-crl_reason", "keyCompromise")
     index = ca.home / "db" / "index"
-    forgotten = {ca.serial(name) for name, status in {**SITES, **USERS}.items() if status == "unknown"}
-    rows = [row for row in index.read_text().splitlines(keepends=True) if row.split("\t")[3] not in forgotten]
+    forgotten = {
+        ca.serial(name) for name, status in {**SITES, **USERS}.items() if status == "unknown"
+    }
+    rows = [
+        row
+        for row in index.read_text().splitlines(keepends=True)
+        if row.split("\t")[3] not in forgotten
+    ]
     index.write_text("".join(rows))
     settle(index)
     httpd.let_read(ca.home)
@@ -59,11 +77,15 @@ def ca(pki, workspace, apache):
 
 @pytest.fixture
 def asked(apache, ca):
-    """asked(name) are the questions about a certificate since the test began, each as its method, answer, and the nonce's octets."""
+    """asked(name): the requests about a certificate since the test began, each with its method,
+    status and the bytes of its nonce."""
     before = len(apache.error_log)
 
     def asked(name: str) -> set[str]:
-        pattern = rf"ocsp\.cgi: (\w+) serial={ca.serial(name)} status=(\w+)(?: reason=\w+)? ca=root-ca(?: (nonce=\d+))? client="
+        pattern = (
+            rf"ocsp\.cgi: (\w+) serial={ca.serial(name)} status=(\w+)(?: reason=\w+)? ca=root-ca(?:"
+            r" (nonce=\d+))? client="
+        )
         return {" ".join(found).strip() for found in re.findall(pattern, apache.error_log[before:])}
 
     return asked
@@ -71,7 +93,7 @@ def asked(apache, ca):
 
 @contextlib.contextmanager
 def stopped(apache):
-    """Inside the `with`, there is no responder."""
+    """Inside the `with`, the responder is stopped."""
     apache.__exit__()
     try:
         yield
@@ -80,18 +102,39 @@ def stopped(apache):
 
 
 def s_client(ca, port: int) -> str:
-    """What `openssl s_client` prints about a TLS server on loopback, and the OCSP answer stapled to its handshake."""
-    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-servername", "localhost", "-status", "-CAfile", "root-ca.crt",
-               "-verify_return_error"]  # fmt: skip
-    run = subprocess.run(command, cwd=ca.home, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+    """What `openssl s_client` prints about a TLS server on loopback and what it stapled."""
+    command = [
+        "openssl",
+        "s_client",
+        "-connect",
+        f"127.0.0.1:{port}",
+        "-servername",
+        "localhost",
+        "-status",
+        "-CAfile",
+        "root-ca.crt",
+        "-verify_return_error",
+    ]
+    run = subprocess.run(
+        command, cwd=ca.home, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
+    )
     assert run.returncode == 0, run.stderr
     return run.stdout
 
 
 def curl(ca, port: int, *options: str) -> subprocess.CompletedProcess[str]:
     """Fetch /here from a TLS server on loopback."""
-    command = [need("curl", "curl"), "--silent", "--show-error", "--max-time", "30", "--cacert", "root-ca.crt", *options,
-               f"https://127.0.0.1:{port}/here"]  # fmt: skip
+    command = [
+        need("curl", "curl"),
+        "--silent",
+        "--show-error",
+        "--max-time",
+        "30",
+        "--cacert",
+        "root-ca.crt",
+        *options,
+        f"https://127.0.0.1:{port}/here",
+    ]
     return subprocess.run(command, cwd=ca.home, capture_output=True, text=True, timeout=60)
 
 
@@ -113,48 +156,58 @@ class _Page(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def https_site(ca, name: str):
-    """A site with NAME.crt, which staples nothing.  Gives its address."""
+    """A site with NAME.crt, which staples nothing.  Yields its address."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(ca.home / f"{name}.crt", ca.home / "private" / f"{name}.key")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Page) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True)
-        server.handle_error = lambda *arguments: None  # a client that breaks off is what is expected
+        server.handle_error = lambda *arguments: None  # clients are expected to break off
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
-        yield f"https://localhost:{server.server_port}/"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"https://localhost:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["hard fail", "as it comes"])
+@pytest.fixture(scope="module", params=[True, False], ids=["hard fail", "as installed"])
 def hard_fail(request):
-    """Whether Firefox has the preferences for that, or its own."""
+    """Whether Firefox has the preferences for hard fail, or the default ones."""
     return request.param
 
 
 @pytest.fixture(scope="module")
 def firefox(workspace, ca, hard_fail):
     preferences = {"security.OCSP.enabled": 1, "security.OCSP.require": True} if hard_fail else {}
-    with Firefox(workspace / f"firefox-{hard_fail}", ca.home / "root-ca.crt", preferences) as browser:
+    with Firefox(
+        workspace / f"firefox-{hard_fail}", ca.home / "root-ca.crt", preferences
+    ) as browser:
         yield browser
 
 
-@pytest.mark.parametrize("name, seen", [
-    ("site", "The site"),
-    ("revoked-site", "SEC_ERROR_REVOKED_CERTIFICATE"),
-    ("forgotten-site", "SEC_ERROR_OCSP_UNKNOWN_CERT"),
-])  # fmt: skip
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    "name, seen",
+    [
+        ("site", "The site"),
+        ("revoked-site", "SEC_ERROR_REVOKED_CERTIFICATE"),
+        ("forgotten-site", "SEC_ERROR_OCSP_UNKNOWN_CERT"),
+    ],
+)
 def test_firefox(firefox, ca, asked, name, seen):
     with https_site(ca, name) as url:
         assert firefox.visit(url) == seen
     assert asked(name) == {f"POST {SITES[name]}"}
 
 
+@pytest.mark.browser
 def test_firefox_while_the_responder_is_stopped(firefox, hard_fail, apache, ca):
     with https_site(ca, "unasked-site") as url, stopped(apache):
         assert firefox.visit(url) == ("SEC_ERROR_OCSP_SERVER_ERROR" if hard_fail else "The site")
 
 
+@pytest.mark.browser
 def test_firefox_does_not_ask_again_for_what_it_was_told(firefox, ca, asked, apache):
     with https_site(ca, "site") as url:
         assert firefox.visit(url) == "The site"
@@ -164,10 +217,14 @@ def test_firefox_does_not_ask_again_for_what_it_was_told(firefox, ca, asked, apa
     assert "serial=" not in apache.error_log[before:]
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize("enabled", [0, 2])
 def test_firefox_can_be_told_not_to_ask(place, ca, asked, enabled):
     preferences = {"security.OCSP.enabled": enabled}
-    with https_site(ca, "revoked-site") as url, Firefox(place / "firefox", ca.home / "root-ca.crt", preferences) as browser:
+    with (
+        https_site(ca, "revoked-site") as url,
+        Firefox(place / "firefox", ca.home / "root-ca.crt", preferences) as browser,
+    ):
         assert browser.visit(url) == "The site"
     assert asked("revoked-site") == set()
 
@@ -178,24 +235,37 @@ def test_firefox_can_be_told_not_to_ask(place, ca, asked, enabled):
 @pytest.mark.parametrize("nonce", [False, True], ids=["without nonce", "with nonce"])
 @pytest.mark.parametrize("name", [name for name in SITES if name != "unasked-site"])
 def test_gnutls_ocsptool(ca, apache, asked, name, nonce):
-    answer = ocsptool(ca, name, *["--nonce"] * nonce)
-    assert answer.returncode == 0, answer.stderr
-    lines = [line.strip() for line in answer.stdout.splitlines()]
-    assert f"Certificate Status: {SITES[name]}" in lines and "Verifying OCSP Response: Success." in lines
+    response = ocsptool(ca, name, *["--nonce"] * nonce)
+    assert response.returncode == 0, response.stderr
+    lines = [line.strip() for line in response.stdout.splitlines()]
+    assert (
+        f"Certificate Status: {SITES[name]}" in lines
+        and "Verifying OCSP Response: Success." in lines
+    )
     assert any(line.startswith("Nonce: ") for line in lines) == nonce
     assert asked(name) == {f"POST {SITES[name]}" + " nonce=23" * nonce}
 
 
 def test_gnutls_ocsptool_while_the_responder_is_stopped(ca, apache):
     with stopped(apache):
-        answer = ocsptool(ca, "site")
-    assert answer.returncode == 1 and "Connection refused" in answer.stderr
+        response = ocsptool(ca, "site")
+    assert response.returncode == 1 and "Connection refused" in response.stderr
 
 
 def ocsptool(ca, name: str, *options: str) -> subprocess.CompletedProcess[str]:
     """Ask at the address in NAME.crt."""
-    command = [need("ocsptool", "gnutls-bin"), "--ask", *options, "--load-issuer", "root-ca.crt", "--load-cert", f"{name}.crt"]
-    return subprocess.run(command, cwd=ca.home, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+    command = [
+        need("ocsptool", "gnutls-bin"),
+        "--ask",
+        *options,
+        "--load-issuer",
+        "root-ca.crt",
+        "--load-cert",
+        f"{name}.crt",
+    ]
+    return subprocess.run(
+        command, cwd=ca.home, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
+    )
 
 
 # nginx
@@ -226,22 +296,36 @@ http {{
 
 @contextlib.contextmanager
 def nginx(place, ca, name: str):
-    """An nginx with NAME.crt, that staples.  Gives its port."""
+    """An nginx with NAME.crt that staples.  Yields its port."""
     home = place / "nginx"
     home.mkdir()
     port = httpd.free_port()
     (home / "nginx.conf").write_text(NGINX_CONF.format(home=home, ca=ca.home, name=name, port=port))
     httpd.let_read(home)
     httpd.let_write(home / "run")
-    command = [need("nginx", "nginx-light"), "-p", str(home), "-e", str(home / "run" / "error.log"), "-c", str(home / "nginx.conf")]
+    command = [
+        need("nginx", "nginx-light"),
+        "-p",
+        str(home),
+        "-e",
+        str(home / "run" / "error.log"),
+        "-c",
+        str(home / "nginx.conf"),
+    ]
     with open(home / "output", "wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, cwd="/", start_new_session=True, **httpd.unprivileged())
+        process = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=output,
+            cwd="/",
+            start_new_session=True,
+            **httpd.unprivileged(),
+        )
     try:
         connect(port, process)
         yield port
     finally:
-        process.terminate()
-        process.wait(20)
+        end(process)
 
 
 def connect(port: int, process) -> None:
@@ -255,24 +339,33 @@ def connect(port: int, process) -> None:
             time.sleep(0.02)
 
 
-def test_nginx_staples_a_good_answer(place, ca, asked):
+def test_nginx_staples_a_good_response(place, ca, asked):
     with nginx(place, ca, "site") as port:
         first = s_client(ca, port)
         deadline = time.monotonic() + 20
-        while "Cert Status: good" not in (last := s_client(ca, port)) and time.monotonic() < deadline:
+        while (
+            "Cert Status: good" not in (last := s_client(ca, port)) and time.monotonic() < deadline
+        ):
             time.sleep(0.1)
     assert "OCSP response: no response sent" in first
-    assert "OCSP Response Status: successful" in last and "Cert Status: good" in last and "Verify return code: 0 (ok)" in last
+    assert (
+        "OCSP Response Status: successful" in last
+        and "Cert Status: good" in last
+        and "Verify return code: 0 (ok)" in last
+    )
     assert asked("site") == {"GET good"}
 
 
 @pytest.mark.parametrize("name", ["revoked-site", "forgotten-site"])
-def test_nginx_staples_no_other_answer(place, ca, asked, name):
+def test_nginx_staples_no_other_response(place, ca, asked, name):
     refusal = f'certificate status "{SITES[name]}" in the OCSP response'
     with nginx(place, ca, name) as port:
         deadline = time.monotonic() + 20
         s_client(ca, port)
-        while refusal not in (place / "nginx" / "run" / "error.log").read_text() and time.monotonic() < deadline:
+        while (
+            refusal not in (place / "nginx" / "run" / "error.log").read_text()
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.1)
         last = s_client(ca, port)
     assert refusal in (place / "nginx" / "run" / "error.log").read_text()
@@ -303,8 +396,12 @@ def tls_site(place, cgi, ca, name: str, *directives: str):
     home = place / "tls-site"
     (home / "htdocs").mkdir(parents=True)
     (home / "htdocs" / "here").write_text("The site\n")
-    site_conf = TLS_SITE.format(home=home, ca=ca.home, name=name, directives="\n    ".join(directives))
-    return started(home, cgi, ca.home / "ocsp-cgi.conf", site_conf=site_conf, modules=("ssl", "socache_shmcb"))
+    site_conf = TLS_SITE.format(
+        home=home, ca=ca.home, name=name, directives="\n    ".join(directives)
+    )
+    return started(
+        home, cgi, ca.home / "ocsp-cgi.conf", site_conf=site_conf, modules=("ssl", "socache_shmcb")
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in SITES if name != "unasked-site"])
@@ -312,10 +409,17 @@ def test_apache_staples(place, cgi, ca, asked, name):
     with tls_site(place, cgi, ca, name, "SSLUseStapling on") as site:
         handshake = s_client(ca, site.port)
         fetched = curl(ca, site.port, "--cert-status")
-    assert "OCSP Response Status: successful" in handshake and f"Cert Status: {SITES[name]}" in handshake
+    assert (
+        "OCSP Response Status: successful" in handshake
+        and f"Cert Status: {SITES[name]}" in handshake
+    )
     assert asked(name) == {f"POST {SITES[name]}"}
-    assert (fetched.returncode, fetched.stdout) == ((0, "The site\n") if name == "site" else (91, "")), fetched
-    assert ("SSL certificate revocation reason: keyCompromise" in fetched.stderr) == (name == "revoked-site")
+    assert (fetched.returncode, fetched.stdout) == (
+        (0, "The site\n") if name == "site" else (91, "")
+    ), fetched
+    assert ("SSL certificate revocation reason: keyCompromise" in fetched.stderr) == (
+        name == "revoked-site"
+    )
 
 
 def test_apache_staples_while_the_responder_is_stopped(place, cgi, ca, apache):
@@ -375,8 +479,11 @@ def chromium(workspace, ca):
         yield browser
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize("width", [360, 1280])
-@pytest.mark.parametrize("color_scheme, ground", [("light", LIGHT), ("dark", DARK)], ids=["light", "dark"])
+@pytest.mark.parametrize(
+    "color_scheme, ground", [("light", LIGHT), ("dark", DARK)], ids=["light", "dark"]
+)
 def test_page_in_chromium(chromium, apache, width, color_scheme, ground):
     chromium.visit(apache.url, width, 800, color_scheme)
     assert chromium.evaluate("document.title") == "OCSP responder"
@@ -385,6 +492,7 @@ def test_page_in_chromium(chromium, apache, width, color_scheme, ground):
     assert png_corner(image) == ((width, 800), ground)
 
 
+@pytest.mark.browser
 def test_chromium_does_not_ask(chromium, ca, asked):
     with https_site(ca, "revoked-site") as url:
         chromium.visit(url, 1280, 800, "light")
@@ -393,7 +501,7 @@ def test_chromium_does_not_ask(chromium, ca, asked):
 
 
 def png_corner(image: bytes) -> tuple[tuple[int, int], tuple[int, ...]]:
-    """The size of a PNG, and the colour of its first pixel, which every PNG filter leaves as it is."""
+    """The size of a PNG, and the colour of its first pixel, which no PNG filter changes."""
     width, height, depth, color_type = struct.unpack_from(">IIBB", image, 16)
     assert depth == 8 and color_type in (2, 6)
     data, position = b"", 8
@@ -464,19 +572,27 @@ def test_apache_checks_its_clients_with_a_ca_that_signs_itself(
 @pytest.mark.parametrize("name", ["site", "revoked-site"])
 def test_gnutls_ocsptool_that_trusts_a_ca_that_signs_itself(ca, ca_signs, apache, place, name):
     response = place / "response.der"
-    answer = ocsptool(ca, name, "--outfile", str(response))
-    assert answer.returncode == 0, answer.stderr
-    command = [need("ocsptool", "gnutls-bin"), "--verify-response", "--load-trust", "root-ca.crt",
-               "--load-response", str(response)]  # fmt: skip
-    answer = subprocess.run(command, cwd=ca.home, capture_output=True, text=True, timeout=60)
-    assert "Verifying OCSP Response: Success." in answer.stdout, answer
+    run = ocsptool(ca, name, "--outfile", str(response))
+    assert run.returncode == 0, run.stderr
+    command = [
+        need("ocsptool", "gnutls-bin"),
+        "--verify-response",
+        "--load-trust",
+        "root-ca.crt",
+        "--load-response",
+        str(response),
+    ]
+    run = subprocess.run(command, cwd=ca.home, capture_output=True, text=True, timeout=60)
+    assert "Verifying OCSP Response: Success." in run.stdout, run
 
 
 @pytest.mark.parametrize("name", ["site", "revoked-site"])
 def test_perl_with_a_ca_that_signs_itself(ca, ca_signs, apache, name):
     perl = need("perl", "perl")
     if subprocess.run([perl, "-MIO::Socket::SSL", "-e", "1"], capture_output=True).returncode:
-        pytest.skip("IO::Socket::SSL is not installed (Debian: apt-get install libio-socket-ssl-perl)")
+        pytest.skip(
+            "IO::Socket::SSL is not installed (Debian: apt-get install libio-socket-ssl-perl)"
+        )
     with https_site(ca, name) as url:
         port = url.rpartition(":")[2].strip("/")
         command = [perl, "-e", PERL, port, str(ca.home / "root-ca.crt")]
@@ -487,20 +603,32 @@ def test_perl_with_a_ca_that_signs_itself(ca, ca_signs, apache, name):
         assert run.stdout.startswith("refused: ") and "revoked" in run.stdout, run
 
 
-@pytest.mark.parametrize("newkey, revoked, good", [
-    (P256, "SEC_ERROR_REVOKED_CERTIFICATE", "The site"),
-    (P384, "SEC_ERROR_REVOKED_CERTIFICATE", "The site"),
-    (P521, "SEC_ERROR_REVOKED_CERTIFICATE", "The site"),
-    (RSA, "SEC_ERROR_REVOKED_CERTIFICATE", "The site"),
-    (ED25519, "The site", "The site"),
-    (ED448, "The site", "The site"),
-    (SECP256K1, "The site", "The site"),
-    (BRAINPOOL, "The site", "The site"),
-    (RSASSA_PSS, "The site", "The site"),
-], ids=[
-    "P-256", "P-384", "P-521", "RSA", "Ed25519", "Ed448", "secp256k1", "brainpoolP256r1",
-    "RSASSA-PSS",
-])  # fmt: skip
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    "newkey, revoked, good",
+    [
+        (P256, "SEC_ERROR_REVOKED_CERTIFICATE", "The site"),
+        (P384, "SEC_ERROR_REVOKED_CERTIFICATE", "The site"),
+        (P521, "SEC_ERROR_REVOKED_CERTIFICATE", "The site"),
+        (RSA, "SEC_ERROR_REVOKED_CERTIFICATE", "The site"),
+        (ED25519, "The site", "The site"),
+        (ED448, "The site", "The site"),
+        (SECP256K1, "The site", "The site"),
+        (BRAINPOOL, "The site", "The site"),
+        (RSASSA_PSS, "The site", "The site"),
+    ],
+    ids=[
+        "P-256",
+        "P-384",
+        "P-521",
+        "RSA",
+        "Ed25519",
+        "Ed448",
+        "secp256k1",
+        "brainpoolP256r1",
+        "RSASSA-PSS",
+    ],
+)
 def test_firefox_loads_a_revoked_site_if_it_cannot_verify_the_signer(
     ca, place, hard_fail, newkey, revoked, good
 ):
@@ -509,12 +637,14 @@ def test_firefox_loads_a_revoked_site_if_it_cannot_verify_the_signer(
     ca.issue(name, "ocsp_ext", newkey)
     settle(ca.home / "db" / "index")
     preferences = {"security.OCSP.enabled": 1, "security.OCSP.require": True} if hard_fail else {}
-    with signed_by(ca, name, f"private/{name}.key"):
-        with Firefox(place / "firefox", ca.home / "root-ca.crt", preferences) as browser:
-            seen = []
-            for site in ("revoked-site", "site"):
-                with https_site(ca, site) as url:
-                    seen.append(browser.visit(url))
+    with (
+        signed_by(ca, name, f"private/{name}.key"),
+        Firefox(place / "firefox", ca.home / "root-ca.crt", preferences) as browser,
+    ):
+        seen = []
+        for site in ("revoked-site", "site"):
+            with https_site(ca, site) as url:
+                seen.append(browser.visit(url))
     if hard_fail and revoked == "The site":
         assert "The site" not in seen
     else:

@@ -13,10 +13,14 @@ import time
 from pathlib import Path
 
 import pytest
-from clients import cert_id_of, request
+from clients import Answered, cert_id_of, request, respond
 
-from ocsp_cgi import certificate, config, der, errors, producer, responder
-from ocsp_cgi.commands.private_ca import PrivateCA
+from ocsp_cgi import certificate, config, der, limits
+from ocsp_cgi.answer import RESPONSE_STATUS_NAMES, SUCCESSFUL
+from ocsp_cgi.issuer import database_identity
+from ocsp_cgi.tools.openssl_ca import PrivateCA
+
+pytestmark = pytest.mark.process
 
 DAY = 24 * 3600
 P_256 = ("ec", "-pkeyopt", "ec_paramgen_curve:P-256")
@@ -31,7 +35,7 @@ class Renewable:
         self.ca = ca
         self.home = ca.home
         self.later = 0
-        self.answer = responder.Answer()
+        self.response: Answered
 
     def make_key(self, name: str) -> None:
         """Make private/NAME.key, of P-256."""
@@ -160,15 +164,15 @@ class Renewable:
 
     def respond(self, *cert_ids: bytes) -> list[str]:
         """What the responder says of each, or the OCSPResponseStatus."""
-        self.answer = responder.respond(
+        self.response = respond(
             request(*cert_ids),
             lambda: config.load(str(self.home / "test.conf")),
             int(time.time()) + self.later,
         )
-        if self.answer.response_status != errors.SUCCESSFUL:
+        if self.response.response_status != SUCCESSFUL:
             print(self.log)
-            return [errors.RESPONSE_STATUS_NAMES[self.answer.response_status]]
-        return [value for name, value in self.answer.facts if name == "status"]
+            return [RESPONSE_STATUS_NAMES[self.response.response_status]]
+        return [value for name, value in self.response.fields if name == "status"]
 
     def ask(self, name: str = "good", issuer: str = "root-ca") -> str:
         [status] = self.respond(self.cert_id(name, issuer))
@@ -179,19 +183,21 @@ class Renewable:
         """The warnings in the log, without those that the CA of these tests causes."""
         usual = ("rsigner-keyUsage-lacks-digitalSignature", "rsigner-has-no-row-in-db")
         return [
-            value for name, value in self.answer.facts if name == "warning" and value not in usual
+            value
+            for name, value in self.response.fields
+            if name == "warning" and value not in usual
         ]
 
     @property
     def log(self) -> str:
-        return "\n".join(self.answer.remarks).replace(str(self.home), "HOME")
+        return "\n".join(self.response.warnings).replace(str(self.home), "HOME")
 
     def verify(self, issuer: str, *options: str) -> tuple[str, str]:
         """What `openssl ocsp` makes of the last response for good.crt: (errors, status).
 
         It trusts this certificate of the CA alone.
         """
-        (self.home / "response.der").write_bytes(self.answer.der)
+        (self.home / "response.der").write_bytes(self.response.der)
         command = [
             "openssl",
             "ocsp",
@@ -370,7 +376,9 @@ def test_an_expired_section_before_a_valid_one(ca):
     ca.date("expired", "200101000000Z", "210101000000Z")
     ca.configure(old={"ca": "expired.crt"}, new={})
     assert ca.ask() == GOOD
-    assert ca.log.startswith("HOME/expired.crt: expired on ") and ("ca", "new") in ca.answer.facts
+    assert (
+        ca.log.startswith("HOME/expired.crt: expired on ") and ("ca", "new") in ca.response.fields
+    )
 
 
 def test_next_update_ends_with_the_newest_valid_certificate(ca):
@@ -387,10 +395,10 @@ def test_next_update_ends_with_the_newest_valid_certificate(ca):
     ):
         ca.bundle("both", *[name.replace("root-ca", "days") for name in names])
         ca.configure(root={"ca": "both.crt", "nmin": str(7 * 24 * 60)})
-        assert ca.ask() == GOOD and ca.answer.next_update == end(expected)
+        assert ca.ask() == GOOD and ca.response.next_update == end(expected)
     ca.bundle("both", "day", "days")
     ca.later = end("day") + 3600 - int(time.time())
-    assert ca.ask() == GOOD and ca.answer.next_update == end("days")
+    assert ca.ask() == GOOD and ca.response.next_update == end("days")
     ca.later = end("days") - int(time.time())
     assert ca.ask() == "internalError"
 
@@ -399,7 +407,7 @@ def test_archive_cutoff_is_the_start_of_the_first_certificate(ca):
     ca.date("expired", "200101000000Z", "210101000000Z")
     ca.bundle("both", "root-ca", "expired")
     ca.configure(root={"ca": "both.crt", "archive_cutoff": "ca"})
-    assert ca.ask() == GOOD and b"20200101000000Z" in ca.answer.der
+    assert ca.ask() == GOOD and b"20200101000000Z" in ca.response.der
 
 
 @pytest.mark.parametrize("order", ["root first", "issuing first", "with the signer's certificate"])
@@ -469,7 +477,9 @@ def test_what_else_is_in_the_file(ca):
     ca.configure(root={"ca": "all.crt"})
     assert ca.ask() == GOOD
     (ca.home / "all.crt").write_text(key + broken)
-    assert ca.ask() == "internalError" and ca.log.startswith("HOME/all.crt: no X.509 certificate: ")
+    assert ca.ask() == "internalError" and ca.log.startswith(
+        "HOME/all.crt: not an X.509 certificate: "
+    )
 
 
 def test_a_signer_with_its_chain(ca):
@@ -479,7 +489,7 @@ def test_a_signer_with_its_chain(ca):
     ca.bundle("chain", "root-ocsp", "renewed-ocsp", "new", "root-ca")
     ca.configure(root={"rsigner": "chain.crt"})
     assert ca.is_verified()
-    assert certificate.load(str(ca.home / "renewed-ocsp.crt")).der in ca.answer.der
+    assert certificate.load(str(ca.home / "renewed-ocsp.crt")).der in ca.response.der
 
 
 def test_a_chain_in_rsigner_in_another_order(ca):
@@ -503,7 +513,7 @@ def test_a_chain_in_rsigner_in_another_order(ca):
 )
 @pytest.mark.slow
 def test_a_renewed_ca_that_signs_itself(ca, first, second, other):
-    """It is known by its name and key, and needs no OCSPSigning, whoever issued `rsigner`."""
+    """It is known by its name and key, and needs no OCSPSigning, whatever issued `rsigner`."""
     ca.renew("new")
     ca.bundle("both", "root-ca", "new")
     other.openssl(
@@ -578,7 +588,7 @@ ASCII, LATIN, OTHER = (
     ],
 )
 @pytest.mark.slow
-def test_a_name_of_other_types_of_strings(ca, old, new, subject):
+def test_a_name_in_other_string_types(ca, old, new, subject):
     """The name is encoded otherwise in the new certificate than in those issued before."""
     ca.renew("old", mask=old, subject=subject)
     ca.renew("new", mask=new, subject=subject)
@@ -629,7 +639,7 @@ def test_a_name_in_other_letters_and_blanks(ca):
 
 @pytest.mark.parametrize("aki", ["keyid:always", "issuer:always", "keyid:always,issuer:always"])
 @pytest.mark.slow
-def test_authority_key_identifier_of_before(ca, aki):
+def test_authority_key_identifier_of_the_old_certificate(ca, aki):
     """There is a warning exactly where openssl, which trusts the new one, refuses the signer."""
     ca.sign("signer", extensions=f"authorityKeyIdentifier={aki}\n")
     ca.renew("same")
@@ -642,11 +652,11 @@ def test_authority_key_identifier_of_before(ca, aki):
             warned = [f"rsigner-authorityKeyIdentifier-names-{fault}-ca-certificate"]
             assert ca.warnings == ([] if believed else warned)
             assert (ca.warnings == []) == (
-                new == "root-ca" or new == "same" and "issuer" not in aki
+                new == "root-ca" or (new == "same" and "issuer" not in aki)
             )
 
 
-def test_authority_key_identifier_with_the_issuers_name_in_other_strings(ca):
+def test_authority_key_identifier_with_the_issuers_name_in_other_string_types(ca):
     """It is compared as a name, not as bytes."""
     ca.renew("old", "-set_serial", "7", "-addext", "subjectKeyIdentifier=hash", mask="nombstr")
     ca.renew("new", "-set_serial", "7", "-addext", "subjectKeyIdentifier=hash")
@@ -735,10 +745,12 @@ def test_two_keys_in_one_request(rekeyed):
     old, new = rekeyed.cert_id("good"), rekeyed.cert_id("bad", "rekeyed")
     assert (rekeyed.respond(old), rekeyed.respond(new)) == (["good"], ["revoked"])
     assert rekeyed.respond(old, new) == ["good", "unknown"]
-    assert rekeyed.log == (
-        "one request asks about certificates of several CAs, and the signer of [old] cannot speak"
+    assert (
+        rekeyed.log
+        == "one request asks about certificates of several CAs, and the signer of [old] cannot"
+        " speak"
         f" for [new]: unknown for serial {rekeyed.ca.serial('bad')}. Clients must ask about each CA"
-        " in a request of its own"
+        " in a separate request"
     )
     assert rekeyed.respond(new, old) == ["revoked", "unknown"]
     rekeyed.configure(
@@ -803,7 +815,7 @@ def test_two_sections_of_one_ca_and_two_databases(ca):
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.slow
 def test_two_cas_and_one_database(spelled, other, spelling):
-    """Each would answer for what the other one issued: both are refused, a third one answers."""
+    """Each would respond for what the other issued: both are refused, a third one responds."""
     third = other.copy(other.home.parent / "third")
     third.openssl(
         "req",
@@ -844,8 +856,9 @@ def test_two_cas_and_one_database(spelled, other, spelling):
     spelled.configure(first={}, second=section(other.home, db=spelling), third=section(third.home))
     for issuer in ("root-ca", "other"):
         assert spelled.ask("good", issuer) == "internalError"
-        assert spelled.log == (
-            "[first] and [second] of the config have the same `db`, HOME/db, but are different CAs"
+        assert (
+            spelled.log == "[first] and [second] of the config have the same `db`, HOME/db, but are"
+            " different CAs"
             " by the certificates in `ca`, and an index does not say which of them issued a"
             " certificate: set `db` of each to the database of its own CA"
         )
@@ -895,14 +908,13 @@ def test_two_files_in_one_directory_are_two_databases(ca, other):
     shutil.copy(other.home / "root-ca.crt", ca.home / "other.crt")
     shutil.copy(ca.home / "db" / "index", ca.home / "db" / "other.db")
     directory, file, other_file = (
-        producer._database_identity(str(ca.home / path))
-        for path in ("db", "db/index", "db/other.db")
+        database_identity(str(ca.home / path)) for path in ("db", "db/index", "db/other.db")
     )
     assert not directory.isdisjoint(file) and directory.isdisjoint(other_file)
 
 
 def test_a_missing_database_is_one_however_it_is_spelled(ca, monkeypatch):
-    monkeypatch.setattr(responder.limits, "DATABASE_RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(limits, "DATABASE_RETRY_SECONDS", 0.02)
     (ca.home / "db").rename(ca.home / "away")
     for spelling in ("db/", "../ca/db"):
         ca.configure(old={}, new={"db": spelling})
@@ -912,9 +924,7 @@ def test_a_missing_database_is_one_however_it_is_spelled(ca, monkeypatch):
 def test_a_linked_index_is_one_while_openssl_replaces_it(spelled):
     """Between the two renames there is no file to compare."""
     (spelled.home / "db" / "index").rename(spelled.home / "db" / "index.old")
-    ca, other = (
-        producer._database_identity(str(spelled.home / path)) for path in ("db", "linked-file")
-    )
+    ca, other = (database_identity(str(spelled.home / path)) for path in ("db", "linked-file"))
     assert not ca.isdisjoint(other)
 
 
@@ -928,7 +938,7 @@ def cached(ca) -> Renewable:
 
 
 def is_hit(ca: Renewable) -> bool:
-    return ("cache", "hit") in ca.answer.facts
+    return ("cache", "hit") in ca.response.fields
 
 
 def test_a_response_is_cached_for_each_encoding_of_the_name(cached):
@@ -977,7 +987,7 @@ def test_a_cached_response_when_a_link_comes_to_lead_to_the_same_database(cached
     assert cached.ask() == "internalError"
 
 
-def test_a_change_of_signer_trust_counts(cached):
+def test_a_change_of_signer_trust_is_seen(cached):
     cached.ca.openssl(
         "req",
         "-x509",
@@ -1083,8 +1093,10 @@ def test_a_locally_trusted_signer_does_not_say_which_ca_of_a_chain_is_meant(loca
     local.bundle("chain", "issuing", "root-ca")
     local.configure(root={**LOCAL, "ca": "chain.crt"})
     assert local.ask() == "internalError"
-    assert local.log == (
-        "HOME/chain.crt: has certificates of 2 CAs, and with `signer_trust = local` the signer does"
+    assert (
+        local.log
+        == "HOME/chain.crt: has certificates of 2 CAs, and with `signer_trust = local` the signer"
+        " does"
         " not show which of them is meant: leave only those of [root] in it"
     )
     local.renew("new")

@@ -1,15 +1,28 @@
-"""The responder's policy over several CAs, and over faults.  What single rows of the protocol ask for is in test_conformance.py."""
+"""What the responder does with several CAs, and with faults.  Single rows of the protocol are in
+test_conformance.py."""
 
 from __future__ import annotations
 
 import time
 
 import pytest
-from clients import cert_id, cert_id_of, certificate, openssl_ocsp, request, verified
+from clients import (
+    Answered,
+    cert_id,
+    cert_id_of,
+    certificate,
+    openssl_ocsp,
+    request,
+    respond,
+    verified,
+)
 from cryptography.x509 import ocsp
 
-from ocsp_cgi import config, index_search, errors, messages, responder
-from ocsp_cgi.commands.private_ca import PrivateCA
+from ocsp_cgi import config, index_search, limits, ocsp_request
+from ocsp_cgi.answer import INTERNAL_ERROR, SUCCESSFUL, TRY_LATER, UNAUTHORIZED
+from ocsp_cgi.tools.openssl_ca import PrivateCA
+
+pytestmark = pytest.mark.process
 
 GOOD, REVOKED = ocsp.OCSPCertStatus.GOOD, ocsp.OCSPCertStatus.REVOKED
 
@@ -18,7 +31,7 @@ SERIAL = "77AA"  # of a server of each CA: revoked in the first, good in the sec
 
 @pytest.fixture(scope="module")
 def cas(workspace) -> dict[str, PrivateCA]:
-    """Two CAs under one config, that have given the same serial numbers."""
+    """Two CAs in one config that have issued the same serial numbers."""
     home = workspace / "two-cas"
     both = {}
     for name in ("first", "second"):
@@ -28,7 +41,10 @@ def cas(workspace) -> dict[str, PrivateCA]:
         ca.issue("server")
         both[name] = ca
     both["first"].revoke("server", "-crl_reason", "keyCompromise")
-    section = "[{0}]\ndb = {0}/db\nca = {0}/root-ca.crt\nrsigner = {0}/{0}-ocsp.crt\nrkey = {0}/private/{0}-ocsp.key\n"
+    section = (
+        "[{0}]\ndb = {0}/db\nca = {0}/root-ca.crt\nrsigner = {0}/{0}-ocsp.crt\nrkey ="
+        " {0}/private/{0}-ocsp.key\n"
+    )
     (home / "ocsp-cgi.conf").write_text(section.format("first") + section.format("second"))
     return both
 
@@ -36,7 +52,7 @@ def cas(workspace) -> dict[str, PrivateCA]:
 @pytest.fixture
 def ask(cas, workspace):
     path = str(workspace / "two-cas" / "ocsp-cgi.conf")
-    return lambda encoded: responder.respond(encoded, lambda: config.load(path), int(time.time()))
+    return lambda encoded: respond(encoded, lambda: config.load(path), int(time.time()))
 
 
 @pytest.fixture
@@ -48,34 +64,34 @@ def roots(cas):
 def test_the_same_serial_of_two_cas_is_two_certificates(ask, cas, roots):
     for name, status in (("first", REVOKED), ("second", GOOD)):
         assert cas[name].serial("server") == SERIAL
-        answer = ask(request(cert_id(roots[name], 0x77AA)))
-        response = verified(answer.der, roots[name])
+        answered = ask(request(cert_id(roots[name], 0x77AA)))
+        response = verified(answered.der, roots[name])
         assert response.certificate_status == status
         assert response.certificates == [certificate(cas[name].home / f"{name}-ocsp.crt")]
-        assert ("ca", name) in answer.facts
+        assert ("ca", name) in answered.fields
 
 
-def statuses(answer: responder.Answer) -> list[tuple[str, str]]:
+def statuses(response: Answered) -> list[tuple[str, str]]:
     """(status, CA) of each certificate asked about, as logged."""
-    values = [value for name, value in answer.facts if name in ("status", "ca")]
+    values = [value for name, value in response.fields if name in ("status", "ca")]
     return list(zip(values[::2], values[1::2]))
 
 
 @pytest.mark.parametrize("names", [("second", "first"), ("first", "second")])
 def test_both_in_one_request(ask, cas, roots, names):
     """The first one's CA signs: its signer is valid for no other (RFC 6960 section 4.2.2.2)."""
-    answer = ask(request(*[cert_id(roots[name], 0x77AA) for name in names]))
-    assert statuses(answer) == [
+    answered = ask(request(*[cert_id(roots[name], 0x77AA) for name in names]))
+    assert statuses(answered) == [
         ("good" if names[0] == "second" else "revoked", names[0]),
         ("unknown", "-"),
     ]
-    response = ocsp.load_der_ocsp_response(answer.der)
+    response = ocsp.load_der_ocsp_response(answered.der)
     assert response.certificates == [certificate(cas[names[0]].home / f"{names[0]}-ocsp.crt")]
-    assert b"\x82\x00" in answer.der
-    assert answer.remarks == [
+    assert b"\x82\x00" in answered.der
+    assert answered.warnings == [
         f"one request asks about certificates of several CAs, and the signer of [{names[0]}] cannot"
         f" speak for [{names[1]}]: unknown for serial 77AA. Clients must ask about each CA in a"
-        " request of its own"
+        " separate request"
     ]
 
 
@@ -95,104 +111,147 @@ def test_both_in_one_request_with_a_signer_that_clients_trust_for_both(cas, root
             section.format("first", cas["first"].home, home, trust[1])
             + section.format("second", home, home, trust[0])
         )
-        answer = responder.respond(
-            encoded, lambda: config.load(str(tmp_path / "conf")), int(time.time())
-        )
-        assert statuses(answer) == [("good", "second"), expected]
+        response = respond(encoded, lambda: config.load(str(tmp_path / "conf")), int(time.time()))
+        assert statuses(response) == [("good", "second"), expected]
         if trust[0] == "local":
-            (tmp_path / "answer.der").write_bytes(answer.der)
+            (tmp_path / "response.der").write_bytes(response.der)
     own = section.format("first", cas["first"].home, cas["first"].home, "local").replace(
         "second", "first"
     )
     (tmp_path / "conf").write_text(own + section.format("second", home, home, "local"))
-    answer = responder.respond(
-        encoded, lambda: config.load(str(tmp_path / "conf")), int(time.time())
+    response = respond(encoded, lambda: config.load(str(tmp_path / "conf")), int(time.time()))
+    assert statuses(response) == [("good", "second"), ("unknown", "-")]  # signers of their own
+    said = openssl_ocsp(
+        home,
+        "-no_nonce",
+        "-respin",
+        str(tmp_path / "response.der"),
+        "-cert",
+        "server.crt",
+        "-issuer",
+        str(cas["first"].home / "root-ca.crt"),
+        "-cert",
+        str(cas["first"].home / "server.crt"),
+        "-VAfile",
+        "second-ocsp.crt",
     )
-    assert statuses(answer) == [("good", "second"), ("unknown", "-")]  # signers of their own
-    said = openssl_ocsp(home, "-no_nonce", "-respin", str(tmp_path / "answer.der"), "-cert", "server.crt",
-                        "-issuer", str(cas["first"].home / "root-ca.crt"), "-cert", str(cas["first"].home / "server.crt"),
-                        "-VAfile", "second-ocsp.crt")  # fmt: skip
     assert said.stderr == "Response verify OK\n"
     assert [line for line in said.stdout.splitlines() if line[0] != "\t"] == [
-        "server.crt: good", f"{cas['first'].home}/server.crt: revoked",
-    ]  # fmt: skip
+        "server.crt: good",
+        f"{cas['first'].home}/server.crt: revoked",
+    ]
 
 
 def test_an_expired_ca_among_those_asked(ask, cas, roots):
-    """The other CA's signer answers, wherever that stands in the request."""
+    """The other CA's signer responds, wherever that CA is in the request."""
     home = cas["second"].home
     (home / "root-ca.crt").rename(home / "away.crt")
     home.joinpath("root-ca.crt").write_text(home.joinpath("away.crt").read_text())
     try:
-        cas["second"].openssl("x509", "-in", "away.crt", "-signkey", "private/root-ca.key", "-days", "1", "-out", "root-ca.crt")
+        cas["second"].openssl(
+            "x509",
+            "-in",
+            "away.crt",
+            "-signkey",
+            "private/root-ca.key",
+            "-days",
+            "1",
+            "-out",
+            "root-ca.crt",
+        )
         ids = [cert_id(roots["first"], 0x77AA), cert_id(roots["second"], 0x77AA)]
         path = str(home.parent / "ocsp-cgi.conf")
 
-        def ask_later(*cert_ids: bytes) -> responder.Answer:
-            return responder.respond(
+        def ask_later(*cert_ids: bytes) -> Answered:
+            return respond(
                 request(*cert_ids), lambda: config.load(path), int(time.time()) + 2 * 24 * 3600
             )
 
-        answer = ask_later(ids[1])
-        assert answer.response_status == errors.INTERNAL_ERROR
-        assert "second/root-ca.crt: expired on " in answer.remarks[0]
+        response = ask_later(ids[1])
+        assert response.response_status == INTERNAL_ERROR
+        assert "second/root-ca.crt: expired on " in response.warnings[0]
         assert statuses(ask_later(*ids)) == [("revoked", "first"), ("unknown", "-")]
         reversed_answer = ask_later(*ids[::-1])
         assert statuses(reversed_answer) == [("unknown", "-"), ("revoked", "first")]
-        assert reversed_answer.remarks == answer.remarks
+        assert reversed_answer.warnings == response.warnings
     finally:
         (home / "away.crt").rename(home / "root-ca.crt")
 
 
 def test_issuer_name_of_one_and_key_of_the_other_is_neither(ask, roots):
-    first, second = (messages.OCSPRequest.from_der(request(cert_id(root, 0x77AA))).request_list[0].req_cert for root in roots.values())
+    first, second = (
+        ocsp_request.OCSPRequest.from_der(request(cert_id(root, 0x77AA))).request_list[0].req_cert
+        for root in roots.values()
+    )
     mixed = cert_id_of("sha1", first.issuer_name_hash, second.issuer_key_hash, 0x77AA)
-    assert ask(request(mixed)).response_status == errors.UNAUTHORIZED
+    assert ask(request(mixed)).response_status == UNAUTHORIZED
 
 
 def test_one_ca_with_two_databases_is_refused(cas, roots, tmp_path):
-    section = "[{0}]\ndb = {1}\nca = {2}/root-ca.crt\nrsigner = {2}/first-ocsp.crt\nrkey = {2}/private/first-ocsp.key\n"
+    section = (
+        "[{0}]\ndb = {1}\nca = {2}/root-ca.crt\nrsigner = {2}/first-ocsp.crt\nrkey ="
+        " {2}/private/first-ocsp.key\n"
+    )
     home = cas["first"].home
-    for db, expected in ((home / "db", errors.SUCCESSFUL), (cas["second"].home / "db", errors.INTERNAL_ERROR)):
-        (tmp_path / "conf").write_text(section.format("old", home / "db", home) + section.format("new", db, home))
-        answer = responder.respond(request(cert_id(roots["first"], 0x77AA)), lambda: config.load(str(tmp_path / "conf")), int(time.time()))
-        assert answer.response_status == expected
-    assert answer.remarks == ["[old] and [new] of the config are one CA by the certificates in `ca`, and have different `db`"]
+    for db, expected in (
+        (home / "db", SUCCESSFUL),
+        (cas["second"].home / "db", INTERNAL_ERROR),
+    ):
+        (tmp_path / "conf").write_text(
+            section.format("old", home / "db", home) + section.format("new", db, home)
+        )
+        response = respond(
+            request(cert_id(roots["first"], 0x77AA)),
+            lambda: config.load(str(tmp_path / "conf")),
+            int(time.time()),
+        )
+        assert response.response_status == expected
+    assert response.warnings == [
+        "[old] and [new] of the config are one CA by the certificates in `ca`, and have different"
+        " `db`"
+    ]
 
 
-def test_a_broken_ca_hurts_only_its_own(ask, cas, roots, monkeypatch):
+def test_a_broken_ca_affects_only_its_own_certificates(ask, cas, roots, monkeypatch):
     (cas["first"].home / "root-ca.crt").rename(cas["first"].home / "away.crt")
     try:
         assert verified(ask(request(cert_id(roots["second"], 0x77AA))).der, roots["second"])
-        answer = ask(request(cert_id(roots["first"], 0x77AA)))
-        assert answer.response_status == errors.INTERNAL_ERROR
-        assert "first/root-ca.crt: No such file or directory; `ca` names it" in answer.remarks[0]
+        response = ask(request(cert_id(roots["first"], 0x77AA)))
+        assert response.response_status == INTERNAL_ERROR
+        assert "first/root-ca.crt: No such file or directory; `ca` names it" in response.warnings[0]
         both = ask(request(cert_id(roots["first"], 0x77AA), cert_id(roots["second"], 0x77AA)))
-        assert [fact for fact in both.facts if fact[0] == "status"] == [("status", "unknown"), ("status", "good")]
-        assert both.remarks == answer.remarks
+        assert [fact for fact in both.fields if fact[0] == "status"] == [
+            ("status", "unknown"),
+            ("status", "good"),
+        ]
+        assert both.warnings == response.warnings
     finally:
         (cas["first"].home / "away.crt").rename(cas["first"].home / "root-ca.crt")
 
 
-def test_a_missing_database_of_one_hurts_only_its_own(ask, cas, roots, monkeypatch):
-    monkeypatch.setattr(responder.limits, "DATABASE_RETRY_SECONDS", 0.02)
+def test_a_missing_database_affects_only_its_own_ca(ask, cas, roots, monkeypatch):
+    monkeypatch.setattr(limits, "DATABASE_RETRY_SECONDS", 0.02)
     (cas["first"].home / "db").rename(cas["first"].home / "away")
     try:
         assert verified(ask(request(cert_id(roots["second"], 0x77AA))).der, roots["second"])
-        answer = ask(request(cert_id(roots["first"], 0x77AA)))
-        assert answer.response_status == errors.TRY_LATER
+        response = ask(request(cert_id(roots["first"], 0x77AA)))
+        assert response.response_status == TRY_LATER
     finally:
         (cas["first"].home / "away").rename(cas["first"].home / "db")
 
 
-def test_an_error_of_our_own_is_an_answer_and_says_where(ask, roots, monkeypatch):
+def test_a_bug_is_an_error_response_and_the_log_says_where(ask, roots, monkeypatch):
     monkeypatch.setattr(index_search, "find", lambda *arguments: 1 / 0)
-    answer = ask(request(cert_id(roots["first"], 0x77AA)))
-    assert answer.der == b"\x30\x03\x0a\x01\x02"
-    assert answer.remarks[0].startswith("please report this: ZeroDivisionError('division by zero') at ")
-    assert "test_responder.py:" in answer.remarks[0]
+    response = ask(request(cert_id(roots["first"], 0x77AA)))
+    assert response.der == b"\x30\x03\x0a\x01\x02"
+    assert response.warnings[0].startswith(
+        "please report this: ZeroDivisionError('division by zero') at "
+    )
+    assert "test_responder.py:" in response.warnings[0]
 
 
-def test_a_broken_config_is_an_answer(tmp_path, roots):
-    answer = responder.respond(request(cert_id(roots["first"], 1)), lambda: config.load(str(tmp_path / "none")), 0)
-    assert answer.der == b"\x30\x03\x0a\x01\x02" and "this is the config" in answer.remarks[0]
+def test_a_broken_config_is_an_error_response(tmp_path, roots):
+    response = respond(
+        request(cert_id(roots["first"], 1)), lambda: config.load(str(tmp_path / "none")), 0
+    )
+    assert response.der == b"\x30\x03\x0a\x01\x02" and "this is the config" in response.warnings[0]

@@ -1,4 +1,5 @@
-"""Signers of every kind, and those that must not sign.  Every answer is verified by openssl and by `cryptography`."""
+"""Signers of every kind, and those that must not sign.  openssl and `cryptography` verify every
+response."""
 
 from __future__ import annotations
 
@@ -6,12 +7,24 @@ import time
 from pathlib import Path
 
 import pytest
-from clients import as_nobody, cert_id, certificate, openssl_ocsp, request, verified
+from clients import (
+    Answered,
+    as_nobody,
+    cert_id,
+    certificate,
+    openssl_ocsp,
+    request,
+    respond,
+    verified,
+)
 from cryptography.x509 import ocsp
 
-from ocsp_cgi import config, errors, responder
+from ocsp_cgi import config
+from ocsp_cgi.answer import INTERNAL_ERROR, SUCCESSFUL
 from ocsp_cgi.certificate import load as load_certificate
-from ocsp_cgi.commands.private_ca import PrivateCA
+from ocsp_cgi.tools.openssl_ca import PrivateCA
+
+pytestmark = pytest.mark.process
 
 EC = ("ec", "-pkeyopt")
 KEYS = {
@@ -23,10 +36,18 @@ KEYS = {
     "Ed448": ("ed448",),
     "RSASSA-PSS": ("rsa-pss", "-pkeyopt", "rsa_keygen_bits:2048"),
     "RSASSA-PSS for SHA-384 alone": (
-        "rsa-pss", "-sha384", "-pkeyopt", "rsa_keygen_bits:2048", "-pkeyopt", "rsa_pss_keygen_md:sha384",
-        "-pkeyopt", "rsa_pss_keygen_mgf1_md:sha384", "-pkeyopt", "rsa_pss_keygen_saltlen:48",
+        "rsa-pss",
+        "-sha384",
+        "-pkeyopt",
+        "rsa_keygen_bits:2048",
+        "-pkeyopt",
+        "rsa_pss_keygen_md:sha384",
+        "-pkeyopt",
+        "rsa_pss_keygen_mgf1_md:sha384",
+        "-pkeyopt",
+        "rsa_pss_keygen_saltlen:48",
     ),
-}  # fmt: skip
+}
 SIGNATURE_ALGORITHMS = {
     "RSA-2048": "300d06092a864886f70d01010b0500",
     "P-256": "300a06082a8648ce3d040302",
@@ -34,11 +55,15 @@ SIGNATURE_ALGORITHMS = {
     "P-521": "300a06082a8648ce3d040304",
     "Ed25519": "300506032b6570",
     "Ed448": "300506032b6571",
-    "RSASSA-PSS": "304106092a864886f70d01010a3034a00f300d06096086480165030402010500"
-                  "a11c301a06092a864886f70d010108300d06096086480165030402010500a203020120",
-    "RSASSA-PSS for SHA-384 alone": "304106092a864886f70d01010a3034a00f300d06096086480165030402020500"
-                                    "a11c301a06092a864886f70d010108300d06096086480165030402020500a203020130",
-}  # fmt: skip
+    "RSASSA-PSS": (
+        "304106092a864886f70d01010a3034a00f300d06096086480165030402010500"
+        "a11c301a06092a864886f70d010108300d06096086480165030402010500a203020120"
+    ),
+    "RSASSA-PSS for SHA-384 alone": (
+        "304106092a864886f70d01010a3034a00f300d06096086480165030402020500"
+        "a11c301a06092a864886f70d010108300d06096086480165030402020500a203020130"
+    ),
+}
 
 
 @pytest.fixture(scope="module")
@@ -51,36 +76,60 @@ def signers(pki, workspace) -> PrivateCA:
 
 
 class Asker:
-    """Asks the core with a config of its own about good.crt of a CA."""
+    """Asks the core about good.crt of a CA, with its own config."""
 
     def __init__(self, ca: PrivateCA, path: Path):
         self.ca = ca
         self.path = path
         self.later = 0
 
-    def __call__(self, write_config: bool = True, **settings: str) -> responder.Answer:
-        keys = {"db": "db", "ca": "root-ca.crt", "rsigner": "root-ocsp.crt", "rkey": "private/root-ocsp.key", **settings}
+    def __call__(self, write_config: bool = True, **settings: str) -> Answered:
+        keys = {
+            "db": "db",
+            "ca": "root-ca.crt",
+            "rsigner": "root-ocsp.crt",
+            "rkey": "private/root-ocsp.key",
+            **settings,
+        }
         if write_config:
             lines = [f"{key} = {value}\n" for key, value in keys.items()]
             (self.ca.home / "test.conf").write_text("".join(["[root-ca]\n", *lines]))
         self.root = certificate(self.ca.home / "root-ca.crt")
         encoded = request(cert_id(self.root, certificate(self.ca.home / "good.crt").serial_number))
-        return responder.respond(encoded, lambda: config.load(str(self.ca.home / "test.conf")), int(time.time()) + self.later)
+        return respond(
+            encoded,
+            lambda: config.load(str(self.ca.home / "test.conf")),
+            int(time.time()) + self.later,
+        )
 
-    def verify(self, answer: responder.Answer) -> ocsp.OCSPResponse:
-        """Verify an answer `good` with openssl, and with `cryptography`, which returns it."""
-        assert answer.response_status == errors.SUCCESSFUL, answer.remarks
-        (self.path / "answer.der").write_bytes(answer.der)
-        said = openssl_ocsp(self.ca.home, "-no_nonce", "-respin", str(self.path / "answer.der"), "-cert", "good.crt")
-        assert (said.stderr, said.stdout.splitlines()[0]) == ("Response verify OK\n", "good.crt: good")
+    def verify(self, answer: Answered) -> ocsp.OCSPResponse:
+        """Verify a response `good` with openssl and `cryptography`.  Returns it as the latter reads
+        it."""
+        assert answer.response_status == SUCCESSFUL, answer.warnings
+        (self.path / "response.der").write_bytes(answer.der)
+        said = openssl_ocsp(
+            self.ca.home,
+            "-no_nonce",
+            "-respin",
+            str(self.path / "response.der"),
+            "-cert",
+            "good.crt",
+        )
+        assert (said.stderr, said.stdout.splitlines()[0]) == (
+            "Response verify OK\n",
+            "good.crt: good",
+        )
         return verified(answer.der, self.root)
 
-    def refused(self, response_status: int = errors.INTERNAL_ERROR, **settings) -> str:
-        """Ask for an answer that there must be none of.  Returns what the log says."""
+    def refused(self, response_status: int = INTERNAL_ERROR, **settings) -> str:
+        """Ask for a response that must not be signed.  Returns what the log says."""
         answer = self(**settings)
-        assert (answer.response_status, answer.der) == (response_status, bytes((0x30, 3, 0x0A, 1, response_status)))
-        [remark] = answer.remarks
-        return remark.replace(str(self.ca.home), "HOME")
+        assert (answer.response_status, answer.der) == (
+            response_status,
+            bytes((0x30, 3, 0x0A, 1, response_status)),
+        )
+        [warning] = answer.warnings
+        return warning.replace(str(self.ca.home), "HOME")
 
 
 @pytest.fixture
@@ -99,9 +148,12 @@ def ask_alone(ca, tmp_path) -> Asker:
 def test_delegated_signer(ask, key):
     answer = ask(rsigner=f"{key}.crt", rkey=f"private/{key}.key")
     assert bytes.fromhex(SIGNATURE_ALGORITHMS[key]) in answer.der
-    if key.startswith("RSASSA-PSS"):  # `cryptography` reads the signature's parameters from version 40 on; openssl verifies them
-        (ask.path / "answer.der").write_bytes(answer.der)
-        said = openssl_ocsp(ask.ca.home, "-no_nonce", "-respin", str(ask.path / "answer.der"), "-cert", "good.crt")
+    if key.startswith("RSASSA-PSS"):
+        # `cryptography` reads the signature's parameters from version 40 on; openssl verifies them.
+        (ask.path / "response.der").write_bytes(answer.der)
+        said = openssl_ocsp(
+            ask.ca.home, "-no_nonce", "-respin", str(ask.path / "response.der"), "-cert", "good.crt"
+        )
         assert said.stderr == "Response verify OK\n"
         return
     response = ask.verify(answer)
@@ -121,27 +173,57 @@ def test_the_cas_own_key(key, place):
 @pytest.mark.parametrize("key", ["RSASSA-PSS", "P-384", "Ed25519"])
 @pytest.mark.slow
 def test_signer_issued_by_a_ca_with_another_kind_of_key(key, place):
-    """openssl's salts for RSASSA-PSS are not those that we write."""
+    """The salts that openssl writes for RSASSA-PSS differ from ours."""
     ca = PrivateCA(place / "ca", newkey=KEYS[key])
     ca.issue("good")
     ca.issue("root-ocsp", "ocsp_ext")
     answer = Asker(ca, place)()
-    assert answer.response_status == errors.SUCCESSFUL, answer.remarks
-    (place / "answer.der").write_bytes(answer.der)
-    assert openssl_ocsp(ca.home, "-no_nonce", "-respin", str(place / "answer.der"), "-cert", "good.crt").stderr == "Response verify OK\n"
+    assert answer.response_status == SUCCESSFUL, answer.warnings
+    (place / "response.der").write_bytes(answer.der)
+    assert (
+        openssl_ocsp(
+            ca.home, "-no_nonce", "-respin", str(place / "response.der"), "-cert", "good.crt"
+        ).stderr
+        == "Response verify OK\n"
+    )
 
 
 def test_signer_signed_with_sha_1_is_refused(ask_alone):
-    ask_alone.ca.openssl("ca", "-config", "root-ca.cnf", "-batch", "-notext", "-in", "root-ocsp.csr", "-out", "root-ocsp.crt",
-                         "-extensions", "ocsp_ext", "-days", "90", "-md", "sha1")  # fmt: skip
-    assert ask_alone.refused() == (
-        "HOME/root-ocsp.crt: the CA has signed it with SHA-1, which is weak: issue it with SHA-256"
+    ask_alone.ca.openssl(
+        "ca",
+        "-config",
+        "root-ca.cnf",
+        "-batch",
+        "-notext",
+        "-in",
+        "root-ocsp.csr",
+        "-out",
+        "root-ocsp.crt",
+        "-extensions",
+        "ocsp_ext",
+        "-days",
+        "90",
+        "-md",
+        "sha1",
+    )
+    assert (
+        ask_alone.refused()
+        == "HOME/root-ocsp.crt: signed with SHA-1, which is weak: issue it again with SHA-256"
         " (`default_md` in the CA's config)"
     )
 
 
 @pytest.mark.parametrize("key", ["RSA-2048", "P-256", "P-384", "P-521"])
-@pytest.mark.parametrize("form", ["traditional", "PKCS#8", "traditional, encrypted", "PKCS#8, encrypted", "with parameters before it"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "traditional",
+        "PKCS#8",
+        "traditional, encrypted",
+        "PKCS#8, encrypted",
+        "with parameters before it",
+    ],
+)
 @pytest.mark.slow
 def test_forms_of_keys(ask, key, form, tmp_path):
     source, target = f"private/{key}.key", f"{tmp_path}/key"
@@ -165,7 +247,9 @@ def test_forms_of_keys(ask, key, form, tmp_path):
         Path(target).write_text("# the signer's key\n" + text)
     Path(target).chmod(0o600)
     begin = Path(target).read_text()
-    assert ("-----BEGIN ENCRYPTED" in begin or "Proc-Type: 4,ENCRYPTED" in begin) == ("encrypted" in form)
+    assert ("-----BEGIN ENCRYPTED" in begin or "Proc-Type: 4,ENCRYPTED" in begin) == (
+        "encrypted" in form
+    )
     ask.verify(ask(rsigner=f"{key}.crt", rkey=target, **settings))
 
 
@@ -178,10 +262,12 @@ def test_certificate_with_text_around_it_and_in_der(ask, tmp_path):
     ask.ca.openssl("x509", "-in", "P-256.crt", "-outform", "DER", "-out", f"{tmp_path}/der.crt")
     ask.ca.openssl("x509", "-in", "root-ca.crt", "-outform", "DER", "-out", f"{tmp_path}/ca.crt")
     for name in ("text.crt", "der.crt"):
-        ask.verify(ask(rsigner=f"{tmp_path}/{name}", rkey="private/P-256.key", ca=f"{tmp_path}/ca.crt"))
+        ask.verify(
+            ask(rsigner=f"{tmp_path}/{name}", rkey="private/P-256.key", ca=f"{tmp_path}/ca.crt")
+        )
 
 
-def test_pass_phrase_that_is_not_needed(ask, tmp_path):
+def test_an_unneeded_pass_phrase(ask, tmp_path):
     (tmp_path / "pass").write_text("whatever")
     (tmp_path / "pass").chmod(0o600)
     ask.verify(ask(rsigner="P-256.crt", rkey="private/P-256.key", passin=f"{tmp_path}/pass"))
@@ -189,47 +275,66 @@ def test_pass_phrase_that_is_not_needed(ask, tmp_path):
 
 def test_encrypted_key_without_its_pass_phrase(ask, tmp_path):
     key, wrong = tmp_path / "key", tmp_path / "wrong"
-    ask.ca.openssl("pkcs8", "-topk8", "-in", "private/P-256.key", "-out", str(key), "-passout", "pass:correct horse")
+    ask.ca.openssl(
+        "pkcs8",
+        "-topk8",
+        "-in",
+        "private/P-256.key",
+        "-out",
+        str(key),
+        "-passout",
+        "pass:correct horse",
+    )
     wrong.write_text("battery staple\n")
     for path in (key, wrong):
         path.chmod(0o600)
-    assert ask.refused(rsigner="P-256.crt", rkey=str(key)) == (
-        f"{key}: the key is encrypted. Put its pass phrase in a file and name that with `passin`, or"
-        f" remove the pass phrase: `openssl pkey -in {key} -out {key}.pem`, and name that file with"
-        " `rkey`"
+    assert (
+        ask.refused(rsigner="P-256.crt", rkey=str(key))
+        == f"{key}: the key is encrypted. Put its pass phrase in a file and name it with"
+        f" `passin`, or remove the pass phrase: `openssl pkey -in {key} -out {key}.pem`, and"
+        " name that file with `rkey`"
     )
-    assert ask.refused(rsigner="P-256.crt", rkey=str(key), passin=str(wrong)) == (
-        f"{key}: the pass phrase in {wrong} is wrong; try `openssl pkey -in {key} -passin"
+    assert (
+        ask.refused(rsigner="P-256.crt", rkey=str(key), passin=str(wrong))
+        == f"{key}: the pass phrase in {wrong} is wrong; try `openssl pkey -in {key} -passin"
         f" file:{wrong} -noout`"
     )
-    assert ask.refused(rsigner="P-256.crt", rkey=str(key), passin=f"{tmp_path}/none").startswith(f"{tmp_path}/none: No such file")
+    assert ask.refused(rsigner="P-256.crt", rkey=str(key), passin=f"{tmp_path}/none").startswith(
+        f"{tmp_path}/none: No such file"
+    )
 
 
 @pytest.mark.parametrize("other", ["RSA-2048", "P-384", "Ed25519", "root-ocsp"])
 def test_key_of_another_certificate(ask, other):
-    assert ask.refused(rsigner="P-256.crt", rkey=f"private/{other}.key") == (
-        f"HOME/private/{other}.key: not the private key of the certificate in HOME/P-256.crt, or"
+    assert (
+        ask.refused(rsigner="P-256.crt", rkey=f"private/{other}.key")
+        == f"HOME/private/{other}.key: not the private key of the certificate in HOME/P-256.crt, or"
         f" damaged (`openssl pkey -in HOME/private/{other}.key -check -noout` tests it): name the"
         " key that the certificate was issued for"
     )
 
 
-def test_key_that_everybody_may_read(ask_alone):
+def test_key_readable_by_everybody(ask_alone):
     key = ask_alone.ca.home / "private" / "root-ocsp.key"
     for mode in (0o644, 0o604, 0o602, 0o666):
         key.chmod(mode)
-        assert ask_alone.refused() == (
-            "HOME/private/root-ocsp.key: everybody on this machine may read it: chmod o-rwx HOME/private/root-ocsp.key"
+        assert (
+            ask_alone.refused()
+            == "HOME/private/root-ocsp.key: everybody on this machine may read it: chmod o-rwx"
+            " HOME/private/root-ocsp.key"
         )
     key.chmod(0o640)
     ask_alone.verify(ask_alone())
 
 
 @pytest.mark.parametrize("content", ["", "hello", "-----BEGIN X-----\nAAAA\n-----END X-----\n"])
-def test_no_key(ask, tmp_path, content):
+def test_a_file_without_a_key(ask, tmp_path, content):
     (tmp_path / "key").write_text(content)
     (tmp_path / "key").chmod(0o600)
-    assert ask.refused(rkey=f"{tmp_path}/key") == f"{tmp_path}/key: no private key in PEM; try `openssl pkey -in {tmp_path}/key -noout`"
+    assert (
+        ask.refused(rkey=f"{tmp_path}/key")
+        == f"{tmp_path}/key: no private key in PEM; try `openssl pkey -in {tmp_path}/key -noout`"
+    )
 
 
 @pytest.mark.parametrize("body", ["AAAA", "", "MAA=", "?"])
@@ -237,12 +342,12 @@ def test_broken_key(ask, tmp_path, body):
     begin, end = (f"-----{word} PRIVATE KEY-----\n" for word in ("BEGIN", "END"))
     (tmp_path / "key").write_text(f"{begin}{body}\n{end}")
     (tmp_path / "key").chmod(0o600)
-    remark = ask.refused(rkey=f"{tmp_path}/key")
-    assert remark.startswith(f"{tmp_path}/key: damaged, or of a kind that `cryptography` ")
-    assert f"`openssl pkey -in {tmp_path}/key -check -noout` tests it. Restore it" in remark
+    warning = ask.refused(rkey=f"{tmp_path}/key")
+    assert warning.startswith(f"{tmp_path}/key: damaged, or of a kind that `cryptography` ")
+    assert f"`openssl pkey -in {tmp_path}/key -check -noout` tests it. Restore it" in warning
 
 
-def test_key_that_the_web_server_may_not_read(ask_alone):
+def test_key_unreadable_to_the_web_server(ask_alone):
     ask_alone()
     (ask_alone.ca.home / "private" / "root-ocsp.key").chmod(0)
     with as_nobody():
@@ -250,26 +355,39 @@ def test_key_that_the_web_server_may_not_read(ask_alone):
     assert refused.startswith("HOME/private/root-ocsp.key: Permission denied; `rkey` names it")
 
 
-def test_no_certificate(ask, tmp_path):
+def test_a_file_without_a_certificate(ask, tmp_path):
     (tmp_path / "empty").touch()
-    (tmp_path / "broken").write_text("-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n")
+    (tmp_path / "broken").write_text(
+        "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"
+    )
     for option in ("ca", "rsigner"):
-        assert ask.refused(**{option: "none.crt"}).startswith(f"HOME/none.crt: No such file or directory; `{option}` names it")
-        assert ask.refused(**{option: f"{tmp_path}/empty"}) == f"{tmp_path}/empty: no -----BEGIN CERTIFICATE----- block; `{option}` names it"
-        assert ask.refused(**{option: f"{tmp_path}/broken"}).startswith(f"{tmp_path}/broken: no X.509 certificate: ")
+        assert ask.refused(**{option: "none.crt"}).startswith(
+            f"HOME/none.crt: No such file or directory; `{option}` names it"
+        )
+        assert (
+            ask.refused(**{option: f"{tmp_path}/empty"})
+            == f"{tmp_path}/empty: no -----BEGIN CERTIFICATE----- block; `{option}` names it"
+        )
+        assert ask.refused(**{option: f"{tmp_path}/broken"}).startswith(
+            f"{tmp_path}/broken: not an X.509 certificate: "
+        )
 
 
 def test_signer_without_the_extended_key_usage(ask):
-    assert ask.refused(rsigner="good.crt", rkey="private/good.key") == (
-        "HOME/good.crt: it lacks the extended key usage OCSPSigning: issue a signer certificate with `openssl ca -extensions ocsp_ext`"
+    assert (
+        ask.refused(rsigner="good.crt", rkey="private/good.key")
+        == "HOME/good.crt: it lacks the extended key usage OCSPSigning: issue a signer certificate"
+        " with `openssl ca -extensions ocsp_ext`"
     )
 
 
 def test_signer_of_another_ca_of_the_same_name(ask, place):
     other = PrivateCA(place / "other")
     other.issue("foreign", "ocsp_ext")
-    assert ask.refused(rsigner=f"{other.home}/foreign.crt", rkey=f"{other.home}/private/foreign.key") == (
-        f"{other.home}/foreign.crt: not issued by HOME/root-ca.crt: clients would refuse its answers"
+    assert (
+        ask.refused(rsigner=f"{other.home}/foreign.crt", rkey=f"{other.home}/private/foreign.key")
+        == f"{other.home}/foreign.crt: not issued by HOME/root-ca.crt: clients would refuse its"
+        " responses"
     )
 
 
@@ -282,15 +400,32 @@ def test_expired_and_future_signers(ask):
 
 
 def test_expired_ca(ask):
-    ask.ca.openssl("x509", "-in", "root-ca.crt", "-signkey", "private/root-ca.key", "-days", "1", "-out", "day-ca.crt",
-                   "-extfile", "root-ca.cnf", "-extensions", "ca_ext")  # fmt: skip
+    ask.ca.openssl(
+        "x509",
+        "-in",
+        "root-ca.crt",
+        "-signkey",
+        "private/root-ca.key",
+        "-days",
+        "1",
+        "-out",
+        "day-ca.crt",
+        "-extfile",
+        "root-ca.cnf",
+        "-extensions",
+        "ca_ext",
+    )
     ask.later = 2 * 24 * 3600
     assert "HOME/day-ca.crt: expired on " in ask.refused(ca="day-ca.crt")
 
 
 def test_revoked_signer(ask_alone):
     ask_alone.ca.revoke("root-ocsp")
-    assert ask_alone.refused() == "HOME/root-ocsp.crt: revoked in the database of [root-ca]; issue a new signer certificate"
+    assert (
+        ask_alone.refused()
+        == "HOME/root-ocsp.crt: revoked in the database of [root-ca]; issue a new signer"
+        " certificate"
+    )
 
 
 def test_next_update_ends_with_the_signer_and_with_its_ca(ask):

@@ -1,9 +1,10 @@
-"""Trials of endurance: what is done to the responder again and again, to see that no answer is wrong, broken or missing.
+"""Stress tests of the responder: no response may be wrong, broken or missing.
 
-    python3 tests/trials.py            the long ones, ten minutes; prints the table of the README
-    python3 tests/trials.py --quick    what test_trials.py runs too, in a minute
+    python3 tests/trials.py            ten minutes; prints the table of the README
+    python3 tests/trials.py --quick    a minute, as in test_trials.py
 
-Each trial raises AssertionError at the first wrong answer; else it returns how often it tried, and what it saw.
+Each trial raises AssertionError at the first wrong response; else it returns how often it tried,
+and what it saw.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import posix
 import random
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -30,34 +30,51 @@ from unittest import mock
 CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "tests"), str(CHECKOUT / "tests" / "bench")]
 
-from ocsp_cgi.commands import environment  # noqa: E402
+from ocsp_cgi.answer import RESPONSE_STATUS_NAMES, error_response
+from ocsp_cgi.tools import entry, environment
 
 if __name__ == "__main__":
-    environment.ensure("cryptography", "pytest")
+    try:
+        environment.ensure("cryptography", "pytest")
+    except entry.CommandError as error:
+        sys.exit(entry.report("python3 tests/trials.py", error))
 
-from clients import NULL, cert_id, certificate, extension, integer, nonce, octets, oid, request, run_cgi, settle  # noqa: E402
-from copier import Copier  # noqa: E402
-from cryptography.x509 import ocsp  # noqa: E402
-from setting import SIGNERS, Setting  # noqa: E402
-from sshd import Sshd, sshd_is_installed  # noqa: E402
+from clients import (
+    NULL,
+    cert_id,
+    certificate,
+    extension,
+    nonce,
+    octets,
+    oid,
+    request,
+    respond,
+    run_cgi,
+    settle,
+)
+from copier import Copier
+from cryptography.x509 import ocsp
+from setting import SIGNERS, Setting
+from sshd import Sshd, sshd_is_installed
 
-from ocsp_cgi import config, der, errors, index_search, limits, responder  # noqa: E402
-from ocsp_cgi.commands import demo, entry, httpd  # noqa: E402
-from ocsp_cgi.commands.private_ca import PrivateCA  # noqa: E402
-from ocsp_cgi.index import DatabaseUnavailable  # noqa: E402
+from ocsp_cgi import config, der, index_search, limits
+from ocsp_cgi.commands import demo
+from ocsp_cgi.index_file import DatabaseUnavailable
+from ocsp_cgi.tools import httpd
+from ocsp_cgi.tools.openssl_ca import PrivateCA
 
-ERRORS = {errors.error_response(status): name for status, name in errors.RESPONSE_STATUS_NAMES.items() if status}
+ERRORS = {error_response(status): name for status, name in RESPONSE_STATUS_NAMES.items() if status}
 
 
 class Result(NamedTuple):
-    """How often it was tried, and what came of it, for the table."""
+    """The trial's row in the table: how often it tried, and what it saw."""
 
     tried: int
     seen: str
 
 
 def make_ca(home: Path) -> PrivateCA:
-    """A CA with two configs, of which one keeps answers."""
+    """A CA with two configs, one of them with a cache."""
     ca = demo.make_ca(home)
     config = (home / "ocsp-cgi.conf").read_text()
     (home / "fresh.conf").write_text(config)
@@ -68,35 +85,35 @@ def make_ca(home: Path) -> PrivateCA:
     return ca
 
 
-def read(answer: bytes) -> str:
-    """good, revoked or unknown, or the name of an error.  AssertionError if it is no whole answer."""
-    if answer in ERRORS:
-        return ERRORS[answer]
-    response = ocsp.load_der_ocsp_response(answer)
+def read(encoded: bytes) -> str:
+    """good, revoked, unknown or the name of an error.  AssertionError if it is not a response."""
+    if encoded in ERRORS:
+        return ERRORS[encoded]
+    response = ocsp.load_der_ocsp_response(encoded)
     assert response.response_status == ocsp.OCSPResponseStatus.SUCCESSFUL
     return response.certificate_status.name.lower()
 
 
 class Asker:
-    """Asks the core, in this process, over a CA's directory: by turns with kept answers and without."""
+    """Asks the responder, in this process, with a cache and without in turn."""
 
     def __init__(self, home: Path):
         self.configs = itertools.cycle([str(home / "ocsp-cgi.conf"), str(home / "fresh.conf")])
         self.root = certificate(home / "root-ca.crt")
-        self.remarks: list[str] = []
+        self.warnings: list[str] = []
 
     def __call__(self, encoded: bytes) -> bytes:
         path = next(self.configs)
-        answer = responder.respond(encoded, lambda: config.load(path), int(time.time()))
-        self.remarks = answer.remarks
-        return answer.der
+        response = respond(encoded, lambda: config.load(path), int(time.time()))
+        self.warnings = response.warnings
+        return response.der
 
     def about(self, serial: int) -> str:
         return read(self(request(cert_id(self.root, serial))))
 
 
 class Life:
-    """When each certificate was issued and revoked: the times at which the command began and had returned."""
+    """When the commands began and returned that issued and revoked each certificate."""
 
     def __init__(self) -> None:
         self.issued: dict[int, float] = {}
@@ -104,7 +121,7 @@ class Life:
         self.revoked: dict[int, float] = {}
 
     def check(self, serial: int, status: str, asked: float, answered: float) -> None:
-        """Assert that this status can have been right for a question between these times."""
+        """Assert that this status can have been right for a request between these times."""
         if status == "tryLater":
             return
         possible = set()
@@ -117,8 +134,10 @@ class Life:
 
 @contextlib.contextmanager
 def meanwhile(work):
-    """Inside the `with`, run work(stop) in a thread, until it sees that `stop` is set.  What it raises is raised at the end:
-    a trial beside which nothing happened has shown nothing."""
+    """Inside the `with`, run work(stop) in a thread, until it sees that `stop` is set.
+
+    What it raises is raised at the end: a trial proves nothing if nothing happened meanwhile.
+    """
     stop, failures = threading.Event(), []
 
     def run() -> None:
@@ -138,12 +157,38 @@ def meanwhile(work):
         raise failures[0]
 
 
+@contextlib.contextmanager
+def running(threads: list[threading.Thread], stop: threading.Event):
+    """Inside the `with`, these threads run.  At its end `stop` is set, and they are waited for."""
+    try:
+        for thread in threads:
+            thread.start()
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            if thread.ident:
+                thread.join()
+
+
 def issue_and_revoke(ca: PrivateCA, life: Life, stop: threading.Event) -> None:
     """Run the real `openssl ca` in a loop until `stop`: issue, revoke, mark as expired."""
 
     def issue(name: str, *options: str) -> int:
-        ca.openssl("ca", "-config", "root-ca.cnf", "-batch", "-notext", "-extensions", "server_ext",
-                   "-in", "good.csr", "-out", f"{name}.crt", *options)  # fmt: skip
+        ca.openssl(
+            "ca",
+            "-config",
+            "root-ca.cnf",
+            "-batch",
+            "-notext",
+            "-extensions",
+            "server_ext",
+            "-in",
+            "good.csr",
+            "-out",
+            f"{name}.crt",
+            *options,
+        )
         serial = int(ca.serial(name), 16)
         life.issued[serial], life.revoking[serial] = time.monotonic(), float("inf")
         return serial
@@ -164,7 +209,7 @@ def issue_and_revoke(ca: PrivateCA, life: Life, stop: threading.Event) -> None:
 def coarse_clock():
     """Inside the `with`, the responder sees the times of files in ticks of 4 ms.
 
-    So do kernels before 6.13 keep them.
+    Kernels before 6.13 have such a clock.
     """
 
     def in_ticks(stat):
@@ -194,8 +239,11 @@ def rename_gap(place: Path, seconds: float) -> Result:
     exact = contextlib.nullcontext
     revoked, counts = 0, collections.Counter()
     try:
-        for home, clock in ((place / "disk", exact), (memory / "exact", exact),
-                            (memory / "coarse", coarse_clock)):  # fmt: skip
+        for home, clock in (
+            (place / "disk", exact),
+            (memory / "exact", exact),
+            (memory / "coarse", coarse_clock),
+        ):
             with clock():
                 certificates, statuses = _rename_gap(home, seconds / 3)
             revoked, counts = revoked + certificates, counts + statuses
@@ -206,7 +254,7 @@ def rename_gap(place: Path, seconds: float) -> Result:
 
 
 def _rename_gap(place: Path, seconds: float) -> tuple[int, collections.Counter[str]]:
-    """(how many certificates were revoked, how often each status was the answer)"""
+    """(how many certificates were revoked, how often each status was returned)"""
     ca = make_ca(place)
     ask, life = Asker(ca.home), Life()
     absent = 0xAB5E17
@@ -216,7 +264,7 @@ def _rename_gap(place: Path, seconds: float) -> tuple[int, collections.Counter[s
         while time.monotonic() < end:
             serial, asked = draw.choice([*list(life.issued)[-5:], absent]), time.monotonic()
             status = ask.about(serial)
-            assert status != "tryLater", ask.remarks
+            assert status != "tryLater", ask.warnings
             if serial == absent:
                 assert status == "unknown", status
             else:
@@ -227,7 +275,7 @@ def _rename_gap(place: Path, seconds: float) -> tuple[int, collections.Counter[s
 
 
 def renames(place: Path, seconds: float) -> Result:
-    """The two renames of `openssl ca`, imitated some hundreds of times a second, with a revocation in each other state."""
+    """The renames of `openssl ca`, hundreds of times a second, with and without a revocation."""
     ca = make_ca(place / "ca")
     ask, index = Asker(ca.home), ca.home / "db" / "index"
     serial = int(ca.serial("good"), 16)
@@ -248,8 +296,12 @@ def renames(place: Path, seconds: float) -> Result:
     with meanwhile(rename):
         while time.monotonic() < end:
             counts[ask.about(serial)] += 1
-    assert set(counts) <= {"good", "revoked", "tryLater"} and counts["good"] and counts["revoked"], counts
-    return Result(sum(counts.values()), f"{done['renames']} renames meanwhile; {counts['tryLater']} tryLater")
+    assert (
+        set(counts) <= {"good", "revoked", "tryLater"} and counts["good"] and counts["revoked"]
+    ), counts
+    return Result(
+        sum(counts.values()), f"{done['renames']} renames meanwhile; {counts['tryLater']} tryLater"
+    )
 
 
 def copies(place: Path, seconds: float, databases: int) -> Result:
@@ -277,25 +329,21 @@ def copies(place: Path, seconds: float, databases: int) -> Result:
             failures.append(error)
             stop.set()
 
-    with contextlib.ExitStack() as running:
+    with contextlib.ExitStack() as stack:
         copiers, threads = [], []
         for database in range(databases):
             sshd = Sshd(place / f"sshd-{database}") if sshd_is_installed() else None
             if sshd:
-                running.enter_context(sshd)
+                stack.enter_context(sshd)
             home = ca.copy(place / f"database-{database}").home
             httpd.let_read(home)
             copiers.append(Copier(home, sshd, random.Random(draw.random())))
             for number in range(3):
                 threads.append(threading.Thread(target=ask, args=(copiers[-1], home, number)))
         for copier in copiers:
-            running.enter_context(meanwhile(copier))
-        for thread in threads:
-            thread.start()
-        stop.wait(seconds)
-        stop.set()
-        for thread in threads:
-            thread.join()
+            stack.enter_context(meanwhile(copier))
+        with running(threads, stop):
+            stop.wait(seconds)
     if failures:
         raise failures[0]
     assert counts["good"] and counts["revoked"], counts
@@ -312,7 +360,7 @@ def copies(place: Path, seconds: float, databases: int) -> Result:
 
 
 def mutated(draw: random.Random, encoded: bytes) -> bytes:
-    """The same with a few octets changed, cut out, put in or repeated."""
+    """The same with a few bytes changed, removed, inserted or repeated."""
     changed = bytearray(encoded)
     for _ in range(draw.choice((0, 1, 1, 2, 5))):
         at = draw.randrange(len(changed) + 1)
@@ -320,7 +368,29 @@ def mutated(draw: random.Random, encoded: bytes) -> bytes:
         if how == 0 and at < len(changed):
             changed[at] ^= 1 << draw.randrange(8)
         elif how == 1 and at < len(changed):
-            changed[at] = draw.choice((0, 1, 2, 3, 4, 5, 6, 0x0A, 0x1F, 0x30, 0x7F, 0x80, 0x81, 0x82, 0x84, 0xA0, 0xA1, 0xA2, 0xFF))
+            changed[at] = draw.choice(
+                (
+                    0,
+                    1,
+                    2,
+                    3,
+                    4,
+                    5,
+                    6,
+                    0x0A,
+                    0x1F,
+                    0x30,
+                    0x7F,
+                    0x80,
+                    0x81,
+                    0x82,
+                    0x84,
+                    0xA0,
+                    0xA1,
+                    0xA2,
+                    0xFF,
+                )
+            )
         elif how == 2:
             del changed[at : at + draw.choice((1, 2, 10))]
         elif how == 3:
@@ -332,27 +402,48 @@ def mutated(draw: random.Random, encoded: bytes) -> bytes:
 
 def any_der(draw: random.Random, depth: int = 0) -> bytes:
     """DER of any shape; sometimes not quite."""
-    tag = draw.choice((0x30, 0x30, 0x30, 2, 4, 5, 6, 0x0A, 1, 3, 0x18, 0xA0, 0xA1, 0xA2, 0x82, 0x1F, 0x3F, 0xFF))
+    tag = draw.choice(
+        (0x30, 0x30, 0x30, 2, 4, 5, 6, 0x0A, 1, 3, 0x18, 0xA0, 0xA1, 0xA2, 0x82, 0x1F, 0x3F, 0xFF)
+    )
     if tag & 0x20 and depth < 60 and draw.random() < 0.9:
-        contents = b"".join(any_der(draw, depth + 1) for _ in range(draw.choice((0, 1, 1, 2, 3)) if depth < 12 else draw.randrange(2)))
+        contents = b"".join(
+            any_der(draw, depth + 1)
+            for _ in range(draw.choice((0, 1, 1, 2, 3)) if depth < 12 else draw.randrange(2))
+        )
     else:
         contents = draw.randbytes(draw.choice((0, 1, 1, 2, 9, 20, 300)))
     encoded = der.tlv(tag, contents)
-    if draw.random() < 0.03:  # another way to write its length, or a lie
-        length = draw.choice((b"\x80", b"\x81" + bytes((len(contents) & 0xFF,)), b"\x84\xff\xff\xff\xff", b"\x89" + bytes(9)))
+    if draw.random() < 0.03:  # another way to write its length, or a wrong one
+        length = draw.choice(
+            (
+                b"\x80",
+                b"\x81" + bytes((len(contents) & 0xFF,)),
+                b"\x84\xff\xff\xff\xff",
+                b"\x89" + bytes(9),
+            )
+        )
         encoded = bytes((tag,)) + length + contents
     return encoded
 
 
 def hostile_requests(draw: random.Random, root, serials: list[int]):
-    """Yield requests without end: real ones mutated, such with one part of any shape, and any DER."""
+    """Yield requests without end: mutated ones, ones with a part of any shape, and any DER."""
     hashes = ("sha1", "sha256", "sha512")
     while True:
         ids = [
-            cert_id(root, draw.choice((*serials, draw.getrandbits(159), -draw.getrandbits(64), 0)), draw.choice(hashes), draw.choice((NULL, b"")))
+            cert_id(
+                root,
+                draw.choice((*serials, draw.getrandbits(159), -draw.getrandbits(64), 0)),
+                draw.choice(hashes),
+                draw.choice((NULL, b"")),
+            )
             for _ in range(draw.choice((1, 1, 1, 2, 5)))
-        ]  # fmt: skip
-        options = {"extensions": nonce(draw.randbytes(draw.choice((0, 1, 16, 32, 128, 129))))} if draw.random() < 0.5 else {}
+        ]
+        options = (
+            {"extensions": nonce(draw.randbytes(draw.choice((0, 1, 16, 32, 128, 129))))}
+            if draw.random() < 0.5
+            else {}
+        )
         part = draw.randrange(9)
         if part == 0:
             options["extensions"] = extension("1.3.6.1.5.5.7.48.1.8", any_der(draw))
@@ -362,9 +453,13 @@ def hostile_requests(draw: random.Random, root, serials: list[int]):
             options["signature"] = der.tlv(der.context(0), any_der(draw))
         elif part == 3:
             hashed = octets(draw.randbytes(20))
-            ids.append(der.sequence(any_der(draw), hashed, hashed, integer(draw.getrandbits(4000))))
+            ids.append(
+                der.sequence(any_der(draw), hashed, hashed, der.integer(draw.getrandbits(4000)))
+            )
         elif part == 4:
-            options["single_extensions"] = der.sequence(oid("1.2.3." + "9" * draw.randrange(1, 400)), octets(any_der(draw)))
+            options["single_extensions"] = der.sequence(
+                oid("1.2.3." + "9" * draw.randrange(1, 400)), octets(any_der(draw))
+            )
         elif part == 5:
             yield any_der(draw)
             continue
@@ -372,41 +467,75 @@ def hostile_requests(draw: random.Random, root, serials: list[int]):
 
 
 def fuzz_requests(place: Path, count: int) -> Result:
-    """Requests of every shape, against the core; each hundredth through the real CGI."""
+    """Requests of every shape, to the responder in this process; every hundredth to the CGI too."""
     ca = make_ca(place / "ca")
     script = httpd.install_cgi(place / "cgi")
     ask = Asker(ca.home)
     serials = [int(ca.serial(name), 16) for name in ("good", "bad", "root-ocsp")]
     outcomes: collections.Counter[str] = collections.Counter()
-    for number, encoded in zip(range(count), hostile_requests(random.Random(count), ask.root, serials)):
-        answer = ask(encoded)
+    for number, encoded in zip(
+        range(count), hostile_requests(random.Random(count), ask.root, serials)
+    ):
+        response = ask(encoded)
         try:
-            assert answer in ERRORS or ocsp.load_der_ocsp_response(answer).response_status.value == 0
+            assert (
+                response in ERRORS
+                or ocsp.load_der_ocsp_response(response).response_status.value == 0
+            )
         except ValueError as error:
             raise AssertionError(encoded.hex()) from error
-        assert not any("report this" in remark for remark in ask.remarks), (encoded.hex(), ask.remarks)
-        outcomes["answered" if answer not in ERRORS else ERRORS[answer]] += 1
+        assert not any("report this" in warning for warning in ask.warnings), (
+            encoded.hex(),
+            ask.warnings,
+        )
+        outcomes[ERRORS.get(response, "answered")] += 1
         if number % 100 == 0:
             through = run_cgi(script, ca.home / "ocsp-cgi.conf", "POST", encoded)
-            assert through.status == 200 and (through.body in ERRORS) == (answer in ERRORS), encoded.hex()
-            assert through.body == answer or answer not in ERRORS, encoded.hex()
+            assert through.status == 200 and (through.body in ERRORS) == (response in ERRORS), (
+                encoded.hex()
+            )
+            assert through.body == response or response not in ERRORS, encoded.hex()
     assert outcomes["answered"] > count / 10 and outcomes["malformedRequest"] > count / 10, outcomes
     assert not outcomes["internalError"] and not outcomes["tryLater"], outcomes
     return Result(count, ", ".join(f"{number} {name}" for name, number in outcomes.most_common()))
 
 
 def fuzz_indexes(place: Path, count: int) -> Result:
-    """Indexes with rows of every shape: the row that is whole is found, and nothing but tryLater keeps it from being."""
+    """Indexes with rows of every shape: a whole row is found, or the response is tryLater."""
     place.mkdir(exist_ok=True)
     index = place / "index"
     draw = random.Random(count)
     row = b"R\t270220135115Z\t261122135115Z,keyCompromise\t0ACE\tunknown\t/CN=x\n"
-    pieces = (b"\t", b"\n", b"\r\n", b"V", b"R", b"E", b"#", b" ", b"\0", b"\xff", b"0ACE", b"0ace\t", b"ACE \t", b"270220135115Z",
-              b"261122135115Z,keyTime,", b"99999999999999Z", b",holdInstruction,1.2", b"\xef\xbb\xbf", b"unknown", b"/CN=",
-              b"x" * 300, b"-", b"0x")  # fmt: skip
+    pieces = (
+        b"\t",
+        b"\n",
+        b"\r\n",
+        b"V",
+        b"R",
+        b"E",
+        b"#",
+        b" ",
+        b"\0",
+        b"\xff",
+        b"0ACE",
+        b"0ace\t",
+        b"ACE \t",
+        b"270220135115Z",
+        b"261122135115Z,keyTime,",
+        b"99999999999999Z",
+        b",holdInstruction,1.2",
+        b"\xef\xbb\xbf",
+        b"unknown",
+        b"/CN=",
+        b"x" * 300,
+        b"-",
+        b"0x",
+    )
     counts: collections.Counter[str] = collections.Counter()
     for _ in range(count):
-        before, after = (b"".join(draw.choice(pieces) for _ in range(draw.randrange(30))) for _ in range(2))
+        before, after = (
+            b"".join(draw.choice(pieces) for _ in range(draw.randrange(30))) for _ in range(2)
+        )
         before += b"\n" if before else b""
         index.write_bytes(before + row + after)
         settle(index)
@@ -419,7 +548,11 @@ def fuzz_indexes(place: Path, count: int) -> Result:
             continue
         assert found.rows[0xACE].cert_status.name == "revoked"
         counts["found"] += 1
-    return Result(count, f"{counts['found']} found, {counts['tryLater']} tryLater for another, in a file that breaks off")
+    return Result(
+        count,
+        f"{counts['found']} found, {counts['tryLater']} tryLater for another, in a file that"
+        " breaks off",
+    )
 
 
 def fuzz_configs(place: Path, count: int) -> Result:
@@ -427,13 +560,42 @@ def fuzz_configs(place: Path, count: int) -> Result:
     place.mkdir(exist_ok=True)
     path = place / "ocsp-cgi.conf"
     draw = random.Random(count)
-    pieces = ("[root-ca]\n", "[", "]", "=", "\n", "db = db\n", "ca = c\n", "rsigner = s\n", "rkey = k\n", "nmin = ", "0", "12", "9" * 30,
-              "\u0665", "#", ";", "cache", "[responder]\n", "hyperlink = ", "https://x\n", "\0", "\r", "\ufeff", "nonce = echo\n",
-              "archive_cutoff = ca\n", " ", "\t", "x" * 200)  # fmt: skip
+    pieces = (
+        "[root-ca]\n",
+        "[",
+        "]",
+        "=",
+        "\n",
+        "db = db\n",
+        "ca = c\n",
+        "rsigner = s\n",
+        "rkey = k\n",
+        "nmin = ",
+        "0",
+        "12",
+        "9" * 30,
+        "\u0665",
+        "#",
+        ";",
+        "cache",
+        "[responder]\n",
+        "hyperlink = ",
+        "https://x\n",
+        "\0",
+        "\r",
+        "\ufeff",
+        "nonce = echo\n",
+        "archive_cutoff = ca\n",
+        " ",
+        "\t",
+        "x" * 200,
+    )
     counts: collections.Counter[str] = collections.Counter()
     whole = "[root-ca]\ndb = db\nca = c\nrsigner = s\nrkey = k\n"
     for _ in range(count):
-        text = (whole if draw.random() < 0.3 else "") + "".join(draw.choice(pieces) for _ in range(draw.randrange(12)))
+        text = (whole if draw.random() < 0.3 else "") + "".join(
+            draw.choice(pieces) for _ in range(draw.randrange(12))
+        )
         path.write_bytes(text.encode() if draw.random() < 0.9 else draw.randbytes(200))
         try:
             config.load(str(path))
@@ -445,7 +607,8 @@ def fuzz_configs(place: Path, count: int) -> Result:
 
 
 def load(place: Path, seconds: float, clients: int) -> Result:
-    """Many clients at once ask a real Apache while certificates are revoked; every answer is looked at."""
+    """Many clients ask a real Apache at once while certificates are revoked; every response is
+    checked."""
     httpd.let_read(place)
     httpd.check_python(sys.executable)
     ca = make_ca(place / "ca")
@@ -466,13 +629,23 @@ def load(place: Path, seconds: float, clients: int) -> Result:
         try:
             while not stop.is_set():
                 serial = draw.choice(serials)
-                encoded = request(cert_id(root, serial), extensions=nonce(draw.randbytes(16)) if draw.random() < 0.5 else b"")
+                encoded = request(
+                    cert_id(root, serial),
+                    extensions=nonce(draw.randbytes(16)) if draw.random() < 0.5 else b"",
+                )
                 asked = time.monotonic()
                 connection = http.client.HTTPConnection("127.0.0.1", apache.port, timeout=60)
-                connection.request("POST", "/cgi-bin/ocsp.cgi", encoded, {"Content-Type": "application/ocsp-request"})
-                answer = connection.getresponse()
-                body = answer.read()
-                assert answer.status == 200 and answer.headers["Content-Length"] == str(len(body))
+                connection.request(
+                    "POST",
+                    "/cgi-bin/ocsp.cgi",
+                    encoded,
+                    {"Content-Type": "application/ocsp-request"},
+                )
+                response = connection.getresponse()
+                body = response.read()
+                assert response.status == 200 and response.headers["Content-Length"] == str(
+                    len(body)
+                )
                 status = read(body)
                 life.check(serial, status, asked, time.monotonic())
                 connection.close()
@@ -489,24 +662,26 @@ def load(place: Path, seconds: float, clients: int) -> Result:
             ca.revoke(f"s{number}", "-crl_reason", "superseded")
             life.revoked[serial] = time.monotonic()
 
-    with httpd.Apache(place / "httpd", httpd.install_cgi(place / "cgi-bin"), ca.home / "ocsp-cgi.conf") as apache:
+    with httpd.Apache(
+        place / "httpd", httpd.install_cgi(place / "cgi-bin"), ca.home / "ocsp-cgi.conf"
+    ) as apache:
         threads = [threading.Thread(target=client, args=(number,)) for number in range(clients)]
-        with meanwhile(revoke):
-            for thread in threads:
-                thread.start()
+        with meanwhile(revoke), running(threads, stop):
             stop.wait(seconds)
-            stop.set()
-            for thread in threads:
-                thread.join()
     if failures:
         raise failures[0]
-    assert counts["good"] and counts["revoked"] and set(counts) <= {"good", "revoked", "tryLater"}, counts
-    seen = f"{clients} clients at once; {counts['good']} good, {counts['revoked']} revoked, {counts['tryLater']} tryLater"
+    assert (
+        counts["good"] and counts["revoked"] and set(counts) <= {"good", "revoked", "tryLater"}
+    ), counts
+    seen = (
+        f"{clients} clients at once; {counts['good']} good, {counts['revoked']} revoked,"
+        f" {counts['tryLater']} tryLater"
+    )
     return Result(sum(counts.values()), seen)
 
 
 class Crowd(NamedTuple):
-    """What became of the requests of a crowd: the seconds each response took, and how many requests got tryLater."""
+    """The results of a crowd: the seconds each response took, and how many got tryLater."""
 
     seconds: list[float]
     refused: int
@@ -515,17 +690,30 @@ class Crowd(NamedTuple):
         if not self.seconds:
             return f"none of {self.refused} answered"
         answered = f"{len(self.seconds)} of {len(self.seconds) + self.refused} answered"
-        return f"{answered}, median {statistics.median(self.seconds):.1f} s, last {max(self.seconds):.1f} s"
+        return (
+            f"{answered}, median {statistics.median(self.seconds):.1f} s, last"
+            f" {max(self.seconds):.1f} s"
+        )
 
 
 def crowd(setting: Setting, script: Path, config: Path, clients: int, seconds: float) -> Crowd:
-    """Clients that all ask a real Apache at once, each with a nonce, and again when answered until `seconds` are over."""
+    """Clients that all ask a real Apache at once, each with a nonce, and again when answered until
+    `seconds` are over."""
     httpd.let_read(setting.home)
     httpd.let_write(config.with_suffix(".cache"))
-    # All of Apache's threads from the start: it adds them one process a second, and the crowd would come in small groups.
-    site = httpd.SITE_CONF.read_text() + f"StartServers {clients // 25 + 1}\nMinSpareThreads {clients}\nMaxSpareThreads 400\n"
-    site = site.replace('"${OCSP_CGI_BIN}/ocsp.cgi"', f'"{script}"').replace('<Directory "${OCSP_CGI_BIN}">', f'<Directory "{setting.home}">')
-    root, serial = certificate(setting.ca.home / "root-ca.crt"), int(setting.ca.serial("server"), 16)
+    # All of Apache's threads from the start: it adds them one process a second, and the crowd would
+    # come in small groups.
+    site = (
+        httpd.SITE_CONF.read_text()
+        + f"StartServers {clients // 25 + 1}\nMinSpareThreads {clients}\nMaxSpareThreads 400\n"
+    )
+    site = site.replace('"${OCSP_CGI_BIN}/ocsp.cgi"', f'"{script}"').replace(
+        '<Directory "${OCSP_CGI_BIN}">', f'<Directory "{setting.home}">'
+    )
+    root, serial = (
+        certificate(setting.ca.home / "root-ca.crt"),
+        int(setting.ca.serial("server"), 16),
+    )
     start = threading.Barrier(clients)
     taken: list[float] = []
     refused: list[int] = []
@@ -541,11 +729,19 @@ def crowd(setting: Setting, script: Path, config: Path, clients: int, seconds: f
                 began = time.monotonic()
                 connection = http.client.HTTPConnection("127.0.0.1", apache.port, timeout=120)
                 encoded = request(cert_id(root, serial), extensions=nonce(unique))
-                connection.request("POST", "/cgi-bin/ocsp.cgi", encoded, {"Content-Type": "application/ocsp-request"})
+                connection.request(
+                    "POST",
+                    "/cgi-bin/ocsp.cgi",
+                    encoded,
+                    {"Content-Type": "application/ocsp-request"},
+                )
                 body = connection.getresponse().read()
                 connection.close()
                 status = read(body)
-                assert status == "tryLater" or status == "good" and unique in body, (status, body.hex())
+                assert status == "tryLater" or (status == "good" and unique in body), (
+                    status,
+                    body.hex(),
+                )
                 if status == "good":
                     taken.append(time.monotonic() - began)
                 else:
@@ -572,7 +768,8 @@ def crowd(setting: Setting, script: Path, config: Path, clients: int, seconds: f
 
 
 def at_once(place: Path, clients: int, seconds: float) -> Result:
-    """Many clients ask at the same moment, each with a nonce: ocsp.cgi with each kind of signer, and the shell script."""
+    """Many clients ask at the same moment, each with a nonce: ocsp.cgi with each kind of signer,
+    and the shell script."""
     httpd.check_python(sys.executable)
     httpd.let_read(place)
     setting = Setting(place, [sys.executable])
@@ -581,15 +778,21 @@ def at_once(place: Path, clients: int, seconds: float) -> Result:
     reports, tried = [], 0
     for signer in SIGNERS:
         config = setting.config(1_000, signer, cache=True)
-        # What the processors can do: as many clients as there are slots, so that nobody waits.
+        # What the processors can do: as many clients as there are slots, so that none waits.
         slots = 2 * len(os.sched_getaffinity(0))
         alone = crowd(setting, script, config, slots, 3)
         result = crowd(setting, script, config, clients, seconds)
-        possible = min(clients, int(slots / statistics.mean(alone.seconds) * limits.DEADLINE_SECONDS)) if not seconds else 0
-        # Half of it, because what else this machine does is not the same in both; 0.9 where it does nothing else.
+        possible = (
+            min(clients, int(slots / statistics.mean(alone.seconds) * limits.DEADLINE_SECONDS))
+            if not seconds
+            else 0
+        )
+        # Half of it, because other load on this machine differs between the two; 0.9 without any.
         assert len(result.seconds) >= possible / 2, (result, alone)
         tried += len(result.seconds) + result.refused
-        reports.append(f"{signer}: {result}" + (f" (possible in the deadline: {possible})" if possible else ""))
+        reports.append(
+            f"{signer}: {result}" + (f" (possible in the deadline: {possible})" if possible else "")
+        )
     result = crowd(setting, reference, config, clients, seconds)
     return Result(tried, f"{'; '.join(reports)}; the shell script, RSA: {result}")
 
@@ -606,13 +809,21 @@ TRIALS = {
     "256 new responses at once": (at_once, (256, 0), (64, 0)),
     "64 clients who all need new responses": (at_once, (64, 60), (16, 4)),
 }
+WITH_APACHE = {
+    "clients of a real Apache, during revocations",
+    "256 new responses at once",
+    "64 clients who all need new responses",
+}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="the short forms")
     arguments = parser.parse_args()
-    print("| what was tried | how often | wrong or broken answers | |\n|---|---|---|---|", flush=True)
+    print(
+        "| what was tried | how often | wrong or broken responses | |\n|---|---|---|---|",
+        flush=True,
+    )
     for name, (trial, long, quick) in TRIALS.items():
         directory = Path(tempfile.mkdtemp(prefix="ocsp-cgi-trial-"))
         try:

@@ -1,1 +1,2 @@
-"""What an operator types: python3 -m ocsp_cgi COMMAND.  Each module has `add_arguments(parser)` and `run(arguments)`."""
+"""The commands of the command line: each module has `add_arguments(parser)` and
+`run(arguments) -> int`, whose result is the exit code."""

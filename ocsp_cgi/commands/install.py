@@ -1,12 +1,14 @@
-"""Install the responder into Apache, as root, on Debian, Ubuntu, RHEL or Fedora; and take it off again.
+"""Install the responder into Apache, as root, on Debian, Ubuntu, RHEL or Fedora, or uninstall it.
 
-What is to be done is found out first, from what is there: `--dry-run` prints it, and a second run has nothing to do.  What was
-made is recorded in installed.json below --prefix, which is what `--uninstall` goes by.
+The installer first finds out what is missing: `--dry-run` prints that, and a second run has nothing
+to do.  What it creates is recorded in installed.json in the directory --prefix; `--uninstall`
+removes what is recorded there.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import shlex
@@ -17,16 +19,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
-from .. import admission, certificate, config, index, store
-from ..keys import SignerError
-from ..producer import Authority
-from . import live
-from .private_ca import CHECKOUT
-from .steps import Plan, Record, Refused, write
-from .steps import run as run_command
+from .. import admission, cache, certificate, config, index_file
+from ..import_cryptography import SignerError
+from ..issuer import Issuer
+from ..tools import data_files, entry, layout, probe
+from ..tools.entry import CommandError
+from ..tools.plan import Plan, Record, search_path
+from ..tools.program import Program
 
 PREFIX = "/opt/ocsp-cgi"
 CONFIG = Path(config.DEFAULT_PATH)
@@ -34,10 +36,8 @@ FILES = Path("/etc/ssl/ocsp")
 CACHE = Path("/var/cache/ocsp-cgi")
 SYNC_SOURCE = "ca.example.com:/root/root-ca/db/index"
 SYNC_UNITS = ("ocsp-cgi-sync.service", "ocsp-cgi-sync.timer")
-_ENVIRONMENT = ("bin", "include", "lib", "lib64", "share", "pyvenv.cfg")  # what venv makes
-_OLDEST_CRYPTOGRAPHY = 38
-_VERSION_OF_CRYPTOGRAPHY = "import cryptography, sys; from cryptography.hazmat.primitives import hashes; print(cryptography.__version__)"
 
+_IN_PLACE = "everything is in place"
 _CONFIG = f"""\
 [root-ca]
 db      = {FILES}/db
@@ -48,168 +48,99 @@ cache   = {CACHE}
 """
 
 
-class Layout(NamedTuple):
-    """Where a distribution's Apache has what: its user, whose group has the same name, the service, and the packages' installer."""
-
-    name: str
-    user: str
-    cgi_bin: Path
-    site: Path
-    service: str
-    error_log: str
-    packages: str
-
-
-LAYOUTS = (
-    Layout("Debian", "www-data", Path("/usr/lib/cgi-bin"), Path("/etc/apache2/sites-available/ocsp-cgi.conf"), "apache2",
-           "/var/log/apache2/error.log", "apt-get install"),
-    Layout("RHEL", "apache", Path("/var/www/cgi-bin"), Path("/etc/httpd/conf.d/ocsp-cgi.conf"), "httpd",
-           "/var/log/httpd/error_log", "dnf install"),
-)  # fmt: skip
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--server-name", metavar="NAME", help="the name in ocsp_url, under which clients ask (default: this host's)")
-    parser.add_argument("--prefix", metavar="DIR", default=PREFIX, help=f"where the program goes (default: {PREFIX})")
-    parser.add_argument("--sync-from", metavar="HOST:PATH", help=f"copy the index from there every minute, such as {SYNC_SOURCE}")
-    parser.add_argument("--upgrade", action="store_true", help="fetch the newest cryptography even if there is one")
-    parser.add_argument("--dry-run", action="store_true", help="print what would be done, and change nothing")
-    parser.add_argument("--uninstall", action="store_true", help="take off what was installed; keys, certificates and db stay")
-    parser.add_argument("--no-reload", action="store_true", help="neither reload Apache nor ask the responder")
+    parser.add_argument(
+        "--server-name",
+        metavar="NAME",
+        help="the host name in ocsp_url (default: this host's)",
+    )
+    parser.add_argument(
+        "--prefix",
+        metavar="DIR",
+        default=PREFIX,
+        help=f"where the program goes (default: {PREFIX})",
+    )
+    parser.add_argument(
+        "--sync-from",
+        metavar="HOST:PATH",
+        help=f"copy the index from there every minute, for example from {SYNC_SOURCE}",
+    )
+    parser.add_argument(
+        "--upgrade", action="store_true", help="install the newest cryptography again"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print what would be done, and change nothing"
+    )
+    parser.add_argument(
+        "--uninstall",
+        action="store_true",
+        help="remove what was installed; keys, certificates and db stay",
+    )
+    parser.add_argument(
+        "--no-reload", action="store_true", help="neither reload Apache nor query the responder"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Returns 0 if all is as it should be."""
+    """Returns 0 if everything is done."""
     if os.geteuid() != 0:
-        sys.exit("ocsp_cgi install: this has to be run as root: sudo python3 -m ocsp_cgi install")
+        program = entry.program()
+        if program == "ocsp-cgi":  # which may not be on root's PATH
+            program = shlex.quote(os.path.abspath(sys.argv[0]))
+        raise CommandError(f"install must run as root: sudo {program} install")
     os.umask(0o022)
-    try:
-        installation = Installation(arguments)
-        return installation.uninstall() if arguments.uninstall else installation.install()
-    except (Refused, live.Wrong) as refusal:
-        sys.exit(f"ocsp_cgi install: {refusal}")
+    installation = _Installation(arguments)
+    if arguments.uninstall:
+        installation.uninstall()
+    else:
+        installation.install()
+    return entry.OK
 
 
-class Installation:
+class _Installation:
     def __init__(self, arguments: argparse.Namespace):
         self.arguments = arguments
-        self.prefix = Path(os.path.abspath(arguments.prefix))
-        if re.search(r"\s", str(self.prefix)) or len(str(self.prefix)) > 100:
-            raise Refused(f"--prefix {self.prefix}: no blank may be in it, nor more than 100 characters: a script's first line has it")
-        self.layout = _layout()
-        self.record = Record(self.prefix / "installed.json")
+        self.layout = layout.find()
+        prefix = Path(os.path.abspath(arguments.prefix))
+        self.record = Record(prefix / "installed.json")
         self.plan = Plan(self.record)
-        self.script = self.prefix / "ocsp.cgi"
-        self.site_is_linked = self.layout.name == "Debian"
+        self.program = Program(prefix, self.layout, self.plan)
 
     # Installing
 
-    def install(self) -> int:
-        if not (CHECKOUT / "ocsp.cgi").exists() or not (CHECKOUT / "apache" / "ocsp-cgi.conf").exists():
-            raise Refused(f"{CHECKOUT}: this is not the whole checkout, with ocsp.cgi and apache/: run it in there")
-        if not self.record.exists and self.prefix.is_dir() and any(self.prefix.iterdir()):
-            raise Refused(f"{self.prefix}: something else is there; give another directory with --prefix")
-        self._plan_program()
+    def install(self) -> None:
+        data_files.require()
+        self.program.plan(self.arguments.upgrade)
         self._plan_files()
         self._plan_apache()
         if self.arguments.sync_from:
             self._plan_sync(self.arguments.sync_from)
         self._plan_labels()
-        return self._reload_and_ask() if self._carry_out() else 0
+        if self._carry_out():
+            self._reload_and_query()
 
     def _carry_out(self, is_recorded: bool = True) -> bool:
-        """Do what is planned, or print it.  Returns whether to go on: not so with --dry-run."""
-        for remark in self.plan.remarks:
-            print(remark)
+        """Carry out the plan, or print it with --dry-run.  Returns whether it was carried out."""
+        plan = self.plan
+        for note in plan.notes:
+            print(note)
         if self.arguments.dry_run:
-            print("This would be done:" if self.plan.steps else "Nothing would be changed: all is as it should be.")
-            for step in self.plan.steps:
+            print("This would be done:" if plan.steps else f"Nothing would change: {_IN_PLACE}.")
+            for step in plan.steps:
                 print(f"  {step.text}")
             return False
-        if not self.plan.steps:
-            print("Nothing to change: all is as it should be.")
+        if not plan.steps:
+            print(f"Nothing to change: {_IN_PLACE}.")
             return True
         print("Changed:")
-        has_other_modules = any(step.text.startswith(("a2enmod", "a2dismod")) for step in self.plan.steps)
-        self.record.other["reload"] = "restart" if has_other_modules else self.record.other.get("reload") or "reload"
-        self.plan.carry_out(is_recorded)
+        other = self.record.other
+        changes_modules = any(step.text.startswith(("a2enmod", "a2dismod")) for step in plan.steps)
+        other["reload"] = "restart" if changes_modules else other.get("reload") or "reload"
+        plan.carry_out(is_recorded)
         return True
 
-    def _plan_program(self) -> None:
-        plan, other = self.plan, self.record.other
-        plan.directory(self.prefix, 0o755)
-        python = other.get("python", "")
-        if not python or not _version_of_cryptography(python, self.layout.user) or self.arguments.upgrade:
-            plan.add(f"make the virtual environment {self.prefix} with the newest cryptography, by pip; where that fails, take the"
-                     " distribution's python3-cryptography", self._make_environment)  # fmt: skip
-        if not _same_package(CHECKOUT / "ocsp_cgi", self.prefix / "ocsp_cgi"):
-            plan.add(f"copy the package to {self.prefix}/ocsp_cgi, byte-compiled", self._copy_package)
-        if not python or self.arguments.upgrade or self._script_content(python) != _content(self.script):
-            plan.add(f"write {self.script}, with that Python in its first line", self._write_script)
-        plan.directory(self.layout.cgi_bin, 0o755)
-        plan.link(self.layout.cgi_bin / "ocsp.cgi", self.script)
-
-    def _make_environment(self) -> None:
-        base = "/usr/bin/python3" if _runs("/usr/bin/python3", "import sys; sys.exit(sys.version_info < (3, 9))") else sys.executable
-        python = str(self.prefix / "bin" / "python3")
-        pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries=2", "--only-binary=:all:",
-               "--upgrade")  # fmt: skip
-        try:
-            if not _runs(python, "import pip"):
-                self._remove_environment()
-                run_command(base, "-m", "venv", str(self.prefix))
-            run_command(*pip, "cryptography")
-        except Refused as refusal:
-            if _version_of_cryptography(python, self.layout.user):
-                raise Refused(f"{refusal}\nThe cryptography that was there before is still in use.") from None
-            self._remove_environment()
-            python = "/usr/bin/python3"
-            version = _version_of_cryptography(python, self.layout.user)
-            packages = f"{self.layout.packages} python3-cryptography"
-            if not version:
-                raise Refused(
-                    f"{refusal}\nSo there is no virtual environment; nor has the distribution a python3-cryptography of version"
-                    f" {_OLDEST_CRYPTOGRAPHY} or newer here. Mend the one or the other, and start again: {packages}"
-                ) from None
-            print(f"    {refusal}")
-            print(f"    So the distribution's python3-cryptography {version} is taken: an answer takes some milliseconds longer.")
-            print("    To try the virtual environment again, with python3-venv and the network: python3 -m ocsp_cgi install --upgrade")
-        else:
-            version = _version_of_cryptography(python, self.layout.user)
-            if not version:
-                raise Refused(f"{python}: {self.layout.user} cannot run it: can it enter every directory above {self.prefix}?")
-            print(f"    cryptography {version}")
-        self.record.other["python"] = python
-        site_packages = next(self.prefix.glob("lib/python3*/site-packages"), None)
-        if site_packages is not None:  # so that this Python finds the package for `-m ocsp_cgi`
-            write(site_packages / "ocsp-cgi.pth", f"{self.prefix}\n".encode(), 0o644)
-
-    def _remove_environment(self) -> None:
-        for name in _ENVIRONMENT:
-            _remove(self.prefix / name)
-
-    def _copy_package(self) -> None:
-        new, old, package = (self.prefix / name for name in (".ocsp_cgi.new", ".ocsp_cgi.old", "ocsp_cgi"))
-        for path in (new, old):
-            _remove(path)
-        shutil.copytree(CHECKOUT / "ocsp_cgi", new, ignore=shutil.ignore_patterns("__pycache__"))
-        for path in (new, *new.rglob("*")):
-            path.chmod(0o755 if path.is_dir() else 0o644)
-        run_command(self.record.other["python"], "-I", "-m", "compileall", "-q", "-s", str(new), "-p", str(package), str(new))
-        if package.exists():
-            package.rename(old)
-        new.rename(package)
-        _remove(old)
-
-    def _write_script(self) -> None:
-        write(self.script, self._script_content(self.record.other["python"]), 0o755)
-
-    def _script_content(self, python: str) -> bytes:
-        first_line, _, rest = (CHECKOUT / "ocsp.cgi").read_text().partition("\n")
-        return f"#!{python} {first_line.split()[1]}\n{rest}".encode()
-
     def _plan_files(self) -> None:
-        """The config, and what it names, so that the web server's user can read it, and others cannot."""
+        """The config and the files it names: readable for the web server's user, not for others."""
         plan, user = self.plan, self.layout.user
         for directory in (FILES, FILES / "db"):
             plan.directory(directory, 0o750, "root", user)
@@ -222,23 +153,29 @@ class Installation:
         if not os.path.lexists(CONFIG):
             plan.file(CONFIG, _CONFIG.encode())
         elif str(CONFIG) not in self.record.files:
-            plan.remarks.append(f"{CONFIG}: the config is there already, and stays as it is")
+            plan.notes.append(f"{CONFIG}: the config exists, and is left as it is")
 
     def _plan_apache(self) -> None:
-        plan, site = self.plan, self.layout.site
-        name = self.arguments.server_name or self._server_name() or socket.getfqdn()
+        plan = self.plan
+        name = self.arguments.server_name or self.layout.server_name() or socket.getfqdn()
         if "." not in name and not self.arguments.server_name:
-            raise Refused("--server-name is missing: the name of this host in ocsp_url, such as --server-name ocsp.example.com")
+            raise CommandError(
+                "--server-name is missing: the name of this host in ocsp_url, for example"
+                " --server-name ocsp.example.com"
+            )
         if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", name):
-            raise Refused(f"--server-name {name}: no host name")
-        text = (CHECKOUT / "apache" / "ocsp-cgi.conf").read_text()
-        plan.file(site, text.replace("ServerName ocsp.example.com", f"ServerName {name}").encode())
-        if self.site_is_linked:
+            raise CommandError(f"--server-name {name}: not a host name")
+        text = (data_files.APACHE / "ocsp-cgi.conf").read_text()
+        text = text.replace("ServerName ocsp.example.com", f"ServerName {name}")
+        plan.file(self.layout.site, text.encode())
+        if self.layout.enables_sites:
             enabled = Path("/etc/apache2/mods-enabled")
             prefork = (enabled / "mpm_prefork.load").exists()
             has_cgi = any((enabled / f"{module}.load").exists() for module in ("cgi", "cgid"))
             modules = [] if has_cgi else ["cgi" if prefork else "cgid"]
-            modules += [module for module in ("alias", "env") if not (enabled / f"{module}.load").exists()]
+            modules += [
+                module for module in ("alias", "env") if not (enabled / f"{module}.load").exists()
+            ]
             for module in modules:
                 plan.command("a2enmod", "--quiet", module, remember="modules")
             if not Path("/etc/apache2/sites-enabled/ocsp-cgi.conf").exists():
@@ -246,16 +183,22 @@ class Installation:
 
     def _plan_sync(self, source: str) -> None:
         if not re.fullmatch(r"(?!-)([\w.@:/~+-]*/|[\w.@+-]+:)index(\.txt)?", source):
-            raise Refused(f"--sync-from {source}: it names the index itself on the CA's host, such as {SYNC_SOURCE}")
+            raise CommandError(
+                f"--sync-from {source}: must name the index file on the CA's host, for example"
+                f" {SYNC_SOURCE}"
+            )
         if shutil.which("rsync") is None:
-            raise Refused(f"--sync-from: the command rsync is not installed: {self.layout.packages} rsync")
+            raise CommandError(
+                f"--sync-from: the command rsync is missing: {self.layout.packages} rsync"
+            )
         self.record.other["sync"] = source
 
         def edited(name: str) -> bytes:
-            text = (CHECKOUT / "apache" / name).read_text()
-            return text.replace(f" {SYNC_SOURCE} ", f" {source} ").replace("root:www-data", f"root:{self.layout.user}").encode()
+            text = (data_files.APACHE / name).read_text()
+            text = text.replace(f" {SYNC_SOURCE} ", f" {source} ")
+            return text.replace("root:www-data", f"root:{self.layout.user}").encode()
 
-        if _systemd_runs():
+        if layout.systemd_runs():
             before = len(self.plan.steps)
             for name in SYNC_UNITS:
                 self.plan.file(Path("/etc/systemd/system", name), edited(name))
@@ -265,42 +208,39 @@ class Installation:
         else:
             self.plan.directory(Path("/etc/cron.d"), 0o755)
             self.plan.file(Path("/etc/cron.d/ocsp-cgi-sync"), edited("ocsp-cgi-sync.cron"))
-        self.plan.remarks.append(
-            "The index is fetched by root, over ssh: root's key must open the CA's host, and that be in root's known_hosts."
-            " Then add `stale_after = 10` to the config, so that answers end when the copies do."
+        self.plan.notes.append(
+            "root copies the index with ssh: root's key must be accepted by the CA's host, and that"
+            " host must be in root's known_hosts.  Then add `stale_after = 10` to the config, so"
+            " that responses stop when copying stops."
         )
 
     def _plan_labels(self) -> None:
-        """What SELinux has to be told, where it is on: that the script is a CGI, and that it may write to its cache."""
-        if self.plan.steps and shutil.which("selinuxenabled", path=_path()) and subprocess.run(["selinuxenabled"]).returncode == 0:
-            self.plan.command("chcon", "-t", "httpd_sys_script_exec_t", str(self.script))
+        """With SELinux: the script is a CGI, and may write to its cache."""
+        if (
+            self.plan.steps
+            and shutil.which("selinuxenabled", path=search_path())
+            and subprocess.run(["selinuxenabled"]).returncode == 0
+        ):
+            script = str(self.program.script)
+            self.plan.command("chcon", "-t", "httpd_sys_script_exec_t", script)
             self.plan.command("chcon", "-R", "-t", "httpd_sys_rw_content_t", str(CACHE))
 
-    # Apache
-
     def _reload(self) -> bool:
-        """Make Apache read what was changed.  Returns whether it was told to."""
-        if not self.record.other.get("reload"):
+        """Reload Apache if something has changed.  Returns whether it was reloaded."""
+        how = self.record.other.get("reload")
+        if not how:
             return False
         if self.arguments.no_reload:
-            print(f"Apache has not been reloaded, as you asked for: systemctl restart {self.layout.service}")
+            print(
+                "Apache has not been reloaded, because of --no-reload: systemctl restart"
+                f" {self.layout.service}"
+            )
             return False
-        control = next((name for name in ("apache2ctl", "apachectl", "httpd") if shutil.which(name, path=_path())), "")
-        if not control:
-            raise Refused(f"no apachectl here, so Apache could not be reloaded: is {self.layout.service} installed?")
-        restart = self.record.other["reload"] == "restart"
-        try:
-            run_command(control, "-t")
-            if _systemd_runs():
-                run_command("systemctl", "restart" if restart else "reload-or-restart", self.layout.service)
-            else:
-                run_command(control, "-k", "restart" if restart else "graceful")
-        except Refused as refusal:
-            raise Refused(f"all is done, but Apache does not read it: {refusal}\n(Apache's error log: {self.layout.error_log})") from None
-        print("Apache has read its new configuration.")
+        self.layout.reload(restart=how == "restart")
+        print("Apache has been reloaded.")
         return True
 
-    def _reload_and_ask(self) -> int:
+    def _reload_and_query(self) -> None:
         reloaded = self._reload()
         if reloaded:
             self.record.other["reload"] = ""
@@ -308,56 +248,35 @@ class Installation:
         try:
             settings = config.load(str(CONFIG))
         except config.ConfigError as error:
-            raise Refused(f"installed, but the config cannot be used yet: {error}") from None
-        missing = [text for ca in settings.cas for text in self._missing(ca)]
+            raise CommandError(f"installed, but the config cannot be used yet: {error}") from None
+        missing = [text for ca in settings.cas for text in _missing(ca, self.layout.user)]
         if missing:
-            print("Not asked yet, since this is missing:")
+            print("The responder has not been queried yet, because this is missing:")
             for text in missing:
                 print(f"  {text}")
-            print("Then run this command again: it sets groups and modes, and asks.")
-            return 0
-        if self.arguments.no_reload:
-            return 0
-        for ca in settings.cas:
-            self._ask(ca, 10.0 if reloaded else 0.0)
-        return 0
+            print("Then run this command again: it sets groups and modes, and queries.")
+            return
+        if not self.arguments.no_reload:
+            for ca in settings.cas:
+                self._query(ca, 10.0 if reloaded else 0.0)
 
-    def _missing(self, ca: config.CASettings) -> list[str]:
-        """What a CA of the config still lacks, with the next step of the guide."""
-        texts = []
-        host = "ca.example.com:root-ca"
-        try:
-            database = Path(index.path_of(ca.db))
-        except index.DatabaseUnavailable as error:
-            raise Refused(str(error)) from None
-        request = Path(ca.rsigner).stem + ".csr"
-        for path, what in (
-            (Path(ca.rkey), "the key. Make it, and a request:\n    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
-                            f' -subj "/C=GB/O=Example/CN=OCSP Root Responder" -keyout {shlex.quote(ca.rkey)} -out {request}'),
-            (Path(ca.rsigner), f"the signer's certificate. On the CA's host:\n    openssl ca -config root-ca.cnf -in {request} -out"
-                               f" {Path(ca.rsigner).name} -extensions ocsp_ext -days 90\n    and copy it here:"
-                               f" scp {host}/{Path(ca.rsigner).name} {shlex.quote(ca.rsigner)}"),
-            (Path(ca.ca), f"the CA's certificate. Copy it here:\n    scp {host}/{Path(ca.ca).name} {shlex.quote(ca.ca)}"),
-            (database, f"the database. Copy it here:\n    rsync --copy-links --times {host}/db/{database.name} {shlex.quote(str(database))}\n"
-                    "    and let --sync-from do so from then on"),
-        ):  # fmt: skip
-            if not path.exists():
-                texts.append(f"{path}: {what}")
-            elif not _can_read(path, self.layout.user):
-                texts.append(f"{path}: there, but {self.layout.user} cannot read it: look at its mode, and at the directories above it")
-        return texts
+    def _query(self, ca: config.CASettings, patience: float) -> None:
+        """Query the live responder.
 
-    def _ask(self, ca: config.CASettings, patience: float) -> None:
-        """Ask the running responder.  Right after a restart, an answer may still come from before it, or none."""
+        Right after a reload, for `patience` seconds, Apache may still respond with its old
+        configuration, or not at all.
+        """
         try:
             serial_number = certificate.load(ca.rsigner).serial_number
             issuer_pem = _issuer_pem(ca)
         except (OSError, certificate.CertificateError, SignerError) as error:
-            raise Refused(f"[{ca.name}] cannot be asked about: {error}; it is in {ca.rsigner} or {ca.ca}") from None
-        address, port = self._address()
-        name = self._server_name() or socket.getfqdn()
-        url = f"http://{name}{'' if port == 80 else f':{port}'}{live.PATH}"
-        print(f"[{ca.name}] asked at {url} about {serial_number:X}, the signer's certificate:")
+            raise CommandError(
+                f"[{ca.name}] cannot be queried: {error} (in {ca.rsigner} or {ca.ca})"
+            ) from None
+        host, port = self.layout.address()
+        name = self.layout.server_name() or socket.getfqdn()
+        url = f"http://{name}{'' if port == 80 else f':{port}'}{probe.PATH}"
+        print(f"[{ca.name}] queried at {url} for {serial_number:X}, the signer's certificate:")
         trusted = ("-VAfile", ca.rsigner) if ca.signer_trust == "local" else ("-CAfile", ca.ca)
         deadline = time.monotonic() + patience
         while True:
@@ -365,36 +284,29 @@ class Installation:
                 with tempfile.NamedTemporaryFile("w") as issuer:
                     issuer.write(issuer_pem)
                     issuer.flush()
-                    for line in live.ask(
-                        Path(issuer.name), serial_number, name, port, address, trusted
-                    ):
+                    path = Path(issuer.name)
+                    for line in probe.ask(path, serial_number, name, port, host, trusted):
                         print(f"  {line}")
                 return
-            except live.Wrong as wrong:
+            except probe.ProbeError as error:
                 if time.monotonic() > deadline:
-                    raise Refused(f"installed, but it does not answer as it should.\n{wrong}\n(Apache's error log: {self.layout.error_log};"
-                                  f" the virtual host: {self.layout.site})") from None  # fmt: skip
+                    raise CommandError(
+                        f"installed, but the responder does not work.\n{error}\n(Apache's error"
+                        f" log: {self.layout.error_log}; the virtual host: {self.layout.site})"
+                    ) from None
             time.sleep(0.5)
-
-    def _server_name(self) -> str:
-        """As the virtual host has it, "" if there is none yet."""
-        found = re.search(r"^\s*ServerName\s+([^\s:]+)", _content(self.layout.site).decode(errors="replace"), re.MULTILINE)
-        return found[1] if found else ""
-
-    def _address(self) -> tuple[str, int]:
-        """Where to connect to, from this machine, for the virtual host."""
-        found = re.search(r"^\s*<VirtualHost\s+([^\s>]+):(\d+)", _content(self.layout.site).decode(errors="replace"), re.MULTILINE)
-        host, port = (found[1], int(found[2])) if found else ("*", 80)
-        return ("127.0.0.1" if host in ("*", "_default_") else host.strip("[]")), port
 
     # Uninstalling
 
-    def uninstall(self) -> int:
+    def uninstall(self) -> None:
         if not self.record.exists:
-            print(f"{self.record.path} is not there, so nothing is installed below {self.prefix}. Nothing to undo.")
-            return 0
+            print(
+                f"{self.record.path} does not exist, so nothing is installed in"
+                f" {self.program.prefix}.  Nothing to undo."
+            )
+            return
         plan, record = self.plan, self.record
-        has_units = f"/etc/systemd/system/{SYNC_UNITS[1]}" in record.files and _systemd_runs()
+        has_units = f"/etc/systemd/system/{SYNC_UNITS[1]}" in record.files and layout.systemd_runs()
         if has_units:
             plan.command("systemctl", "disable", "--now", SYNC_UNITS[1])
         for site in record.other.get("sites", []):
@@ -405,119 +317,101 @@ class Installation:
                 plan.command("a2dismod", "--quiet", "--purge", module)
         for link, target in record.links.items():
             if os.path.islink(link) and os.readlink(link) == target:
-                plan.add(f"remove the link {link}", lambda link=link: os.unlink(link))
+                plan.add(f"remove the link {link}", partial(os.unlink, link))
         for name in record.files:
             if record.is_ours(Path(name)):
-                plan.add(f"remove {name}", lambda name=name: os.unlink(name))
+                plan.add(f"remove {name}", partial(os.unlink, name))
             elif os.path.lexists(name):
-                plan.remarks.append(f"{name}: left, since it has been changed since it was written")
+                plan.notes.append(f"{name}: left as it is, because it has been changed")
         if has_units:
             plan.command("systemctl", "daemon-reload")
         plan.add(f"empty the cache {CACHE}", _empty_cache)
-        plan.add(f"remove the program from {self.prefix}", self._remove_program)
+        plan.add(f"remove the program from {self.program.prefix}", self.program.remove)
         for name in ("root-ocsp.key", "root-ocsp.crt", "root-ca.crt", "db"):
-            if (FILES / name).is_file() or (FILES / name).is_dir() and any((FILES / name).iterdir()):
-                plan.remarks.append(f"{FILES / name}: left, with its group and mode")
+            path = FILES / name
+            if path.is_file() or (path.is_dir() and any(path.iterdir())):
+                plan.notes.append(f"{path}: left, with its group and mode")
         for directory in reversed(record.directories):
-            plan.add(f"remove the directory {directory}, if it is empty then", lambda directory=directory: _remove_if_empty(directory))
+            plan.add(
+                f"remove the directory {directory} if it is empty by then",
+                partial(_remove_if_empty, directory),
+            )
         if self._carry_out(is_recorded=False):
             self._reload()
-        return 0
-
-    def _remove_program(self) -> None:
-        self._remove_environment()
-        for path in (self.prefix / "ocsp_cgi", self.script, self.record.path):
-            _remove(path)
 
 
-def _issuer_pem(ca: config.CASettings) -> str:
-    """The newest certificate of a section's CA, which need not be the first in the file.
-
-    SignerError if there is none.
-    """
-    authority = Authority(ca)
-    if authority.unreadable:
-        raise authority.unreadable
-    return ssl.DER_cert_to_PEM_cert(
-        certificate.newest(authority.certificates, int(time.time())).der
-    )
-
-
-def _layout() -> Layout:
-    """How this machine's Apache is laid out."""
-    for layout in LAYOUTS:
-        if layout.site.parent.is_dir() and shutil.which({"Debian": "a2ensite", "RHEL": "httpd"}[layout.name], path=_path()):
-            return layout
-    raise Refused(
-        "no Apache here, neither /etc/apache2/sites-available with a2ensite nor /etc/httpd/conf.d with httpd:"
-        " apt-get install apache2 python3-venv, or dnf install httpd python3-pip"
-    )
-
-
-def _path() -> str:
-    return os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
-
-
-def _systemd_runs() -> bool:
-    return Path("/run/systemd/system").is_dir()
-
-
-def _runs(python: str, program: str) -> bool:
+def _missing(ca: config.CASettings, user: str) -> list[str]:
+    """What a CA of the config still lacks for this user, with the next step of the guide."""
+    host = "ca.example.com:root-ca"
     try:
-        return subprocess.run([python, "-I", "-c", program], capture_output=True, stdin=subprocess.DEVNULL, cwd="/").returncode == 0
-    except OSError:
-        return False
-
-
-def _version_of_cryptography(python: str, user: str) -> str:
-    """The version that this Python has, run as the web server's user; "" if it has none, or one too old."""
-    try:
-        done = subprocess.run([python, "-I", "-c", _VERSION_OF_CRYPTOGRAPHY], capture_output=True, text=True, stdin=subprocess.DEVNULL,
-                              cwd="/", user=user, group=user, extra_groups=[])  # fmt: skip
-    except OSError:
-        return ""
-    version = done.stdout.strip()
-    return version if done.returncode == 0 and int(version.partition(".")[0]) >= _OLDEST_CRYPTOGRAPHY else ""
+        database = Path(index_file.path_of(ca.db))
+    except index_file.DatabaseUnavailable as error:
+        raise CommandError(str(error)) from None
+    request = Path(ca.rsigner).stem + ".csr"
+    rkey, rsigner, certificates, db = map(shlex.quote, (ca.rkey, ca.rsigner, ca.ca, str(database)))
+    texts = []
+    for path, text in (
+        (
+            Path(ca.rkey),
+            "the key.  Create it and a certificate request:\n"
+            "    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
+            f' -subj "/C=GB/O=Example/CN=OCSP Root Responder" -keyout {rkey} -out {request}',
+        ),
+        (
+            Path(ca.rsigner),
+            "the signer's certificate.  On the CA's host:\n"
+            f"    openssl ca -config root-ca.cnf -in {request} -out {Path(ca.rsigner).name}"
+            " -extensions ocsp_ext -days 90\n"
+            f"    and copy it here: scp {host}/{Path(ca.rsigner).name} {rsigner}",
+        ),
+        (
+            Path(ca.ca),
+            "the CA's certificate.  Copy it here:\n"
+            f"    scp {host}/{Path(ca.ca).name} {certificates}",
+        ),
+        (
+            database,
+            "the database.  Copy it here:\n"
+            f"    rsync --copy-links --times {host}/db/{database.name} {db}\n"
+            "    and let --sync-from repeat that from then on",
+        ),
+    ):
+        if not path.exists():
+            texts.append(f"{path}: {text}")
+        elif not _can_read(path, user):
+            texts.append(
+                f"{path}: {user} cannot read it: check its mode and the directories above it"
+            )
+    return texts
 
 
 def _can_read(path: Path, user: str) -> bool:
-    return subprocess.run(["test", "-r", str(path)], user=user, group=user, extra_groups=[], cwd="/").returncode == 0
+    command = ["test", "-r", str(path)]
+    run = subprocess.run(command, user=user, group=user, extra_groups=[], cwd="/")
+    return run.returncode == 0
 
 
-def _same_package(one: Path, other: Path) -> bool:
-    def contents(package: Path) -> dict[str, bytes]:
-        files = (path for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc")
-        return {str(path.relative_to(package)): path.read_bytes() for path in files}
+def _issuer_pem(ca: config.CASettings) -> str:
+    """The newest certificate of a section's CA, which may not be the first in the file.
 
-    return other.is_dir() and contents(one) == contents(other)
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    SignerError if the file has no certificate.
+    """
+    issuer = Issuer(ca)
+    if issuer.unreadable:
+        raise issuer.unreadable
+    return ssl.DER_cert_to_PEM_cert(certificate.newest(issuer.certificates, int(time.time())).der)
 
 
 def _empty_cache() -> None:
     """Remove what the responder puts into its cache, and nothing else."""
     if CACHE.is_dir():
         for path in CACHE.iterdir():
-            if path.suffix == store.SUFFIX or path.name == admission.FILE:
+            if path.suffix == cache.SUFFIX or path.name == admission.FILE:
                 path.unlink(missing_ok=True)
-            elif path.name.startswith(store.BUCKETS) and not path.is_symlink():
+            elif path.name.startswith(cache.BUCKETS) and not path.is_symlink():
                 shutil.rmtree(path)
 
 
 def _remove_if_empty(directory: str) -> None:
-    try:
+    with contextlib.suppress(OSError):
         os.rmdir(directory)
-    except OSError:
-        pass

@@ -1,34 +1,73 @@
-"""Ask a responder about a certificate, verify the response, and print it as `openssl ocsp` does."""
+"""Query a certificate's status, verify the response, and print it as `openssl ocsp` does."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from datetime import datetime
 
-from .. import errors, limits
-from .text import openssl_time
+from .. import limits
+from ..answer import printable
+from ..tools.entry import CommandError
+from ..tools.openssl_text import openssl_time
+
+GOOD = 0
+REVOKED_OR_UNKNOWN = 1
+NO_RESPONSE = 2  # none that can be trusted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--issuer", metavar="FILE", required=True, help="the certificate of the CA that issued it, PEM or DER")
-    parser.add_argument("--cert", metavar="FILE", required=True, help="the certificate in question, PEM or DER")
-    parser.add_argument("--url", help="where to ask, by default where the certificate says (authorityInfoAccess)")
-    parser.add_argument("--no-nonce", action="store_true", help="send no nonce, for a responder that repeats none")
-    parser.add_argument("--timeout", metavar="SECONDS", type=_seconds, default=10, help="for everything, 10 by default")
-    parser.add_argument("--trusted-responder", metavar="FILE",
-                        help="the certificate of a responder to trust as it is")  # fmt: skip
-    parser.add_argument("--certificates", metavar="FILE", action="append", default=[],
-                        help="where to look for the signer's certificate if the response does not"
-                        " include it, several in PEM; can be given several times")  # fmt: skip
+    parser.add_argument(
+        "--issuer",
+        metavar="FILE",
+        required=True,
+        help="the certificate of the CA that issued --cert, PEM or DER",
+    )
+    parser.add_argument(
+        "--cert", metavar="FILE", required=True, help="the certificate to query, PEM or DER"
+    )
+    parser.add_argument(
+        "--url", help="the responder's URL (default: from authorityInfoAccess in --cert)"
+    )
+    parser.add_argument(
+        "--no-nonce",
+        action="store_true",
+        help="send no nonce, for a responder that does not repeat it",
+    )
+    parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=_seconds,
+        default=10,
+        help="for the whole query (default: 10)",
+    )
+    parser.add_argument(
+        "--trusted-responder",
+        metavar="FILE",
+        help="the certificate of a responder to trust although the CA did not issue it",
+    )
+    parser.add_argument(
+        "--certificates",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help=(
+            "certificates, PEM or DER, among which to look for the signer's if the response does"
+            " not include it; repeatable"
+        ),
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Returns 0 if the certificate is good, 1 if it is revoked or unknown, and 2 if there is no
-    trustworthy response."""
+    """Returns 0 if the certificate is good, 1 if it is revoked or unknown; without a response that
+    can be trusted, CommandError with status 2."""
     try:
         from .. import client  # `cryptography` may be missing
     except ImportError as error:
-        return _fail(f"{sys.executable} cannot import the package `cryptography`: {error}; on Debian: apt-get install python3-cryptography")
+        raise _failed(
+            f"{sys.executable} cannot import the package cryptography: {error}; on Debian or"
+            " Ubuntu: apt-get install python3-cryptography"
+        ) from None
     nonce = "none" if arguments.no_nonce else "required"
     try:
         certificate, issuer = (_read(path) for path in (arguments.cert, arguments.issuer))
@@ -44,14 +83,14 @@ def run(arguments: argparse.Namespace) -> int:
             certificates=others,
         )
     except OSError as error:
-        return _fail(f"{error.filename}: {error.strerror}")
+        raise _failed(f"{error.filename}: {error.strerror}") from None
     except client.UnusableCertificate as error:
-        return _fail(f"{error} ({_files(arguments)})")
+        raise _failed(f"{error} ({_files(arguments)})") from None
     except client.QueryError as error:
-        return _fail(f"{type(error).__name__}: {error}")
+        raise _failed(f"{type(error).__name__}: {error}") from None
     for warning in result.warnings:
         sys.stderr.write(f"warning: {warning}\n")
-    path = errors.printable(arguments.cert, limits.LOG_LINE_CHARACTERS)
+    path = printable(arguments.cert, limits.LOG_LINE_CHARACTERS)
     lines = [
         "Response verify OK",
         f"{path}: {result.status}",
@@ -65,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
         lines.append(f"\tRevocation Time: {_time(result.revocation_time)}")
     encoding = sys.stdout.encoding
     print("\n".join(lines).encode(encoding, "backslashreplace").decode(encoding))
-    return 0 if result.status == "good" else 1
+    return GOOD if result.status == "good" else REVOKED_OR_UNKNOWN
 
 
 def _read(path: str) -> bytes:
@@ -73,12 +112,12 @@ def _read(path: str) -> bytes:
         return file.read()
 
 
-def _time(moment) -> str:
+def _time(moment: datetime) -> str:
     return openssl_time(int(moment.timestamp()))
 
 
 def _files(arguments: argparse.Namespace) -> str:
-    """The options that name certificates, as they were given."""
+    """The options that name certificates, as given."""
     options = [
         ("--cert", arguments.cert),
         ("--issuer", arguments.issuer),
@@ -88,9 +127,8 @@ def _files(arguments: argparse.Namespace) -> str:
     return ", ".join(f"{option} {path}" for option, path in options if path)
 
 
-def _fail(reason: str) -> int:
-    sys.stderr.write(errors.printable(reason, limits.LOG_LINE_CHARACTERS) + "\n")
-    return 2
+def _failed(reason: str) -> CommandError:
+    return CommandError(printable(reason, limits.LOG_LINE_CHARACTERS), NO_RESPONSE)
 
 
 def _seconds(word: str) -> float:
@@ -99,5 +137,7 @@ def _seconds(word: str) -> float:
     except ValueError:
         seconds = 0
     if not 0 < seconds <= 3600:
-        raise argparse.ArgumentTypeError(f"`{word}` is no number of seconds up to 3600")
+        raise argparse.ArgumentTypeError(
+            f"invalid number of seconds `{word}`: expected more than 0, at most 3600"
+        )
     return seconds

@@ -1,4 +1,5 @@
-"""Running things side by side: wall time, processor time and peak memory of whole processes, and medians of ratios."""
+"""Wall time, processor time and peak memory of whole processes, run side by side, and medians of
+their ratios."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from typing import NamedTuple
 
 
 class Command(NamedTuple):
-    """A process to measure: its arguments, its whole environment, the file it gets as standard input, and what it must write."""
+    """A process to measure: its arguments, its whole environment, the file it gets as standard
+    input, and what it must write."""
 
     arguments: list[str]
     environment: dict[str, str]
@@ -20,7 +22,7 @@ class Command(NamedTuple):
     expected: list[bytes]
 
     def check(self, written: bytes) -> None:
-        """AssertionError if it did not answer as it should."""
+        """AssertionError if it did not write what it should."""
         assert all(part in written for part in self.expected), (self, written)
 
 
@@ -32,10 +34,15 @@ class Run(NamedTuple):
 
 
 def run(command: Command) -> Run:
-    """Run it once.  AssertionError if it does not answer as it should."""
+    """Run it once.  AssertionError if it does not write what it should."""
     with open(command.stdin, "rb") as stdin:
         before, started = _cpu(), time.perf_counter()
-        done = subprocess.run(command.arguments, env=command.environment, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        done = subprocess.run(
+            command.arguments,
+            env=command.environment,
+            stdin=stdin,
+            capture_output=True,
+        )
         measured = Run(time.perf_counter() - started, _cpu() - before)
     command.check(done.stdout + done.stderr)
     return measured
@@ -47,7 +54,8 @@ def _cpu() -> float:
 
 
 def interleaved(commands: dict[str, Command], rounds: int) -> dict[str, list[Run]]:
-    """Run each once a round, so that whatever else the machine does befalls all of them alike.  A first round is not counted."""
+    """Run each once a round, so that other load affects all alike.  A first round is not
+    included."""
     runs: dict[str, list[Run]] = {name: [] for name in commands}
     for number in range(rounds + 1):
         for name, command in commands.items():
@@ -81,12 +89,19 @@ posix._exit(status != 0)
 
 
 def peak_memory(command: Command) -> int:
-    """The most KiB that a run of this has in memory.
+    """The peak memory of a run, in KiB.
 
-    Measured by a small process in between, since a process inherits the peak of the one that starts it.
+    Measured by a small process in between, since a process inherits the peak of the one that starts
+    it.
     """
     arguments = [sys.executable, "-IS", "-c", _MEMORY, *command.arguments]
     with open(command.stdin, "rb") as stdin:
-        done = subprocess.run(arguments, env=command.environment, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=True)
+        done = subprocess.run(
+            arguments,
+            env=command.environment,
+            stdin=stdin,
+            capture_output=True,
+            check=True,
+        )
     command.check(done.stdout + done.stderr)
     return int(done.stderr.rpartition(b"peak ")[2])

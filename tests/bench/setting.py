@@ -1,4 +1,5 @@
-"""What is measured: a CA with signers of two kinds, its index in several lengths, the shell script, and ocsp.cgi under several Pythons."""
+"""What is measured: a CA with signers of two kinds, its index in several lengths, the shell script,
+and ocsp.cgi under several Pythons."""
 
 from __future__ import annotations
 
@@ -12,16 +13,17 @@ from clients import cert_id, certificate, request, settle
 from measure import Command
 
 from ocsp_cgi import limits
-from ocsp_cgi.commands import httpd
-from ocsp_cgi.commands.private_ca import PrivateCA
+from ocsp_cgi.tools import httpd
+from ocsp_cgi.tools.openssl_ca import PrivateCA
 
 SIGNERS = {"RSA": ("rsa:2048",), "P-256": ("ec", "-pkeyopt", "ec_paramgen_curve:P-256")}
 
-# The script that ocsp.cgi takes the place of.
+# The script that ocsp.cgi replaces.
 _REFERENCE = """\
 #!/bin/sh
 printf 'Content-Type: application/ocsp-response\\r\\n\\r\\n'
-cat | openssl ocsp -index {db}/index -CA {home}/root-ca.crt -rkey {home}/private/RSA.key -rsigner {home}/RSA.crt -nmin 5 \\
+cat | openssl ocsp -index {db}/index -CA {home}/root-ca.crt \\
+    -rkey {home}/private/RSA.key -rsigner {home}/RSA.crt -nmin 5 \\
     -reqin /dev/stdin -respout /dev/stdout 2>/dev/null | cat
 """
 _CONSTANT = """\
@@ -41,7 +43,7 @@ nmin = 1440
 
 
 class Setting:
-    """Everything in one directory, in which the web server's user can read."""
+    """Everything in one directory that the web server's user can read."""
 
     def __init__(self, home: Path, pythons: list[str]):
         """`pythons` are the interpreters to run ocsp.cgi with."""
@@ -52,11 +54,20 @@ class Setting:
         self.ca.issue("server")
         self.good = [bytes.fromhex(self.ca.serial("server")) + b"\x80\x00"]
         self.request = home / "request.der"
-        self.request.write_bytes(request(cert_id(certificate(self.ca.home / "root-ca.crt"), int(self.ca.serial("server"), 16))))
-        self.pythons = {python: httpd.install_cgi(home / f"python{number}", python) for number, python in enumerate(pythons)}
+        self.request.write_bytes(
+            request(
+                cert_id(
+                    certificate(self.ca.home / "root-ca.crt"), int(self.ca.serial("server"), 16)
+                )
+            )
+        )
+        self.pythons = {
+            python: httpd.install_cgi(home / f"python{number}", python)
+            for number, python in enumerate(pythons)
+        }
 
     def index(self, rows: int) -> Path:
-        """A db directory whose index has so many rows, the one that is asked about the last of them."""
+        """A db directory whose index has so many rows; requests are about the last one."""
         directory = self.ca.home / f"db-{rows}"
         if not directory.exists():
             own = (self.ca.home / "db" / "index").read_bytes()
@@ -64,8 +75,16 @@ class Setting:
             with open(directory / "index", "wb") as file:
                 for first in range(0, rows - own.count(b"\n"), 100_000):
                     numbers = range(first, min(first + 100_000, rows - own.count(b"\n")))
-                    file.write(b"".join(b"V\t20991231235959Z\t\t%040X\tunknown\t/C=GB/O=Example/CN=www%09d.example.com\n" % (
-                        (number + 1) * 0x9E3779B97F4A7C15F39CC0605CEDC8341082276B % 2**159, number) for number in numbers))
+                    file.write(
+                        b"".join(
+                            b"V\t20991231235959Z\t\t%040X\tunknown\t/C=GB/O=Example/CN=www%09d.example.com\n"
+                            % (
+                                (number + 1) * 0x9E3779B97F4A7C15F39CC0605CEDC8341082276B % 2**159,
+                                number,
+                            )
+                            for number in numbers
+                        )
+                    )
                 file.write(own)
             shutil.copy(self.ca.home / "db" / "index.attr", directory)
             settle(directory / "index")
@@ -74,7 +93,9 @@ class Setting:
 
     def reference(self, rows: int) -> Path:
         """The shell script over an index of so many rows."""
-        return self._script(f"reference-{rows}", _REFERENCE.format(db=self.index(rows), home=self.ca.home))
+        return self._script(
+            f"reference-{rows}", _REFERENCE.format(db=self.index(rows), home=self.ca.home)
+        )
 
     def config(self, rows: int, signer: str, cache: bool) -> Path:
         """A config over an index of so many rows."""
@@ -82,28 +103,44 @@ class Setting:
         if not path.exists():
             directory = path.with_suffix(".cache")
             directory.mkdir(mode=0o750)
-            path.write_text(_CONFIG.format(db=self.index(rows), signer=signer) + f"cache = {directory}\n" * cache)
+            path.write_text(
+                _CONFIG.format(db=self.index(rows), signer=signer)
+                + f"cache = {directory}\n" * cache
+            )
         return path
 
     def ours(self, python: str, rows: int, signer: str, cache: bool = False) -> Command:
-        """ocsp.cgi as a process, with an answer from the store if `cache`."""
+        """ocsp.cgi as a process, with a cached response if `cache`."""
         config = self.config(rows, signer, cache)
-        return self._command(self.pythons[python], self.good + [b"cache=hit"] * cache, {"OCSP_CGI_CONFIG": str(config)})
+        return self._command(
+            self.pythons[python],
+            self.good + [b"cache=hit"] * cache,
+            {"OCSP_CGI_CONFIG": str(config)},
+        )
 
     def reference_command(self, rows: int) -> Command:
         return self._command(self.reference(rows), self.good)
 
     def constant_command(self, python: str) -> Command:
-        """The least that a script of this Python can be: it prints a constant."""
-        path = self._script(f"constant-{list(self.pythons).index(python)}", _CONSTANT.format(python=python))
+        """The least that a script can do with this Python: it prints a constant."""
+        path = self._script(
+            f"constant-{list(self.pythons).index(python)}", _CONSTANT.format(python=python)
+        )
         return self._command(path, [b"constant"])
 
-    def _command(self, script: Path, expected: list[bytes], variables: dict[str, str] | None = None) -> Command:
+    def _command(
+        self, script: Path, expected: list[bytes], variables: dict[str, str] | None = None
+    ) -> Command:
         """A script as a process with the environment that Apache gives it."""
         environment = {
-            "PATH": os.environ["PATH"], "REQUEST_METHOD": "POST", "SCRIPT_NAME": "/cgi-bin/ocsp.cgi", "REQUEST_URI": "/cgi-bin/ocsp.cgi",
-            "CONTENT_TYPE": "application/ocsp-request", "CONTENT_LENGTH": str(self.request.stat().st_size), "REMOTE_ADDR": "127.0.0.1",
-        }  # fmt: skip
+            "PATH": os.environ["PATH"],
+            "REQUEST_METHOD": "POST",
+            "SCRIPT_NAME": "/cgi-bin/ocsp.cgi",
+            "REQUEST_URI": "/cgi-bin/ocsp.cgi",
+            "CONTENT_TYPE": "application/ocsp-request",
+            "CONTENT_LENGTH": str(self.request.stat().st_size),
+            "REMOTE_ADDR": "127.0.0.1",
+        }
         return Command([str(script)], {**environment, **(variables or {})}, self.request, expected)
 
     def _script(self, name: str, text: str) -> Path:
@@ -114,7 +151,12 @@ class Setting:
 
 
 def versions(python: str) -> tuple[str, int]:
-    """"Python 3.11.2, cryptography 38.0.4", and the 38."""
-    code = "import sys, cryptography as c; print('Python %d.%d.%d, cryptography' % sys.version_info[:3], c.__version__)"
-    text = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    """ "Python 3.11.2, cryptography 38.0.4", and the 38."""
+    code = (
+        "import sys, cryptography as c; print('Python %d.%d.%d, cryptography' %"
+        " sys.version_info[:3], c.__version__)"
+    )
+    text = subprocess.run(
+        [python, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
     return text, int(text.rpartition(" ")[2].partition(".")[0])

@@ -1,0 +1,269 @@
+"""Signed responses cached on disk (`cache = DIR`): a repeated request is answered without loading a
+crypto library.
+
+One file is one response, to one CertID without a nonce, named by that CertID.  It begins with what
+the response was made from:
+
+    crc32 of all that follows
+    ocsp-cgi response 1 SECTION
+    fingerprints of the config and of every certificate it names
+    the line of the index
+    thisUpdate, nextUpdate, the signer's serial number, the entity tag, the fingerprint of the
+        index, and the offset of the line in it, with blanks between them
+    the log fields
+    the DER of the OCSPResponse
+
+A response is used only while all of this is as it was, and for half of its life.  The line is read
+from the database for each request, so a revocation is never hidden: where it was, if the index is
+unchanged (`get_unsearched`); else the caller has to search for it and for the signer's (`get`).  A
+truncated, corrupt or foreign file is a cache miss.  A cache that cannot be written costs speed,
+never a response.
+
+The web server's user owns the directory.  Files are put into buckets, which bound its size: see
+buckets.py.
+"""
+
+import binascii
+import posix
+
+from . import index_file, limits
+from .answer import Answer, reading, successful
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .config import CASettings, Settings
+
+_FORMAT = b"ocsp-cgi response 1"
+SUFFIX = ".ocsp"
+BUCKETS = "buckets-"
+_CACHED_FIELDS = ("serial", "status", "reason")  # of the log
+_FILE_NAME_DIGITS = bytes.maketrans(b"+/", b"-_")
+
+
+class CachedResponse:
+    """A signed response to one CertID, and what it was made from.
+
+    `ca` is the section of the config, `sources` what `fingerprints` returned before any of that was
+    read, `line` and `offset` are the row in the index with that `index_fingerprint`, `signer` is
+    the signer's serial number; `der`, `this_update`, `next_update` and `entity_tag` as in an
+    Answer; `log_fields` as in a Log.
+    """
+
+    __slots__ = (
+        "ca",
+        "der",
+        "entity_tag",
+        "index_fingerprint",
+        "line",
+        "log_fields",
+        "next_update",
+        "offset",
+        "signer",
+        "sources",
+        "this_update",
+    )
+
+    def __init__(
+        self,
+        ca: "CASettings",
+        sources: bytes,
+        line: bytes,
+        offset: int,
+        index_fingerprint: bytes,
+        signer: int,
+        der: bytes,
+        this_update: int,
+        next_update: int,
+        entity_tag: str,
+        log_fields: list[tuple[str, str]],
+    ):
+        self.ca = ca
+        self.sources = sources
+        self.line = line
+        self.offset = offset
+        self.index_fingerprint = index_fingerprint
+        self.signer = signer
+        self.der = der
+        self.this_update = this_update
+        self.next_update = next_update
+        self.entity_tag = entity_tag
+        self.log_fields = log_fields
+
+    def answer(self, now: int) -> Answer:
+        max_age = self.ca.max_age_seconds
+        return successful(
+            self.der, self.this_update, self.next_update, now, max_age, self.entity_tag
+        )
+
+
+def fingerprints(settings: "Settings") -> bytes:
+    """What changes whenever the config, or a certificate it names, is written or replaced.
+
+    To be taken before any of them is read.
+    """
+    paths = [path for ca in settings.cas for path in (ca.ca, ca.rsigner)]
+    return b" ".join([settings.fingerprint, *[_fingerprint(path) for path in paths]])
+
+
+def get_unsearched(
+    encoded: "bytes | None", settings: "Settings", now: int
+) -> "CachedResponse | None":
+    """The cached response to the DER of an OCSPRequest that is nothing but a CertID, while the
+    index is unchanged.
+
+    The request need not be read: all around its CertID are tags and lengths.  DatabaseUnavailable
+    if the index cannot be read.
+    """
+    if encoded is None or not 8 < len(encoded) < 0x82:  # beyond which a length takes more bytes
+        return None
+    around = bytes([byte for left in (2, 4, 6, 8) for byte in (0x30, len(encoded) - left)])
+    if encoded[:8] != around:
+        return None
+    for ca in settings.cas:
+        cached = get(encoded[8:], ca, settings, now) if ca.cache else None
+        if cached is not None and index_file.is_unchanged(
+            ca.db, cached.index_fingerprint, cached.offset, cached.line
+        ):
+            if ca.stale_after is not None:
+                index_file.check_heartbeat(ca.db, ca.stale_after, now)
+            return cached
+    return None
+
+
+def get(
+    cert_id: bytes, ca: "CASettings", settings: "Settings", now: int
+) -> "CachedResponse | None":
+    """The cached response of a CA to the DER of a CertID, if everything that it was made from is as
+    it was; the caller has yet to look at the database."""
+    format_and_name, sources, line, numbers, fields, encoded = _read(_path(ca, cert_id))
+    if (
+        format_and_name != _format_and_name(ca)
+        or sources != fingerprints(settings)
+        or cert_id not in encoded
+        or _is_writable_for_all(ca.cache)
+    ):
+        return None
+    this_update, next_update, signer, entity_tag, index_fingerprint, offset = numbers.split(b" ")
+    start, end = int(this_update), int(next_update)
+    if not start <= now < (start + end) // 2:
+        return None
+    pairs = [field.split("=") for field in fields.decode().split(" ")]
+    log_fields = [*[(name, value) for name, value in pairs], ("ca", ca.name), ("cache", "hit")]
+    return CachedResponse(
+        ca,
+        sources,
+        line,
+        int(offset),
+        index_fingerprint,
+        int(signer, 16),
+        encoded,
+        start,
+        end,
+        entity_tag.decode(),
+        log_fields,
+    )
+
+
+def put(response: CachedResponse, cert_id: bytes) -> list[str]:
+    """Cache the response to the DER of a CertID.  Returns warnings if that is not possible."""
+    directory = response.ca.cache
+    if directory is None or len(cert_id) > limits.CACHED_CERT_ID_BYTES:
+        return []
+    if _is_writable_for_all(directory):
+        return [
+            f"{directory}: not used as `cache`: everybody on this machine may write in it:"
+            f" chmod o-w {directory}, and remove everything in it"
+        ]
+    if not may_write(directory):
+        return []
+    numbers = (
+        f"{response.this_update} {response.next_update} {response.signer:x} {response.entity_tag}"
+        f" {(response.index_fingerprint or b'-').decode()} {response.offset}"
+    )
+    fields = [f"{name}={value}" for name, value in response.log_fields if name in _CACHED_FIELDS]
+    content = b"\n".join(
+        [
+            _format_and_name(response.ca),
+            response.sources,
+            response.line,
+            numbers.encode(),
+            " ".join(fields).encode(),
+            response.der,
+        ]
+    )
+    try:
+        from . import buckets  # which a cached response does not need
+
+        checked = b"%08x\n" % binascii.crc32(content) + content
+        limit = response.ca.cache_size * 1024 * 1024 // bucket_count(response.ca)
+        buckets.put(_path(response.ca, cert_id), checked, response.next_update, limit)
+    except OSError as error:
+        return [
+            f"{directory}: {error.strerror}: [{response.ca.name}] answers without its `cache`; the"
+            " web server's user must be able to write there"
+        ]
+    return []
+
+
+def may_write(directory: str) -> bool:
+    """Whether files may be put into this `cache`.
+
+    Not by root into another user's, who could lead them elsewhere, and could not replace them; and
+    not where everybody could have changed them.  True if there is no such directory.
+    """
+    try:
+        status = posix.stat(directory)
+    except OSError:
+        return True
+    return status.st_mode & 0o002 == 0 and (posix.geteuid() != 0 or status.st_uid == 0)
+
+
+def _path(ca: "CASettings", cert_id: bytes) -> str:
+    """The file for a CertID: its bytes in base64 for file names (RFC 4648 section 5), in its
+    bucket."""
+    count = bucket_count(ca)
+    name = binascii.b2a_base64(cert_id, newline=False).translate(_FILE_NAME_DIGITS).decode()
+    return f"{ca.cache}/{BUCKETS}{count}/{binascii.crc32(cert_id) % count}/{name}{SUFFIX}"
+
+
+def bucket_count(ca: "CASettings") -> int:
+    """How many buckets the `cache` of a CA has."""
+    return min(ca.cache_size * 1024 * 1024 // limits.BUCKET_BYTES, limits.BUCKETS)
+
+
+def _format_and_name(ca: "CASettings") -> bytes:
+    return b"%s %s" % (_FORMAT, ca.name.encode())
+
+
+def _fingerprint(path: str) -> bytes:
+    try:
+        return index_file.fingerprint(posix.stat(path))
+    except OSError:
+        return b"-"
+
+
+def _is_writable_for_all(directory: "str | None") -> bool:
+    """Whether somebody who is not the web server may have put something here."""
+    try:
+        return posix.stat(directory or "").st_mode & 0o002 != 0
+    except OSError:
+        return False  # `put` has the reason when it fails
+
+
+def _read(path: str) -> list[bytes]:
+    """The six parts of a cached file, all empty if there is no such file, or it is not whole."""
+    reading(path)
+    try:
+        # Something that is not a file must neither be waited for nor lead elsewhere.
+        descriptor = posix.open(
+            path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOFOLLOW | posix.O_CLOEXEC
+        )
+        try:
+            content = posix.read(descriptor, limits.CACHED_BYTES)
+        finally:
+            posix.close(descriptor)
+    except OSError:
+        content = b""
+    checksum, _, rest = content.partition(b"\n")
+    parts = rest.split(b"\n", 5)
+    return parts if checksum == b"%08x" % binascii.crc32(rest) and len(parts) == 6 else [b""] * 6

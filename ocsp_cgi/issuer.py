@@ -1,0 +1,276 @@
+"""The CAs of the config: whose certificates and database they are, and who signs for them.
+
+A request finds its CA by the hashes in its CertID.  A serial number is only ever looked up in that
+CA's own database, since an index does not say which CA issued a certificate.
+"""
+
+from __future__ import annotations
+
+import posix
+
+from . import certificate, index_file, keys
+from .answer import OCSPError
+from .certificate import Certificate
+from .import_cryptography import SignerError
+from .signer import Signer, load_certificates
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .config import CASettings, Settings
+    from .ocsp_request import CertID
+
+    _Identity = set[tuple[int | str, ...]]
+
+_MOST_LINKS = 40  # as the kernel
+
+
+class Issuer:
+    """A CA of the config.
+
+    `certificates` are those in its `ca` that have the name and key of its signer's issuer: one, or
+    several after the CA was renewed.  `unreadable` is the error if there are none, `refused` the
+    error if the section shares its database, or has no signer that may sign.
+    """
+
+    __slots__ = (
+        "settings",
+        "certificates",
+        "unreadable",
+        "refused",
+        "_database",
+        "_signer",
+        "_own",
+        "_hashes",
+    )
+
+    def __init__(self, settings: CASettings):
+        self.settings = settings
+        self.certificates: list[Certificate] = []
+        self.unreadable: SignerError | None = None
+        self.refused: OCSPError | None = None
+        self._signer: Signer | None = None
+        self._own: list[Certificate] = []
+        self._database: _Identity | None = None
+        self._hashes: dict[str, tuple[bytes, set[bytes], set[bytes]]] = {}
+        try:
+            self.certificates = self._choose(load_certificates("ca", settings.ca))
+        except SignerError as error:
+            self.unreadable = error
+
+    def _choose(self, found: list[Certificate]) -> list[Certificate]:
+        """Those of the certificates in `ca` that belong to the signer's issuer.
+
+        SignerError if there are several CAs in the file, and none is or issued the signer.
+        """
+        holders = _holders(found)
+        if len(holders) > 1:  # perhaps a chain with the signer's own certificate in it
+            cas = [one for one in found if one.is_ca or one.issuer == one.subject]
+            holders = _holders(cas) or holders
+        if len(holders) == 1:
+            return holders[0]
+        ca, rsigner = self.settings.ca, self.settings.rsigner
+        if self.settings.signer_trust == "local":
+            raise SignerError(
+                f"{ca}: has certificates of {len(holders)} CAs, and with `signer_trust = local` the"
+                " signer does not show which of them is meant: leave only those of"
+                f" [{self.settings.name}] in it"
+            )
+        signer = self._load_own()[0]
+        own = [holder for holder in holders if holder[0].is_same_holder(signer)]
+        issuers = [
+            holder
+            for holder in holders
+            if holder not in own and certificate.same_name(holder[0].subject, signer.issuer)
+        ]
+        if own and not (issuers and certificate.OCSP_SIGNING in signer.extended_key_usages):
+            return own[0]
+        if len(issuers) > 1:  # the CA has changed its key
+            issuers = self._issuers_by_signature(issuers)
+        if not issuers:
+            raise SignerError(
+                f"{rsigner}: not issued by any of the CAs in {ca}: clients would refuse its"
+                " responses"
+            )
+        return issuers[0]
+
+    def _issuers_by_signature(self, holders: list[list[Certificate]]) -> list[list[Certificate]]:
+        """Those CAs whose key has signed the signer's certificate.
+
+        SignerError if none has, as far as can be verified, and one cannot be verified.
+        """
+        issuers, unverified = [], None
+        for holder in holders:
+            try:
+                if Signer(self.settings, self._load_own(), holder, 0).is_issued():
+                    issuers.append(holder)
+            except SignerError as error:
+                unverified = unverified or error
+        if unverified and not issuers:
+            raise unverified
+        return issuers
+
+    def _load_own(self) -> list[Certificate]:
+        """The certificates in `rsigner`, a delegated signer's first: a chain may be in any order.
+
+        SignerError if there is none.
+        """
+        if not self._own:
+            found = load_certificates("rsigner", self.settings.rsigner)
+            found.sort(key=lambda one: certificate.OCSP_SIGNING not in one.extended_key_usages)
+            self._own = found
+        return self._own
+
+    def signer(self, now: int) -> Signer:
+        """The signer, which may sign at this time.  OCSPError if there is none."""
+        if self.refused:
+            raise self.refused
+        if self._signer is None:
+            try:
+                signer = Signer(self.settings, self._load_own(), self.certificates, now)
+                signer.check(now)
+            except SignerError as error:
+                self.refused = error
+                raise
+            self._signer = signer
+        return self._signer
+
+    def is_one_with(self, other: Issuer) -> bool:
+        """Whether both are sections of one CA, with one name and key."""
+        if not self.certificates or not other.certificates:
+            return False
+        return self.certificates[0].is_same_holder(other.certificates[0])
+
+    def matches(self, cert_id: CertID) -> bool:
+        """Whether a CertID names this CA: both its hashes have to (RFC 6960 section 4.1.1).
+
+        The name is hashed as the certificate asked about has it in its issuer field, whose strings
+        may be of other types than in today's certificate of the CA.
+        """
+        name = cert_id.hash_name
+        if name is None or not self.certificates:
+            return False
+        if name not in self._hashes:
+            subjects = {one.subject for one in self.certificates}
+            self._hashes[name] = (
+                keys.digest(name, self.certificates[0].public_key),
+                {keys.digest(name, subject) for subject in subjects},
+                set(),
+            )
+        key_hash, name_hashes, unusual = self._hashes[name]
+        if key_hash != cert_id.issuer_key_hash:
+            return False
+        if cert_id.issuer_name_hash in name_hashes:
+            return True
+        if not unusual:
+            for field in {
+                field for one in self.certificates for field in (one.subject, one.issuer)
+            }:
+                if certificate.same_name(field, self.certificates[0].subject):
+                    unusual.update(keys.digest(name, one) for one in certificate.encodings(field))
+        return cert_id.issuer_name_hash in unusual
+
+    def shares_database_with(self, other: Issuer) -> bool:
+        """Whether `db` of both means one index."""
+        return not self._database_identity().isdisjoint(other._database_identity())
+
+    def _database_identity(self) -> _Identity:
+        if self._database is None:
+            self._database = database_identity(self.settings.db)
+        return self._database
+
+
+def _holders(certificates: list[Certificate]) -> list[list[Certificate]]:
+    """Certificates, grouped by name and key."""
+    holders: list[list[Certificate]] = []
+    for one in certificates:
+        for holder in holders:
+            if holder[0].is_same_holder(one):
+                holder.append(one)
+                break
+        else:
+            holders.append([one])
+    return holders
+
+
+def refuse_shared(issuers: list[Issuer]) -> None:
+    """Set `refused` of the sections that share a database and are not one CA.
+
+    An index has no issuers: of another CA's certificate it says what is true of one of its own.
+    Sections with the same name or the same key are one CA, renewed, rekeyed or renamed, which
+    gives each serial number once.
+    """
+    if len(issuers) < 2:
+        return
+    for issuer in issuers:
+        sharing = [other for other in issuers if issuer.shares_database_with(other)]
+        if len(sharing) > 1:
+            issuer.refused = _refusal(sharing)
+
+
+def is_refused(ca: CASettings, settings: Settings) -> bool:
+    """Whether `refuse_shared` would refuse this section of the config.
+
+    Certificates are read only if it shares its database.
+    """
+    if len(settings.cas) < 2:
+        return False
+    identity = database_identity(ca.db)
+    sharing = [
+        other
+        for other in settings.cas
+        if other is ca or not identity.isdisjoint(database_identity(other.db))
+    ]
+    return len(sharing) > 1 and _refusal([Issuer(other) for other in sharing]) is not None
+
+
+def _refusal(sharing: list[Issuer]) -> OCSPError | None:
+    """Why these sections, which share a database, are refused; None if they are one CA."""
+    names = " and ".join(f"[{issuer.settings.name}]" for issuer in sharing)
+    shared = f"{names} of the config have the same `db`, {sharing[0].settings.db}"
+    for issuer in sharing:
+        if issuer.unreadable:
+            return OCSPError(
+                f"{shared}, and whether they are one CA cannot be told: {issuer.unreadable}"
+            )
+    linked, left = sharing[:1], sharing[1:]
+    for one in linked:  # grows meanwhile
+        subject, public_key = one.certificates[0].subject, one.certificates[0].public_key
+        for other in left[:]:
+            theirs = other.certificates[0]
+            if theirs.public_key == public_key or certificate.same_name(theirs.subject, subject):
+                linked.append(other)
+                left.remove(other)
+    if not left:
+        return None
+    return OCSPError(
+        f"{shared}, but are different CAs by the certificates in `ca`, and an index does not say"
+        " which of them issued a certificate: set `db` of each to the database of its own CA"
+    )
+
+
+def database_identity(db: str) -> _Identity:
+    """What two `db` settings have in common if they mean one index, however they spell it.
+
+    That is the directory and name of the file, past all links, since `openssl ca` replaces the
+    file; and the file itself, which may have several names.
+    """
+    path = db = db.rstrip("/") or "/"
+    try:
+        path = index_file.path_of(db)
+    except (OSError, index_file.DatabaseUnavailable):
+        pass
+    for _ in range(_MOST_LINKS):
+        try:
+            target = posix.readlink(path)
+        except OSError:
+            break
+        path = target if target[:1] == "/" else f"{path.rpartition('/')[0] or '.'}/{target}"
+    directory, slash, name = path.rpartition("/")
+    identity: _Identity = {(db,)}  # though a link may come to lead elsewhere meanwhile
+    for place, last in ((directory + slash or ".", name), (path, "")):
+        try:
+            found = posix.stat(place)
+            identity.add((found.st_dev, found.st_ino, last))
+        except OSError:
+            pass
+    return identity

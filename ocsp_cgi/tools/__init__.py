@@ -1,0 +1,1 @@
+"""The parts that commands and tests are made of."""

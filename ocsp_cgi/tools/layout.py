@@ -1,0 +1,106 @@
+"""Where Debian, Ubuntu, RHEL and Fedora keep Apache's files, and how Apache is reloaded."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from .entry import CommandError
+from .plan import content, run, search_path
+
+
+class Layout(NamedTuple):
+    """One distribution.  The web server's `user` has a group of the same name; `packages` is the
+    command that installs packages, `command` one that only this distribution has."""
+
+    name: str
+    command: str
+    user: str
+    cgi_bin: Path
+    site: Path
+    service: str
+    error_log: str
+    packages: str
+
+    @property
+    def enables_sites(self) -> bool:
+        """Whether sites and modules are enabled with a2ensite and a2enmod."""
+        return self.command == "a2ensite"
+
+    def server_name(self) -> str:
+        """ServerName in the virtual host, "" if it is not there yet."""
+        found = re.search(r"^\s*ServerName\s+([^\s:]+)", self._site_text(), re.MULTILINE)
+        return found[1] if found else ""
+
+    def address(self) -> tuple[str, int]:
+        """Host and port at which this machine reaches the virtual host."""
+        virtual_host = r"^\s*<VirtualHost\s+([^\s>]+):(\d+)"
+        found = re.search(virtual_host, self._site_text(), re.MULTILINE)
+        host, port = (found[1], int(found[2])) if found else ("*", 80)
+        return ("127.0.0.1" if host in ("*", "_default_") else host.strip("[]")), port
+
+    def _site_text(self) -> str:
+        return content(self.site).decode(errors="replace")
+
+    def reload(self, restart: bool) -> None:
+        """Make Apache read its configuration."""
+        names = ("apache2ctl", "apachectl", "httpd")
+        control = next((name for name in names if shutil.which(name, path=search_path())), "")
+        if not control:
+            raise CommandError(
+                "everything is installed, but Apache could not be reloaded: apachectl is missing;"
+                f" is {self.service} installed?"
+            )
+        try:
+            run(control, "-t")
+            if systemd_runs():
+                run("systemctl", "restart" if restart else "reload-or-restart", self.service)
+            else:
+                run(control, "-k", "restart" if restart else "graceful")
+        except CommandError as error:
+            raise CommandError(
+                f"everything is installed, but Apache could not be reloaded: {error}\n"
+                f"(Apache's error log: {self.error_log})"
+            ) from None
+
+
+LAYOUTS = (
+    Layout(
+        "Debian",
+        "a2ensite",
+        "www-data",
+        Path("/usr/lib/cgi-bin"),
+        Path("/etc/apache2/sites-available/ocsp-cgi.conf"),
+        "apache2",
+        "/var/log/apache2/error.log",
+        "apt-get install",
+    ),
+    Layout(
+        "RHEL",
+        "httpd",
+        "apache",
+        Path("/var/www/cgi-bin"),
+        Path("/etc/httpd/conf.d/ocsp-cgi.conf"),
+        "httpd",
+        "/var/log/httpd/error_log",
+        "dnf install",
+    ),
+)
+
+
+def find() -> Layout:
+    """This machine's layout."""
+    for layout in LAYOUTS:
+        if layout.site.parent.is_dir() and shutil.which(layout.command, path=search_path()):
+            return layout
+    raise CommandError(
+        "Apache is not installed: there is neither /etc/apache2/sites-available with a2ensite nor"
+        " /etc/httpd/conf.d with httpd; run apt-get install apache2 python3-venv, or"
+        " dnf install httpd python3-pip"
+    )
+
+
+def systemd_runs() -> bool:
+    return Path("/run/systemd/system").is_dir()

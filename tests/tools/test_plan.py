@@ -1,0 +1,64 @@
+"""Plans: what is there already stays, what was done is recorded."""
+
+from __future__ import annotations
+
+import pytest
+
+from ocsp_cgi.tools import plan
+from ocsp_cgi.tools.entry import CommandError
+
+
+def test_a_plan_changes_nothing_until_it_is_carried_out(place):
+    record = plan.Record(place / "installed.json")
+    the_plan = plan.Plan(record)
+    the_plan.file(place / "file", b"content")
+    the_plan.link(place / "link", place / "file")
+    assert list(place.iterdir()) == []
+    the_plan.carry_out()
+    assert {path.name for path in place.iterdir()} == {"file", "link", "installed.json"}
+    again = plan.Plan(plan.Record(place / "installed.json"))
+    again.file(place / "file", b"content")
+    again.link(place / "link", place / "file")
+    assert again.steps == []
+    again.file(place / "file", b"of another version")
+    assert [step.text for step in again.steps] == [f"write {place}/file"]
+    (place / "file").write_text("the operator's")
+    changed = plan.Plan(plan.Record(place / "installed.json"))
+    changed.file(place / "file", b"of another version")
+    assert (changed.steps, len(changed.notes)) == ([], 1)
+
+
+@pytest.mark.process
+def test_what_was_done_before_a_failure_is_recorded(place):
+    the_plan = plan.Plan(plan.Record(place / "installed.json"))
+    the_plan.file(place / "file", b"content")
+    the_plan.command("false", "--with-this-option")
+    the_plan.file(place / "later", b"content")
+    with pytest.raises(CommandError, match=r"^false --with-this-option\n  failed with status 1$"):
+        the_plan.carry_out()
+    assert list(plan.Record(place / "installed.json").files) == [str(place / "file")]
+    (place / "installed.json").write_text("{")
+    with pytest.raises(
+        CommandError,
+        match=r"installed\.json: cannot read this record of what was installed",
+    ):
+        plan.Record(place / "installed.json")
+
+
+def test_a_link_replaces_only_our_own(place):
+    the_plan = plan.Plan(plan.Record(place / "installed.json"))
+    the_plan.link(place / "link", place / "old")
+    the_plan.carry_out()
+    again = plan.Plan(plan.Record(place / "installed.json"))
+    again.link(place / "link", place / "new")
+    again.carry_out()
+    assert (place / "link").readlink() == place / "new"
+    (place / "script").write_text("the operator's")
+    with pytest.raises(CommandError, match=r"script: already exists, perhaps your old script\."):
+        again.link(place / "script", place / "new")
+
+
+def test_a_file_where_a_directory_should_be(place):
+    (place / "file").touch()
+    with pytest.raises(CommandError, match="file: exists and is not a directory"):
+        plan.Plan(plan.Record(place / "installed.json")).directory(place / "file", 0o755)
