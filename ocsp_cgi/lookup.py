@@ -98,13 +98,11 @@ class Lookup:
             end = min(end, self.issuer.signer(now).ca.not_after)
         return min(now + lifetime, end)
 
-    def single_response(self, now: int, signer: Signer) -> SingleResponse:
+    def single_response(self, now: int, next_update: int) -> SingleResponse:
         extensions: dict[bytes, Extension] = {}
         if self.row and self.issuer:
             extensions = {**self.row.single_extensions, **_archive_cutoff(self.issuer, now)}
-        return SingleResponse(
-            self.cert_id, self.cert_status, now, self.next_update(now, signer), extensions
-        )
+        return SingleResponse(self.cert_id, self.cert_status, now, next_update, extensions)
 
     def log_fields(self) -> list[tuple[str, str]]:
         status = self.cert_status

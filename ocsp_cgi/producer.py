@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from .config import CASettings, Settings
     from .index_row import Row
     from .issuer import Issuer
-    from .ocsp_request import CertID
     from .signer import Signer
 
 _KNOWN_EXTENSIONS = (
@@ -182,7 +181,8 @@ def _produce(request: OCSPRequest, settings: Settings, now: int, log: Log, files
         log.warn(*found.warnings)
         warnings += about_signer
 
-    singles = [lookup.single_response(now, signer) for lookup in lookups]
+    ends = [lookup.next_update(now, signer) for lookup in lookups]
+    singles = [lookup.single_response(now, end) for lookup, end in zip(lookups, ends)]
     extensions = _response_extensions(request, lookups, signing.settings)
     tbs = response.response_data(_responder_id(signing, signer), now, singles, extensions)
     algorithm = signer.algorithm(request.preferred_signature_algorithms)
@@ -192,7 +192,7 @@ def _produce(request: OCSPRequest, settings: Settings, now: int, log: Log, files
         tbs, algorithm.identifier, signer.sign(tbs, algorithm), [signer.certificate.der]
     )
 
-    next_update = min(lookup.next_update(now, signer) for lookup in lookups)
+    next_update = min(ends)
     max_age = min(lookup.max_age for lookup in lookups)
     has_nonce = any(one.extn_id == ID_PKIX_OCSP_NONCE for one in extensions)
     entity_tag = "" if has_nonce else keys.digest("sha256", encoded).hex()

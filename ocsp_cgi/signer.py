@@ -104,7 +104,8 @@ class Signer:
         for extension in holder.unusual_critical_extensions:
             faults[f"has-critical-extension-{der.dotted(extension)}"] = True
         faults["key-cannot-be-verified-by-Firefox"] = not algorithms.is_known_to_firefox(holder)
-        faults[_short_key(holder)] = bool(_short_key(holder))
+        short_key = _short_key(holder)
+        faults[short_key] = bool(short_key)
         if self.delegated:
             faults["lacks-ocsp-nocheck"] = certificate.OCSP_NOCHECK not in holder.extensions
             faults["lacks-authorityKeyIdentifier"] = (
