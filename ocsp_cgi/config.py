@@ -23,6 +23,7 @@ DEFAULT_PATH = "/etc/ssl/ocsp-cgi.conf"
 
 # Every setting, and what its value must be: one of these words, or one of several choices.
 _PATH, _MINUTES, _MEBIBYTES, _URL, _DAYS_OR_CA = "path", "minutes", "MiB", "URL", "`ca` or days"
+_SOURCE = "HOST:PATH or path"
 CA_SETTINGS: "dict[str, str | tuple[str, ...]]" = {
     "db": _PATH,
     "ca": _PATH,
@@ -34,6 +35,7 @@ CA_SETTINGS: "dict[str, str | tuple[str, ...]]" = {
     "nmin": _MINUTES,
     "max_age": _MINUTES,
     "stale_after": _MINUTES,
+    "sync_from": _SOURCE,
     "nonce": ("echo", "ignore"),
     "unissued": ("unknown", "revoked"),
     "responder_id": ("key", "name"),
@@ -42,6 +44,7 @@ CA_SETTINGS: "dict[str, str | tuple[str, ...]]" = {
 }
 RESPONDER_SETTINGS: "dict[str, str | tuple[str, ...]]" = {
     "hyperlink": _URL,
+    "log": ("all", "problems"),
     "versions": ("show", "hide"),
 }
 _REQUIRED = ("db", "ca", "rsigner", "rkey")
@@ -53,7 +56,8 @@ class ConfigError(OCSPError):
 
 
 class CASettings:
-    """One CA.  Fields are its settings; paths are absolute or from the working directory.
+    """One CA.  Fields are its settings; paths are absolute or from the working directory, and so is
+    `sync_from` unless it names a host, with a colon before the first slash.
 
     `nmin`, `max_age` and `stale_after` are minutes, `archive_cutoff` is days or "ca", `cache_size`
     MiB: the same in all sections with one `cache`.
@@ -68,6 +72,7 @@ class CASettings:
         self.nmin = 60
         self.max_age: int | None = None
         self.stale_after: int | None = None
+        self.sync_from: str | None = None
         self.nonce = "echo"
         self.unissued = "unknown"
         self.responder_id = "key"
@@ -85,14 +90,16 @@ class CASettings:
 
 
 class Settings:
-    """The whole config: `hyperlink`, "" if there is none, and `versions` for the page; the CAs in
-    their order; and a `fingerprint` that changes whenever the file is written or replaced."""
+    """The whole config: `hyperlink`, "" if there is none, and `versions` for the page; `log`, which
+    requests have a line in the log; the CAs in their order; and a `fingerprint` that changes
+    whenever the file is written or replaced."""
 
     __slots__ = ("cas", "fingerprint", *RESPONDER_SETTINGS)
 
     def __init__(self, fingerprint: bytes):
         self.fingerprint = fingerprint
         self.hyperlink = ""
+        self.log = "all"
         self.versions = "show"
         self.cas: list[CASettings] = []
 
@@ -196,10 +203,10 @@ def _value(
         if value not in kind:
             raise ConfigError(f"{wrong} {' or '.join(kind)}")
         return value
-    if kind == _PATH:
+    if kind == _PATH or (kind == _SOURCE and ":" not in value.partition("/")[0]):
         value = value.rstrip("/") or "/"
         return value if value[0] == "/" or not directory else f"{directory}/{value}"
-    if kind == _DAYS_OR_CA and value == "ca":
+    if kind == _SOURCE or (kind == _DAYS_OR_CA and value == "ca"):
         return value
     most = _MOST[kind]
     if value.isascii() and value.isdigit() and len(value) < 10 and 1 <= int(value) <= most:

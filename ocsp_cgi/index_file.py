@@ -117,7 +117,7 @@ def check_heartbeat(db: str, minutes: int, now: int) -> None:
     path = db
     reading(path)
     try:
-        path += "/heartbeat" if _is_directory(db) else ".heartbeat"
+        path = beside(db, "heartbeat")
         age = now - int(posix.stat(path).st_mtime)
     except OSError as error:
         raise DatabaseUnavailable(
@@ -126,17 +126,23 @@ def check_heartbeat(db: str, minutes: int, now: int) -> None:
         ) from None
     if age > minutes * 60:
         raise DatabaseUnavailable(
-            f"{path}: the index was last copied {_duration(age)} ago, more than"
+            f"{path}: the index was last copied {duration(age)} ago, more than"
             f" stale_after = {minutes} minutes: is the job that copies it still running?"
         )
     if age < -limits.HEARTBEAT_AHEAD_SECONDS:
         raise DatabaseUnavailable(
-            f"{path}: its time is {_duration(-age)} in the future, so it does not say when the"
+            f"{path}: its time is {duration(-age)} in the future, so it does not say when the"
             " index was last copied: set this host's clock, then run the copy job again"
         )
 
 
-def _duration(seconds: int) -> str:
+def beside(db: str, name: str) -> str:
+    """The file of this name that belongs to a `db` setting: `db/heartbeat` if it is a directory,
+    `root-ca.db.heartbeat` if it is the index itself."""
+    return f"{db}/{name}" if _is_directory(db) else f"{db}.{name}"
+
+
+def duration(seconds: int) -> str:
     """A span of time for people, in the largest unit of which it has two."""
     for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:

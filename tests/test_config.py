@@ -32,6 +32,7 @@ def test_defaults(load, tmp_path):
         "nmin": 60,
         "max_age": None,
         "stale_after": None,
+        "sync_from": None,
         "nonce": "echo",
         "unissued": "unknown",
         "responder_id": "key",
@@ -69,6 +70,21 @@ def test_every_key(load, tmp_path):
     assert load(CA + "signer_trust = local").cas[0].signer_trust == "local"
 
 
+@pytest.mark.parametrize(
+    "value, source",
+    [
+        ("ca.example.com:root-ca/db/index", "ca.example.com:root-ca/db/index"),
+        ("copy@ca:/srv/index", "copy@ca:/srv/index"),
+        ("rsync://ca/db/index", "rsync://ca/db/index"),
+        ("/media/usb/index", "/media/usb/index"),
+        ("incoming/10:30/index", "{directory}/incoming/10:30/index"),
+    ],
+)
+def test_where_to_sync_from(load, tmp_path, value, source):
+    ca = load(CA + f"sync_from = {value}\n").cas[0]
+    assert ca.sync_from == source.format(directory=tmp_path)
+
+
 def test_several_cas_in_their_order(load):
     assert [ca.name for ca in load(CA + CA.replace("root-ca", "sub-ca")).cas] == [
         "root-ca",
@@ -103,7 +119,7 @@ def test_spellings(load, text):
             CA + "zzz = x\n",
             (
                 ":6: unknown setting `zzz`; known are db, ca, rsigner, rkey, passin, cache,"
-                " cache_size, nmin, max_age, stale_after, nonce, unissued, responder_id,"
+                " cache_size, nmin, max_age, stale_after, sync_from, nonce, unissued, responder_id,"
                 " signer_trust, archive_cutoff"
             ),
         ),

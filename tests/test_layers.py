@@ -20,7 +20,7 @@ LAYERS = """
     answer page last_resort
     der
     index_file
-    config
+    config sync_state
     buckets
     cache
     admission
