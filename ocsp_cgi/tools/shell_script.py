@@ -44,17 +44,21 @@ _NO_MATTER = {
 _DROPPED = {
     "-rmd": (1, "ocsp.cgi signs with SHA-256, or what the signer's key asks for"),
     "-resp_no_certs": (0, "ocsp.cgi always sends the signer's certificate, which clients need"),
-    "-rother": (1, "ocsp.cgi sends the signer's certificate, and those in `rsigner`'s file"),
+    "-rother": (1, "ocsp.cgi sends the signer's certificate"),
     "-CAfile": (1, "it is for clients"),
     "-issuer": (1, "it is for clients"),
     "-VAfile": (1, "it is for clients"),
 }
 # Commands that such a script consists of, and that need not be taken over.
 _PLUMBING = frozenset(
-    "printf echo cat read test [ [[ : true false exit return set shopt unset export readonly declare"
-    " typeset local if then elif else fi case esac in while until for do done { } ! function shift"
-    " trap mktemp rm head dd tr sed cut base64 umask cd dirname basename realpath readlink wc"
-    " eval exec time command env".split()
+    (
+        *("if", "then", "elif", "else", "fi", "case", "esac", "in", "for", "while", "until"),
+        *("do", "done", "function", "{", "}", "!", ":", "true", "false", "test", "[", "[[", "]]"),
+        *("exit", "return", "set", "shopt", "unset", "shift", "trap", "umask", "eval", "exec"),
+        *("export", "readonly", "declare", "typeset", "local", "read", "time", "command", "env"),
+        *("printf", "echo", "cat", "head", "dd", "tr", "sed", "cut", "wc", "base64", "mktemp"),
+        *("rm", "cd", "dirname", "basename", "realpath", "readlink"),
+    )
 )
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)(\+?)=(.*)", re.DOTALL)
 _DECLARING = ("export", "readonly", "declare", "typeset", "local")
@@ -146,7 +150,7 @@ class _Reader:
         """Take over what a command says."""
         words = command.words
         for part in (part for word in words for part in word.parts):
-            if part.kind == "unknown" and "openssl" in part.text:
+            if part.kind == "unknown" and "ocsp" in part.text:
                 inside = part.text[2:-1] if part.text.startswith("$(") else part.text[1:-1]
                 for one in shell_words.commands(inside):
                     self.consider(one._replace(line=command.line + one.line - 1))

@@ -76,8 +76,8 @@ class _Reader:
                 if text.startswith("<<<", self._at):
                     self._skip_redirection()
                 else:
-                    end = match[2].strip("'\"\\")
-                    self._pending.append((end, bool(match[1]), self._documents))
+                    last = match[2].strip("'\"\\")
+                    self._pending.append((last, bool(match[1]), self._documents))
                     self._at = match.end()
             elif _REDIRECTION.match(text, self._at):
                 self._skip_redirection()
