@@ -71,6 +71,7 @@ REASON_OF = {
     "version": "unreadable request",
     "nonce twice": "unreadable request",
     "critical": "unknown critical extension",
+    "other hash": "foreign",
     "S": "type",
     "reason 0 or 8": "no reason",
     "reason of RFC 5280": "reason",
@@ -458,8 +459,13 @@ def test_every_difference_from_openssl_ocsp_is_intended(pki, tmp_path):
                 case.encoded, ours.der, their_response or b""
             )
             assert not verdict.is_different, (case.encoded.hex(), index, verdict)
-            assert bool(verdict.reasons) == bool(differences), (verdict, differences)
-            assert verdict.reasons <= {REASON_OF[one] for one in differences}
+            # `critical` spelled out as FALSE is another encoding of the same.
+            if differences != {"nonce critical"}:
+                assert bool(verdict.reasons) == bool(differences), (verdict, differences)
+            allowed = {REASON_OF[one] for one in differences}
+            if "hash" in " ".join(case.differences):  # of two reasons for internalError, both
+                allowed.add("unknown hash")
+            assert verdict.reasons <= allowed, (verdict, differences)
             explained |= verdict.reasons
             shown.update(differences)
             answered += not differences

@@ -38,7 +38,6 @@ REASONS = {
     " signed unknown",
     "unknown hash": "a hash that nobody knows makes a certificate foreign; before, it was"
     " internalError for the whole request",
-    "other hash": "a hash that no client uses makes a certificate foreign",
     "E": "good for a row E, which `openssl ca -updatedb` writes; before, the response had no status"
     " for it",
     "type": "a status for a row that is neither V, R nor E; before, the response had none",
@@ -217,11 +216,9 @@ class Judge:
         if same_status and _encoded(extensions) == _encoded(other.single_extensions):
             return set()
         if row is None:
-            if self._matches(ours.cert_id):
-                never = self._ca.unissued == "revoked" and ours.cert_status.name == "revoked"
-                return {"unissued = revoked"} if never else None
-            is_other_hash = ours.cert_id.hash_name is None and ours.cert_status.name == "unknown"
-            return {"other hash"} if is_other_hash else None
+            is_ours = self._matches(ours.cert_id)
+            is_revoked = self._ca.unissued == "revoked" and ours.cert_status.name == "revoked"
+            return {"unissued = revoked"} if is_ours and is_revoked else None
         if not self._says(ours, row):
             return None
         if other.cert_status.name == "unknown":
