@@ -7,7 +7,7 @@ import sys
 from typing import NoReturn
 
 from . import __version__
-from .commands import compare, demo, install, query, serve
+from .commands import compare, demo, install, migrate, query, serve
 from .tools import entry
 
 _COMMANDS = {
@@ -15,6 +15,7 @@ _COMMANDS = {
     "serve": serve,
     "install": install,
     "compare": compare,
+    "migrate": migrate,
     "query": query,
 }
 

@@ -1,0 +1,146 @@
+"""The change from the old script in cgi-bin to ocsp.cgi: one rename, so that every request meets
+one of the two.
+
+The old script goes on existing under its own name in a directory that only its owner can enter, so
+that Apache cannot run it at another address, and one `mv` puts it back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import shlex
+import shutil
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from .. import ocsp_http
+from ..answer import RESPONSE_STATUS_NAMES, SUCCESSFUL, printable
+from ..ocsp_response import MalformedResponse, OCSPResponse
+from .entry import CommandError
+
+_SECONDS = 20
+
+
+class Seen(NamedTuple):
+    """What Apache sent: `status` of HTTP, 0 if nothing came; `says` for people."""
+
+    status: int
+    is_successful: bool
+    is_ocsp: bool
+    says: str
+
+
+class Swap:
+    """Puts a link to `program` in the place of `script`; `kept` is where the script goes."""
+
+    def __init__(self, script: Path, program: Path):
+        self.script = script
+        self.program = program
+        self.kept = script.with_name(f"{script.name}.before-migration") / script.name
+
+    @property
+    def is_done(self) -> bool:
+        return self.script.is_symlink() and os.readlink(self.script) == str(self.program)
+
+    @property
+    def back(self) -> str:
+        """The command that puts the script back."""
+        return f"mv -f {shlex.quote(str(self.kept))} {shlex.quote(str(self.script))}"
+
+    def check(self) -> None:
+        """CommandError if this process cannot do it."""
+        directory = self.script.parent
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise CommandError(f"{directory}: only its owner can do this: run this command as root")
+        if os.path.lexists(self.kept):
+            raise CommandError(
+                f"{self.kept}: kept by an earlier migration, which is not undone.  If you do not"
+                f" need it any more, remove it: rm {shlex.quote(str(self.kept))}"
+            )
+
+    def try_out(self, url: str, encoded: bytes, config_is_default: bool) -> None:
+        """Let Apache run ocsp.cgi under another name beside the script, where it runs scripts of
+        any name.  CommandError if the swap would fail; the name is gone afterwards."""
+        beside = self.script.with_name(f"ocsp-migration-{os.getpid()}.cgi")
+        with _as_command_errors():
+            beside.symlink_to(self.program)
+        try:
+            seen = ask(f"{url.rpartition('/')[0]}/{beside.name}", encoded)
+        finally:
+            beside.unlink()
+        if seen.status == 403:
+            raise CommandError(
+                f"Apache does not follow a link in {self.script.parent}: put this into its"
+                " configuration, reload it, and run this command again:\n"
+                f'    <Directory "{self.script.parent}">\n'
+                "        Options +SymLinksIfOwnerMatch\n"
+                "    </Directory>"
+            )
+        is_wrong = seen.status >= 500 or (seen.is_ocsp and config_is_default)
+        if is_wrong and not seen.is_successful:
+            raise CommandError(
+                f"Apache runs {self.program}, and the response is wrong: {seen.says}.  Its error"
+                " log says why"
+            )
+
+    def carry_out(self) -> None:
+        """Swap.  CommandError if that fails; then nothing has changed."""
+        link = self.script.with_name(f".{self.script.name}.{os.getpid()}")
+        with _as_command_errors():
+            self.kept.parent.mkdir(mode=0o700, exist_ok=True)
+            self.kept.parent.chmod(0o700)
+            try:
+                os.link(self.script, self.kept, follow_symlinks=False)
+            except OSError:  # not on this file system
+                shutil.copy2(self.script, self.kept, follow_symlinks=False)
+                of = self.script.lstat()
+                os.chown(self.kept, of.st_uid, of.st_gid, follow_symlinks=False)
+            try:
+                link.symlink_to(self.program)
+                link.rename(self.script)
+            except OSError:
+                link.unlink(missing_ok=True)
+                self.kept.unlink()
+                raise
+
+    def undo(self) -> None:
+        """What `back` does."""
+        with _as_command_errors():
+            self.kept.rename(self.script)
+
+
+def ask(url: str, encoded: bytes) -> Seen:
+    """POST an OCSPRequest to this URL."""
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme != "http" or not parts.hostname:
+        raise CommandError(f"--url {url}: should be like http://ocsp.example.com/cgi-bin/ocsp.cgi")
+    try:
+        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=_SECONDS)
+        with contextlib.closing(connection):
+            headers = {"Content-Type": ocsp_http.OCSP_REQUEST}
+            connection.request("POST", parts.path or "/", encoded, headers)
+            response = connection.getresponse()
+            body = response.read()
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return Seen(0, False, False, printable(str(error)) or type(error).__name__)
+    if response.status != 200 or response.getheader("Content-Type") != ocsp_http.OCSP_RESPONSE:
+        kind = printable(response.getheader("Content-Type", "nothing"))
+        return Seen(response.status, False, False, f"HTTP status {response.status}, {kind}")
+    try:
+        status = OCSPResponse.from_der(body).response_status
+    except MalformedResponse:
+        return Seen(200, False, True, f"{len(body)} bytes that are not an OCSP response")
+    return Seen(200, status == SUCCESSFUL, True, RESPONSE_STATUS_NAMES[status])
+
+
+@contextlib.contextmanager
+def _as_command_errors() -> Iterator[None]:
+    """Turn an OSError into a CommandError."""
+    try:
+        yield
+    except OSError as error:
+        raise CommandError(f"{error.filename}: {error.strerror}") from None
