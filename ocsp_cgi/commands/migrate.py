@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import textwrap
 import time
@@ -66,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="read and compare, but change nothing"
     )
+    parser.add_argument("--back", action="store_true", help="put the old script back")
     parser.add_argument(
         "--force", action="store_true", help="swap although responses are different"
     )
@@ -76,10 +78,14 @@ def run(arguments: argparse.Namespace) -> int:
     script = Path(os.path.abspath(arguments.script))
     prefix = _prefix(arguments.prefix)
     change = Swap(script, prefix / "ocsp.cgi")
+    if arguments.back:
+        change.undo()
+        print(f"{script} is the old script again.")
+        return entry.OK
     if change.is_done:
         print(f"{script} is ocsp.cgi already.")
         if os.path.exists(change.kept):
-            print(f"To go back: {change.back}")
+            _say_how_to_go_back(change)
         return entry.OK
     if shutil.which("openssl") is None:
         raise CommandError("the command openssl is missing: install the package openssl")
@@ -230,7 +236,15 @@ def _swap(change: Swap, arguments: argparse.Namespace, encoded: bytes, config_pa
     print(f"\n{change.script} is ocsp.cgi now.  The old script is {change.kept}")
     if after.is_successful:
         print(f"{url} has answered.")
-    print(f"To go back:\n    {change.back}")
+    _say_how_to_go_back(change)
+
+
+def _say_how_to_go_back(change: Swap) -> None:
+    print(
+        f"To go back:\n    {entry.program()} migrate {shlex.quote(str(change.script))} --back\n"
+        "or, if that does not work (requests that have begun in that moment may get an error):\n"
+        f"    {change.back}"
+    )
 
 
 def _say_what_apache_lacks(script: Path, config_path: str) -> None:

@@ -232,9 +232,8 @@ class Judge:
         fields = row.line.split(b"\t")
         if row.offset == self._cut_line:
             return {"last line"}
-        if len(fields) >= 4 and not _SERIAL.fullmatch(fields[3]):
-            return {"spelling"}
-        return {"spelling"} if len(fields) >= 4 and fields[3][:2] == b"00" else None
+        is_spelled_otherwise = len(fields) >= 4 and not _SERIAL.fullmatch(fields[3])
+        return {"spelling"} if is_spelled_otherwise else None
 
 
 def _why_malformed(encoded: bytes) -> str:

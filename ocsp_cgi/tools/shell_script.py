@@ -157,7 +157,7 @@ class _Reader:
         while words and _plain(words[0]) in _KEYWORDS:
             words = words[1:]
         if words and _plain(words[0]) in _DECLARING:
-            words = [word for word in words[1:] if not _plain(word).startswith("-")]
+            words = [word for word in words[1:] if _ASSIGNMENT.match(_plain(word))]
         while words and (match := _ASSIGNMENT.match(_plain(words[0]))):
             self._assign(match[1], bool(match[2]), words[0], command)
             words = words[1:]
@@ -170,7 +170,8 @@ class _Reader:
             (at for at in range(len(names) - 1) if names[at : at + 2] == ["openssl", "ocsp"]), -1
         )
         if place >= 0:
-            self._read_options(command, expanded[place + 2 :])
+            options = [re.sub("^--", "-", word) for word in expanded[place + 2 :]]
+            self._read_options(command, options)
         elif names[0] == "cd" and len(expanded) > 1:
             self._change_directory(command, expanded[1])
         elif names[0] in (".", "source"):
@@ -282,7 +283,6 @@ class _Reader:
             return
         rest = iter(words)
         for option in rest:
-            option = option[1:] if option.startswith("--") else option
             takes = option in (*_FILES, "-passin", "-nmin", "-ndays")
             takes = takes or _NO_MATTER.get(option) == 1 or _DROPPED.get(option, (0,))[0] == 1
             value = next(rest, "") if takes else ""

@@ -11,6 +11,7 @@ import re
 from typing import NamedTuple
 
 _SEPARATORS = ("&&", "||", ";;", "|&", "&", "|", ";", "(", ")", "\n")
+_PROCESS = ("<(", ">(")  # bash's process substitution
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _PLAIN_VARIABLE = re.compile(r"\$([A-Za-z_]\w*|[0-9@*#?$!-])")
 _BRACED_VARIABLE = re.compile(r"([A-Za-z_]\w*|[0-9])(\[[@*]\])?(?::?-(.*))?", re.DOTALL)
@@ -79,7 +80,7 @@ class _Reader:
                     last = match[2].strip("'\"\\")
                     self._pending.append((last, bool(match[1]), self._documents))
                     self._at = match.end()
-            elif _REDIRECTION.match(text, self._at):
+            elif _REDIRECTION.match(text, self._at) and not text.startswith(_PROCESS, self._at):
                 self._skip_redirection()
             elif separator := next((one for one in _SEPARATORS if self._is(one)), ""):
                 self._separate(separator)
@@ -119,8 +120,6 @@ class _Reader:
         while self._at < len(self._text) and self._text[self._at] in " \t":
             self._at += 1
         if not match[0][-1:].isdigit() and not any(self._is(one) for one in _SEPARATORS):
-            if self._text[self._at : self._at + 1] in ("<", ">"):  # <(command)
-                self._at += 1
             self._word()
 
     def _read_documents(self) -> None:
@@ -143,6 +142,12 @@ class _Reader:
         begin = self._at
         while self._at < len(text):
             one = text[self._at]
+            if text.startswith(_PROCESS, self._at):
+                start = self._at
+                self._at += 2
+                self._skip_nested("(", ")")
+                parts.append(Part("unknown", text[start : self._at], False))
+                continue
             if one in " \t\n;&|<>)" or (one == "(" and self._at > begin and not parts):
                 break
             if one == "(":

@@ -1,8 +1,13 @@
-"""The change from the old script in cgi-bin to ocsp.cgi: one rename, so that every request meets
-one of the two.
+"""The change from the old script in cgi-bin to ocsp.cgi, and back, without a request that is lost.
+
+A script is opened twice: by the kernel, which reads its first line, and by the interpreter that
+this line names, some milliseconds later and by its path.  If another script has been renamed to
+that path in between, a shell reads Python, or Python reads shell, and the client gets an error.  So
+each way has two renames with a pause between them, and for that time there is a file that means the
+same in both languages: see _in_both_languages.
 
 The old script goes on existing under its own name in a directory that only its owner can enter, so
-that Apache cannot run it at another address, and one `mv` puts it back.
+that Apache cannot run it at another address, and a single `mv` puts it back.
 """
 
 from __future__ import annotations
@@ -10,8 +15,10 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import re
 import shlex
 import shutil
+import time
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,8 +28,12 @@ from .. import ocsp_http
 from ..answer import RESPONSE_STATUS_NAMES, SUCCESSFUL, printable
 from ..ocsp_response import MalformedResponse, OCSPResponse
 from .entry import CommandError
+from .plan import content
 
 _SECONDS = 20
+_PAUSE_SECONDS = 2.0  # far longer than an interpreter takes to open its script
+_SHELL = re.compile(r"#!\s*\S*?/(env\s+)?(ba|da|k|z|a)?sh\b")
+_PLAIN_PATH = re.compile(r"[\w./+@:,-]+")  # the same in quotes of Python and of a shell
 
 
 class Seen(NamedTuple):
@@ -48,7 +59,7 @@ class Swap:
 
     @property
     def back(self) -> str:
-        """The command that puts the script back."""
+        """The one command that puts the script back, whatever does not work."""
         return f"mv -f {shlex.quote(str(self.kept))} {shlex.quote(str(self.script))}"
 
     def check(self) -> None:
@@ -87,9 +98,9 @@ class Swap:
                 " log says why"
             )
 
-    def carry_out(self) -> None:
+    def carry_out(self, pause: float = _PAUSE_SECONDS) -> None:
         """Swap.  CommandError if that fails; then nothing has changed."""
-        link = self.script.with_name(f".{self.script.name}.{os.getpid()}")
+        link = self._unfinished("link")
         with _as_command_errors():
             self.kept.parent.mkdir(mode=0o700, exist_ok=True)
             self.kept.parent.chmod(0o700)
@@ -101,16 +112,54 @@ class Swap:
                 os.chown(self.kept, of.st_uid, of.st_gid, follow_symlinks=False)
             try:
                 link.symlink_to(self.program)
+                self._put_between(_first_line(self.program), pause)
                 link.rename(self.script)
-            except OSError:
+            except BaseException:
                 link.unlink(missing_ok=True)
-                self.kept.unlink()
+                self.kept.replace(self.script)
                 raise
 
-    def undo(self) -> None:
-        """What `back` does."""
+    def undo(self, pause: float = _PAUSE_SECONDS) -> None:
+        """Put the old script back."""
         with _as_command_errors():
-            self.kept.rename(self.script)
+            if not os.path.lexists(self.kept):
+                raise CommandError(f"{self.kept}: the old script is not there")
+            self._put_between(_first_line(self.kept), pause)
+            self.kept.replace(self.script)
+        with contextlib.suppress(OSError):
+            self.kept.parent.rmdir()
+
+    def _put_between(self, first_line: str, pause: float) -> None:
+        """Put a responder in the script's place that the interpreters of both can read, until those
+        that have been started have read it."""
+        if not _SHELL.match(_first_line(self.kept)) or not _PLAIN_PATH.fullmatch(str(self.program)):
+            return
+        between = self._unfinished("both")
+        try:
+            between.write_text(_in_both_languages(first_line, self.program))
+            between.chmod(0o755)
+            between.rename(self.script)
+        except OSError:
+            between.unlink(missing_ok=True)
+            raise
+        time.sleep(pause)
+
+    def _unfinished(self, what: str) -> Path:
+        return self.script.with_name(f".{self.script.name}.{what}.{os.getpid()}")
+
+
+def _first_line(script: Path) -> str:
+    return content(script).partition(b"\n")[0].decode(errors="replace")
+
+
+def _in_both_languages(first_line: str, program: Path) -> str:
+    """A script that runs `program`, whether a shell reads it or Python.
+
+    Python takes the second line for a string that nobody uses; a shell never comes to the third.
+    """
+    _, _, text = program.read_text().partition("\n")
+    text = text.replace("path = __file__\n", f'path = "{program}"\n', 1)
+    return f'{first_line}\n"exec" "{program}"\n{text}'
 
 
 def ask(url: str, encoded: bytes) -> Seen:
