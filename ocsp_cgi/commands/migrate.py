@@ -76,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Returns 0 if ocsp.cgi has taken the script's place, or could with --dry-run."""
     script = Path(os.path.abspath(arguments.script))
+    url = swap.check_url(arguments.url or f"http://localhost/cgi-bin/{script.name}")
     prefix = _prefix(arguments.prefix)
     change = Swap(script, prefix / "ocsp.cgi")
     if arguments.back:
@@ -120,7 +121,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     accounts.check_program(change.program, account)
     change.check()
-    _swap(change, arguments, encoded, str(path))
+    _swap(change, url, encoded, str(path), arguments.force)
     if record.exists and os.access(record.path, os.W_OK):
         record.links[str(script)] = str(change.program)
         record.save()
@@ -202,15 +203,14 @@ def _request(ca: CASettings) -> bytes:
     return encode_request([sample_requests.cert_id(known, serial_number)])
 
 
-def _swap(change: Swap, arguments: argparse.Namespace, encoded: bytes, config_path: str) -> None:
+def _swap(change: Swap, url: str, encoded: bytes, config_path: str, force: bool) -> None:
     """Swap, with a look at the running Apache before and after."""
-    url = arguments.url or f"http://localhost/cgi-bin/{change.script.name}"
     before = swap.ask(url, encoded)
     if before.is_successful:
         change.try_out(url, encoded, config_path == config.DEFAULT_PATH)
     else:
         is_named = apache_lines.mention(apache_lines.config_files(), config_path)
-        if config_path != config.DEFAULT_PATH and not is_named and not arguments.force:
+        if config_path != config.DEFAULT_PATH and not is_named and not force:
             raise CommandError(
                 f"{change.script} is unchanged: Apache has to tell ocsp.cgi where the config is."
                 f"  Put this into the virtual host, and reload Apache:\n"

@@ -61,7 +61,7 @@ def can(account: dict[str, Any], what: str, path: str) -> bool:
 def check_program(path: Path, account: dict[str, Any]) -> None:
     """CommandError unless the user can run this program."""
     if not path.is_file():
-        raise CommandError(f"{path}: no such file")
+        raise CommandError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
     if not can(account, "-x", str(path.resolve())):
         raise CommandError(
             f"{path}: {name(account)} cannot run it: chmod 755 {path}, and look at the directories"

@@ -162,11 +162,21 @@ def _in_both_languages(first_line: str, program: Path) -> str:
     return f'{first_line}\n"exec" "{program}"\n{text}'
 
 
+def check_url(url: str) -> str:
+    """The same URL.  CommandError if `ask` cannot ask there."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme == "http" and parts.hostname and parts.port != 0:
+            return url
+    except ValueError:
+        pass
+    raise CommandError(f"--url {url}: should be like http://ocsp.example.com/cgi-bin/ocsp.cgi")
+
+
 def ask(url: str, encoded: bytes) -> Seen:
     """POST an OCSPRequest to this URL."""
     parts = urllib.parse.urlsplit(url)
-    if parts.scheme != "http" or not parts.hostname:
-        raise CommandError(f"--url {url}: should be like http://ocsp.example.com/cgi-bin/ocsp.cgi")
+    assert parts.hostname, url
     try:
         connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=_SECONDS)
         with contextlib.closing(connection):

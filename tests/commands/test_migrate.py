@@ -273,6 +273,23 @@ def test_another_config_is_never_replaced(ca, script, place, migrate):
     assert (place / "ocsp-cgi.conf").read_text() == other and not script.is_symlink()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        (("--url", "https://pki.example.com/"), "--url https://pki.example.com/: should be like"),
+        (("--nmin", "soon"), "`nmin` is `soon`, and should be minutes"),
+        (("--hyperlink", "ftp://x"), "`hyperlink` is `ftp://x`, and should be a URL"),
+        (("--back",), "the old script is not there"),
+    ],
+)
+def test_wrong_input_changes_nothing(script, place, migrate, options, says):
+    status, output = migrate(*options)
+    assert status == 1 and says in output
+    assert [path.name for path in script.parent.iterdir()] == ["ocsp.cgi"]
+    assert not (place / "ocsp-cgi.conf").exists()
+
+
 def test_the_config_that_install_has_written_may_be_replaced(tmp_path):
     record = Record(tmp_path / "installed.json")
     path = tmp_path / "conf"
