@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 
-from . import der, times
+from . import der, limits, times
 from .answer import reading
 
 TYPE_CHECKING = False
@@ -164,6 +164,13 @@ class Certificate:
     def is_ca(self) -> bool:
         """Whether basicConstraints say so (RFC 5280 section 4.2.1.9)."""
         return b"\xff" in self._children(BASIC_CONSTRAINTS)[:1]
+
+    @property
+    def warned_from(self) -> int:
+        """The time from which to warn of its end: 30 days before, or a third of its life if that is
+        less."""
+        third = (self.not_after - self.not_before) // 3
+        return self.not_after - min(limits.EXPIRY_WARNING_DAYS * 86400, third)
 
     @property
     def may_sign_data(self) -> bool:

@@ -46,14 +46,24 @@ _MOST_WARNINGS = 10  # of one search
 class Found:
     """What a search has found: `rows` by serial number, and `warnings` about lines, for the log.
 
-    `fingerprint` is the fingerprint of the index, b"" if the index was written to so lately that it
+    `path` is the index, `fingerprint` its fingerprint, b"" if it was written to so lately that it
     may still change under the same one.  `is_settled` is False if only revocations can be trusted,
     so that a row may be missing.
     """
 
-    __slots__ = ("_has_row", "_has_text", "_odd", "is_settled", "rows", "fingerprint", "warnings")
+    __slots__ = (
+        "_has_row",
+        "_has_text",
+        "_odd",
+        "fingerprint",
+        "is_settled",
+        "path",
+        "rows",
+        "warnings",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, path: str) -> None:
+        self.path = path
         self.rows: dict[int, index_row.Row] = {}
         self.warnings: list[str] = []
         self.fingerprint = b""
@@ -146,7 +156,7 @@ def find(db: str, serial_numbers: set[int], also: Set[int] = frozenset()) -> Fou
 
 
 def _find(file: FileIO, serial_numbers: set[int], also: Set[int]) -> Found:
-    found = Found()
+    found = Found(str(file.name))
     before = posix.fstat(file.fileno())
     size, is_cut = _search(file, serial_numbers | also, found)
     if before.st_size == 0:

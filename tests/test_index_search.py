@@ -176,7 +176,7 @@ def test_every_way_to_search_finds_the_same(tmp_path, monkeypatch):
         ]
         content = ROW % b"0B" + b"".join(lines) + ROW % b"0C"
         write(tmp_path / "index", content)
-        expected = index_search.Found()
+        expected = index_search.Found(str(tmp_path / "index"))
         offset = 0
         for line in content.split(b"\n"):
             expected.consider(line, offset, {10, 0xABCDEF01})
