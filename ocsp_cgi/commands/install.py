@@ -245,6 +245,7 @@ class _Installation:
         if reloaded:
             self.record.other["reload"] = ""
             self.record.save()
+        self._check_script()
         try:
             settings = config.load(str(CONFIG))
         except config.ConfigError as error:
@@ -259,6 +260,15 @@ class _Installation:
         if not self.arguments.no_reload:
             for ca in settings.cas:
                 self._query(ca, 10.0 if reloaded else 0.0)
+
+    def _check_script(self) -> None:
+        """CommandError if Apache still runs another script."""
+        script = self.layout.cgi_bin / "ocsp.cgi"
+        if script.resolve() != self.program.script.resolve():
+            raise CommandError(
+                f"installed, but {script} is another script.  To put the responder in its place"
+                f" while clients ask:\n  {entry.program()} migrate {script}"
+            )
 
     def _query(self, ca: config.CASettings, patience: float) -> None:
         """Query the live responder.

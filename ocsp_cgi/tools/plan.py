@@ -122,15 +122,13 @@ class Plan:
         self.add(f"write {path}", make)
 
     def link(self, path: Path, target: Path) -> None:
-        """Create a symbolic link.  CommandError if something else is there."""
+        """Create a symbolic link, unless something else is there."""
         if path.is_symlink() and os.readlink(path) == str(target):
             return
         ours = path.is_symlink() and self.record.links.get(str(path)) == os.readlink(path)
         if os.path.lexists(path) and not ours:
-            raise CommandError(
-                f"{path}: already exists, perhaps your old script.  Move it out of the way and run"
-                f" this again: mv {path} /root/"
-            )
+            self.notes.append(f"{path}: left as it is, because it existed before")
+            return
 
         def make() -> None:
             if ours:
