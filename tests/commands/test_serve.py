@@ -661,7 +661,7 @@ def test_threads_are_limited_and_active_clients_are_not_disconnected(small, monk
 def test_log_of_problems_alone(place, ca, ocsp_request):
     """Also of what is not even HTTP; and everything once the config cannot be read."""
     config_file = ca.home / "ocsp-cgi.conf"
-    config_file.write_text(config_file.read_text() + "[responder]\nlog = problems\n")
+    config_file.write_text(config_file.read_text() + "log = problems\n")
     server = Serving(place, config_file)
     try:
         server.send(post(ocsp_request()))
