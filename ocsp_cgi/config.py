@@ -130,6 +130,14 @@ def load(path: str) -> Settings:
         ) from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not UTF-8, so it is not a config") from None
+    return parse(text, path, fingerprint)
+
+
+def parse(text: str, path: str, fingerprint: bytes = b"") -> Settings:
+    """The settings in the text of the config in this file, which need not be there yet.
+
+    ConfigError if it has a mistake in it.
+    """
     if "\0" in text:
         raise ConfigError(f"{path}: a NUL byte in it, so it is not a config")
     directory = path.rpartition("/")[0]

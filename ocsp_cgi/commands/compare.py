@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 from pathlib import Path
 
-from ..tools import accounts, comparing, config_file, entry
-from ..tools.entry import CommandError
+from ..tools import accounts, comparing, config_file, entry, environment
 from ..tools.old_responder import Pipeline, Script
 
 
@@ -30,8 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Returns 0 if no response is different without a reason."""
     settings = config_file.load(arguments)
     chosen = config_file.choose(settings, arguments.ca)
-    if shutil.which("openssl") is None:
-        raise CommandError("the command openssl is missing: install the package openssl")
+    environment.require_openssl()
     account = accounts.account(arguments.user)
     script = None
     if arguments.script:

@@ -27,13 +27,12 @@ from ..import_cryptography import SignerError
 from ..issuer import Issuer
 from ..tools import data_files, entry, layout, probe
 from ..tools.entry import CommandError
+from ..tools.layout import CACHE, PREFIX
 from ..tools.plan import Plan, Record, search_path
 from ..tools.program import Program
 
-PREFIX = "/opt/ocsp-cgi"
 CONFIG = Path(config.DEFAULT_PATH)
 FILES = Path("/etc/ssl/ocsp")
-CACHE = Path("/var/cache/ocsp-cgi")
 SYNC_SOURCE = "ca.example.com:/root/root-ca/db/index"
 SYNC_UNITS = ("ocsp-cgi-sync.service", "ocsp-cgi-sync.timer")
 

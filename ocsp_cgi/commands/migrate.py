@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import shutil
 import textwrap
 import time
 from pathlib import Path
@@ -23,17 +22,18 @@ from ..tools import (
     config_file,
     data_files,
     entry,
+    environment,
     migration,
     sample_requests,
     shell_script,
     swap,
 )
 from ..tools.entry import CommandError
+from ..tools.layout import PREFIX
 from ..tools.old_responder import Script
 from ..tools.plan import Record, write
 from ..tools.swap import Swap
 
-_PREFIX = "/opt/ocsp-cgi"
 _REQUIRED = ("db", "ca", "rsigner", "rkey")
 _OPTIONS = {
     "db": "the index of `openssl ca`",
@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prefix",
         metavar="DIR",
-        help=f"where the program is installed (default: this program's directory, or {_PREFIX})",
+        help=f"where the program is installed (default: this program's directory, or {PREFIX})",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="read and compare, but change nothing"
@@ -88,8 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
         if os.path.exists(change.kept):
             _say_how_to_go_back(change)
         return entry.OK
-    if shutil.which("openssl") is None:
-        raise CommandError("the command openssl is missing: install the package openssl")
+    environment.require_openssl()
     account = accounts.account(arguments.user)
     accounts.check_program(script, account)
     found = _read(script, arguments)
@@ -99,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
     is_there = migration.existing(path, found, record, text)
     print(f"\n{path} {'has this CA' if is_there else 'will be'}:")
     print(textwrap.indent((path.read_text() if is_there else text).rstrip("\n"), "    ") + "\n")
-    settings = config.load(str(path)) if is_there else migration.trial(text, str(path))
+    settings = config.load(str(path)) if is_there else config_file.parse(text, str(path))
     ca = next(one for one in settings.cas if migration.is_section(one, found))
     _check(settings, ca, script, account, arguments)
     encoded = _request(ca)
@@ -133,7 +132,7 @@ def _prefix(option: str | None) -> Path:
     if option:
         return Path(os.path.abspath(option))
     here = data_files.PACKAGE.parent
-    return here if (here / "installed.json").exists() else Path(_PREFIX)
+    return here if (here / "installed.json").exists() else PREFIX
 
 
 def _read(script: Path, arguments: argparse.Namespace) -> dict[str, str]:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from .. import config, index_file
-from ..config import CASettings, Settings
+from ..config import CASettings
 from . import accounts
 from .entry import CommandError
+from .layout import CACHE
 from .plan import Record, content
 
-CACHE = Path("/var/cache/ocsp-cgi")
 _FILES = ("db", "ca", "rsigner", "rkey", "passin")
 
 
@@ -35,20 +34,6 @@ def cache_for(account: dict[str, Any]) -> Path | None:
     """The cache that `install` has made, if it is the web server's user's."""
     user = account.get("user", os.geteuid())
     return CACHE if CACHE.is_dir() and CACHE.stat().st_uid == user else None
-
-
-def trial(text: str, path: str) -> Settings:
-    """The settings in the text of a config before it is in its place, which is `path`.
-
-    CommandError if it cannot be used.
-    """
-    with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
-        file.write(text)
-        file.flush()
-        try:
-            return config.load(file.name)
-        except config.ConfigError as error:
-            raise CommandError(str(error).replace(file.name, path)) from None
 
 
 def existing(path: Path, settings: dict[str, str], record: Record, text: str) -> bool:
