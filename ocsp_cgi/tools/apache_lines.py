@@ -12,12 +12,11 @@ from .. import config
 from .plan import content
 
 _CONFIG_FILES = (
-    *("/etc/apache2/apache2.conf", "/etc/apache2/conf-enabled/*.conf"),
-    *(
-        "/etc/apache2/sites-enabled/*.conf",
-        "/etc/httpd/conf/httpd.conf",
-        "/etc/httpd/conf.d/*.conf",
-    ),
+    "/etc/apache2/apache2.conf",
+    "/etc/apache2/conf-enabled/*.conf",
+    "/etc/apache2/sites-enabled/*.conf",
+    "/etc/httpd/conf/httpd.conf",
+    "/etc/httpd/conf.d/*.conf",
 )
 _VIRTUAL_HOST = re.compile(
     r"^[ \t]*<VirtualHost\s+([^>]*)>(.*?)^[ \t]*</VirtualHost>", re.I | re.M | re.S

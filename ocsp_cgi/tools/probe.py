@@ -4,7 +4,6 @@ Apache's is missing."""
 from __future__ import annotations
 
 import base64
-import hashlib
 import http.client
 import shutil
 import subprocess
@@ -14,8 +13,9 @@ from pathlib import Path
 
 from .. import certificate, der
 from ..answer import RESPONSE_STATUS_NAMES, printable
-from ..ocsp_request import CertID, encode_request, nonce_extension
+from ..ocsp_request import encode_request, nonce_extension
 from .entry import CommandError
+from .sample_requests import cert_id
 
 PATH = "/cgi-bin/ocsp.cgi"
 _SECONDS = 20
@@ -62,12 +62,7 @@ def ask(
 
 def _request(issuer: certificate.Certificate, serial_number: int) -> bytes:
     """An OCSPRequest whose nonce puts `//` into its base64."""
-    parts = (issuer.subject, issuer.public_key)
-    name_hash, key_hash = (
-        hashlib.new("sha1", part, usedforsecurity=False).digest() for part in parts
-    )
-    cert_id = CertID.make("sha1", name_hash, key_hash, serial_number)
-    return encode_request([cert_id], [nonce_extension(b"\xff" * 16)])
+    return encode_request([cert_id(issuer, serial_number)], [nonce_extension(b"\xff" * 16)])
 
 
 def _exchange(

@@ -34,12 +34,16 @@ def write_script(ca, path: Path, nmin: int = 60, more: str = "") -> Path:
     return path
 
 
-@pytest.fixture
-def ca(ca):
+def let_serve(ca):
     """The CA, with files that the web server can read and an index that is not being written."""
     httpd.let_read(ca.home)
     settle(ca.home / "db" / "index")
     return ca
+
+
+@pytest.fixture
+def ca(ca):
+    return let_serve(ca)
 
 
 @pytest.fixture

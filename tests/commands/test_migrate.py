@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from clients import openssl_ocsp, settle, started
-from test_compare import CHECKOUT, write_script
+from test_compare import CHECKOUT, let_serve, write_script
 
 from ocsp_cgi import config
 from ocsp_cgi.tools import apache_lines, httpd, migration
@@ -37,10 +37,7 @@ SET_ENV = 'SetEnv OCSP_CGI_CONFIG "/etc/ssl/ocsp-cgi.conf"'
 
 @pytest.fixture
 def ca(ca):
-    """The CA, with files that the web server can read."""
-    httpd.let_read(ca.home)
-    settle(ca.home / "db" / "index")
-    return ca
+    return let_serve(ca)
 
 
 @pytest.fixture
