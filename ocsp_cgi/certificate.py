@@ -294,6 +294,12 @@ def _first(encoded: bytes) -> tuple[bytes, bytes]:
     return element.encoded, encoded[element.end :]
 
 
+def index_serial(number: int) -> str:
+    """Write a serial number as the index of `openssl ca` has it: two digits for each octet."""
+    digits = f"{abs(number):X}"
+    return ("-" if number < 0 else "") + "0" * (len(digits) % 2) + digits
+
+
 def newest(certificates: list[Certificate], now: int) -> Certificate:
     """The newest of those that are valid at this time, or of all if none is."""
     valid = [one for one in certificates if one.not_before <= now < one.not_after]

@@ -11,7 +11,7 @@ What a response says is decided here, and only here.
 
 from __future__ import annotations
 
-from . import admission, cache, der, index_file, index_search, keys, limits
+from . import admission, cache, certificate, der, index_file, index_search, keys, limits
 from . import ocsp_response as response
 from .answer import (
     CLIENT_FAULT,
@@ -343,7 +343,8 @@ def _check_signer_row(ca: CASettings, signer: Signer, row: Row, is_settled: bool
         )
     if is_settled and is_another:
         raise index_file.DatabaseUnavailable(
-            f"{ca.db}: its row for serial {signer.certificate.serial_number:X} does not have the"
+            f"{ca.db}: its row for serial"
+            f" {certificate.index_serial(signer.certificate.serial_number)} does not have the"
             f" expiry of {ca.rsigner}, which has this serial: it is the database of another CA."
             f" Correct `db` or `rsigner` in [{ca.name}]"
         )

@@ -285,7 +285,8 @@ class _Installation:
         host, port = self.layout.address()
         name = self.layout.server_name() or socket.getfqdn()
         url = f"http://{name}{'' if port == 80 else f':{port}'}{probe.PATH}"
-        print(f"[{ca.name}] queried at {url} for {serial_number:X}, the signer's certificate:")
+        serial = certificate.index_serial(serial_number)
+        print(f"[{ca.name}] queried at {url} for {serial}, the signer's certificate:")
         trusted = ("-VAfile", ca.rsigner) if ca.signer_trust == "local" else ("-CAfile", ca.ca)
         deadline = time.monotonic() + patience
         while True:

@@ -106,7 +106,9 @@ def _samples(ca: CASettings, most_rows: int) -> tuple[Issuer, list[Sample], samp
         raise CommandError(f"[{ca.name}] {error.filename}: {error.strerror}") from None
     known = certificate.newest(issuer.certificates, int(time.time()))
     if signer.serial_number not in rows.chosen.values():
-        rows.chosen[f"{signer.serial_number:X}, the signer"] = signer.serial_number
+        rows.chosen[f"{certificate.index_serial(signer.serial_number)}, the signer"] = (
+            signer.serial_number
+        )
     serials = list(rows.chosen.values())
     unissued = secrets.randbits(126) | 1 << 126
     samples = sample_requests.about_rows(known, rows.chosen)

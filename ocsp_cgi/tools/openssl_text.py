@@ -6,6 +6,7 @@ import time
 
 from .. import algorithms, der, times
 from ..answer import RESPONSE_STATUS_NAMES, SUCCESSFUL, printable
+from ..certificate import index_serial
 from ..ocsp_request import (
     ID_PKIX_OCSP_NONCE,
     ID_PKIX_OCSP_PREF_SIG_ALGS,
@@ -202,8 +203,7 @@ def _oid(contents: bytes) -> str:
 
 
 def _serial(number: int) -> str:
-    digits = f"{abs(number):X}"
-    return printable(("-" if number < 0 else "") + "0" * (len(digits) % 2) + digits)
+    return printable(index_serial(number))
 
 
 def _hexadecimal(data: bytes) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
 from .. import der, index_row, ocsp_http
-from ..certificate import Certificate
+from ..certificate import Certificate, index_serial
 from ..ocsp_request import (
     ID_PKIX_OCSP_NONCE,
     CertID,
@@ -58,7 +58,7 @@ def choose_rows(file: BinaryIO, most: int) -> Rows:
         before, seen[kind] = seen[kind], seen[kind] + 1
         total = max(counts[kind], 1)
         if total <= most or before * most // total != (before - 1) * most // total:
-            chosen[f"{serial:X}, line {line}"] = serial
+            chosen[f"{index_serial(serial)}, line {line}"] = serial
     return Rows(chosen, {kind.decode(): count for kind, count in counts.items() if count})
 
 
@@ -71,9 +71,7 @@ def _rows(file: BinaryIO) -> Iterator[tuple[int, bytes, int]]:
         fields = line.split(b"\t")
         digits = fields[3].strip()
         serial = int(digits, 16)
-        canonical = b"%X" % abs(serial)
-        canonical = b"0" * (len(canonical) % 2) + canonical
-        is_plain = fields[0] in _TYPES and digits.lstrip(b"-") == canonical
+        is_plain = fields[0] in _TYPES and digits == index_serial(serial).encode()
         yield number, fields[0] if is_plain and line.endswith(b"\n") else _ODD, serial
 
 

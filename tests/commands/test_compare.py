@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from clients import settle
 
-from ocsp_cgi.tools import httpd
+from ocsp_cgi.tools import httpd, sample_requests
 from ocsp_cgi.tools.comparison import REASONS
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
@@ -180,3 +181,10 @@ def test_wrong_input(ca, options, says):
 def test_rows_that_are_no_number(ca):
     status, output = compare(ca, "--rows", "0")
     assert status == 3 and "`0` should be a number of rows" in output
+
+
+def test_serials_are_written_as_in_the_index():
+    """With a leading zero, so that grep finds the row."""
+    rows = sample_requests.choose_rows(io.BytesIO(row("V", "0702C1").encode()), 10)
+    assert rows.chosen == {"0702C1, line 1": 0x0702C1}
+    assert rows.counts == {"V": 1}
