@@ -7,10 +7,16 @@ import sys
 from typing import NoReturn
 
 from . import __version__
-from .commands import demo, install, query, serve
+from .commands import check, demo, install, query, serve
 from .tools import entry
 
-_COMMANDS = {"demo": demo, "serve": serve, "install": install, "query": query}
+_COMMANDS = {
+    "demo": demo,
+    "serve": serve,
+    "install": install,
+    "check": check,
+    "query": query,
+}
 
 
 class _Parser(argparse.ArgumentParser):
