@@ -52,7 +52,7 @@ def _program(subject: Subject) -> list[Finding]:
         return []
     script = subject.layout.cgi_bin / "ocsp.cgi"
     if not os.path.lexists(script):
-        text = "there is no ocsp.cgi in Apache's cgi-bin: not installed, or somewhere else"
+        text = "not installed in Apache's cgi-bin"
         return [Finding(Level.WARN, text, str(script), commands.ours("install"))]
     upgrade = commands.ours("install", "--upgrade")
     try:
@@ -125,7 +125,7 @@ def _import(python: str) -> tuple[int, str]:
 
 
 def _clock(now: int) -> Finding:
-    text = f"the clock says {times.http_date(now)}"
+    text = f"the clock says {times.log_time(now)}"
     if not _BUILT <= now < _LATEST:
         text += ", which is wrong: clients refuse every response"
         return Finding(Level.FAIL, text, "", "timedatectl set-ntp true")

@@ -89,7 +89,7 @@ def _index(ca: CASettings) -> str:
     try:
         return index_file.path_of(ca.db)
     except (OSError, index_file.DatabaseUnavailable):
-        return ca.db
+        return f"{ca.db}/index" if os.path.isdir(ca.db) else ca.db
 
 
 def _closed(path: str) -> str:

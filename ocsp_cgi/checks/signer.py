@@ -114,7 +114,7 @@ def _end(
     left = holder.not_after - subject.now
     warning, critical = thresholds(holder, subject)
     level = Level.FAIL if left < critical else Level.WARN if left < warning else Level.OK
-    date = times.http_date(holder.not_after)
+    date = times.log_time(holder.not_after)[:10]
     text = f"{path}: expires in {_days(left)}, on {date}"
     try:
         check_validity(holder, path, subject.now)
