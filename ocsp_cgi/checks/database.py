@@ -12,7 +12,7 @@ from ..config import CASettings
 from ..issuer import Issuer
 from ..producer import check_signer_row
 from ..tools import as_user
-from . import commands, index_survey, sync_job
+from . import commands, index_survey, preload, sync_job
 from .finding import Finding, Level, Measure
 from .subject import Subject
 
@@ -22,6 +22,7 @@ _MOUNTS = "/proc/self/mountinfo"
 def examine(subject: Subject) -> list[Finding]:
     """The database is read as the responder's user, who may not be able to."""
     findings = []
+    preload.everything()
     for ca in subject.settings.cas if subject.settings else []:
         where = f"[{ca.name}]"
         try:
@@ -46,10 +47,12 @@ def look(config_path: str, name: str, now: int) -> dict[str, Any]:
         surveyed = index_survey.survey(ca.db)
     except OCSPError as error:
         return {"survey": None, "errors": [str(error)], "warnings": []}
+    issuer, signer = Issuer(ca), None
     try:
-        signer = Issuer(ca).signer(now)
-    except OCSPError:  # which the check of the signer reports
-        signer = None
+        if not issuer.unreadable:
+            signer = issuer.signer(now)
+    except OCSPError:
+        pass  # the check of the signer reports it
     try:
         number = signer.certificate.serial_number if signer else 0
         found = index_search.find(ca.db, {number})

@@ -13,6 +13,7 @@ from ..ocsp_request import encode_request
 from ..ocsp_response import OCSPResponse
 from ..signer import load_certificates
 from ..tools import as_user
+from . import preload
 from .config_file import cert_id
 from .database import without_row
 from .finding import Finding, Level
@@ -21,6 +22,7 @@ from .subject import Subject
 
 def examine(subject: Subject) -> list[Finding]:
     findings = []
+    preload.everything()
     for ca in subject.settings.cas if subject.settings else []:
         try:
             made = as_user.call(subject.user, ask, subject.config, ca.name, subject.now)

@@ -14,7 +14,7 @@ from ..answer import OCSPError
 from ..config import CASettings
 from ..signer import load_certificates
 from ..tools import as_user
-from . import owners
+from . import commands, owners, preload
 from .finding import Finding, Level
 from .subject import Subject
 
@@ -36,12 +36,13 @@ class _Unreadable(NamedTuple):
 def examine(subject: Subject) -> list[Finding]:
     if subject.settings is None:
         return []
+    preload.everything()
     names = [ca.name for ca in subject.settings.cas]
     unreadable = [
         _Unreadable(*one) for one in as_user.call(subject.user, _unreadable, subject.config, names)
     ]
     findings = [
-        Finding(Level.FAIL, one.text, one.place, _open_command(one, subject)) for one in unreadable
+        Finding(Level.FAIL, one.text, one.path, _open_command(one, subject)) for one in unreadable
     ]
     findings += _replaceable(subject)
     for ca in subject.settings.cas:
@@ -103,9 +104,11 @@ def _closed(path: str) -> str:
 
 
 def _open_command(one: _Unreadable, subject: Subject) -> str:
-    """What lets the user read a file that he may not read."""
+    """What lets the user read a file that he cannot read."""
     if not one.place:
-        return ""
+        if os.path.lexists(one.path) or one.setting == "config":
+            return ""
+        return commands.ours("install")  # which says how to create what is missing
     account, path = pwd.getpwnam(subject.user), one.path
     quoted = shlex.quote(path)
     steps = []

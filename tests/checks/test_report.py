@@ -32,10 +32,13 @@ def on_a_terminal(findings, quiet: bool = False) -> str:
     master, slave = pty.openpty()
     with os.fdopen(slave, "w") as file:
         report.write(findings, quiet, file)
+        file.write("\0")
         file.flush()
-        printed = os.read(master, 65536).decode()
+        printed = b""
+        while not printed.endswith(b"\0"):
+            printed += os.read(master, 65536)
     os.close(master)
-    return printed.replace("\r\n", "\n")
+    return printed[:-1].decode().replace("\r\n", "\n")
 
 
 @pytest.fixture(autouse=True)

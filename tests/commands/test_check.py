@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -14,13 +17,15 @@ from clients import settle
 
 from ocsp_cgi.checks.finding import Level
 from ocsp_cgi.commands import check as command
+from ocsp_cgi.tools import as_user
+from ocsp_cgi.tools.entry import CommandError
 
 pytestmark = pytest.mark.process
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
-def check(*options: str, user: str | None = None) -> tuple[int, str, str]:
+def check(*options: str) -> tuple[int, str, str]:
     run = subprocess.run(
         [sys.executable, "-m", "ocsp_cgi", "check", *options],
         cwd="/",
@@ -28,7 +33,6 @@ def check(*options: str, user: str | None = None) -> tuple[int, str, str]:
         text=True,
         timeout=60,
         env={"PYTHONPATH": str(CHECKOUT), "PATH": os.environ["PATH"]},
-        user=user,
     )
     return run.returncode, run.stdout, run.stderr
 
@@ -153,17 +157,31 @@ def test_a_check_that_fails_hides_no_other(monkeypatch, ca):
     assert missing.what.startswith("not checked: no such check: ")
 
 
+def run_here(*options: str) -> list:
+    """The exit code of the command in this process, and what it prints."""
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        try:
+            status = command.run(parser.parse_args(options))
+        except CommandError as error:
+            return [error.status, str(error)]
+    return [status, output.getvalue()]
+
+
 @pytest.mark.root
 def test_without_root_only_oneself_can_be_checked(ca):
     path = str(ca.home / "ocsp-cgi.conf")
     (ca.home / "private").chmod(0o755)
-    returned, _, errors = check("--config", path, "--user", "root", user="daemon")
-    assert returned == 3
-    assert "only root can check what root may do: sudo python3 -m ocsp_cgi check" in errors
-    returned, output, _ = check("--config", path, user="daemon")
-    assert returned == 2
-    assert "checked as daemon" in output
-    assert "root-ocsp.key: Permission denied; `rkey` names it" in output
+    run_here("--config", path)  # loads what daemon may be unable to read
+    status, text = as_user.call("daemon", run_here, "--config", path, "--user", "root")
+    assert status == 3
+    assert text.startswith("only root can check what root may do: sudo ")
+    status, text = as_user.call("daemon", run_here, "--config", path)
+    assert status == 2
+    assert "checked as daemon" in text
+    assert "root-ocsp.key: Permission denied; `rkey` names it" in text
 
 
 @pytest.mark.slow
