@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .. import index_file, sync_state
 from ..config import CASettings
-from ..tools import layout
+from ..tools import as_user, layout
 from ..tools.plan import search_path
 from . import commands
 from .finding import Finding, Level
@@ -67,16 +67,23 @@ def _scheduler(copied: list[CASettings]) -> Finding:
 def _last_run(ca: CASettings, subject: Subject, is_scheduled: bool) -> Finding:
     where = f"[{ca.name}]"
     again = commands.ours("sync", ca.name)
-    state = sync_state.read(ca.db)
-    if state is None:
+    # The file belongs to the user of the job, who need not be trusted with what root waits for.
+    try:
+        lines = as_user.call(subject.user, _state, ca.db)
+    except as_user.ChildFailed as error:
+        return Finding(Level.WARN, f"the last copy not checked: {error}", where)
+    if lines is None:
         return Finding(Level.WARN, f"`{again}` has never run for {ca.sync_from}", where, again)
+    state = sync_state.SyncState(*lines)
     ago = index_file.duration(max(0, subject.now - state.ended))
+    if state.result == sync_state.REFUSED:  # which stands until somebody decides
+        text = f"the last copy, {ago} ago, was refused: {state.reason}"
+        force = commands.ours("sync", "--force", ca.name)
+        return Finding(Level.FAIL, text, where, force)
     if state.result != sync_state.OK:
-        refused = state.result == sync_state.REFUSED
-        text = f"the last copy, {ago} ago, {'was refused' if refused else 'failed'}: {state.reason}"
-        # A refusal stands until somebody decides; what failed is tried again every minute.
-        level = Level.FAIL if refused else Level.WARN
-        return Finding(level, text, where, state.fix or again)
+        fix = f"; {state.fix}" if state.fix else ""
+        text = f"the last copy, {ago} ago, failed: {state.reason}{fix}"
+        return Finding(Level.WARN, text, where, again)
     if state.source != ca.sync_from:
         text = f"the last copy, {ago} ago, came from {state.source}, and `sync_from` has changed"
         return Finding(Level.WARN, text, where, again)
@@ -85,6 +92,13 @@ def _last_run(ca: CASettings, subject: Subject, is_scheduled: bool) -> Finding:
         text = f"the job should run every minute, and last ran {ago} ago"
         return Finding(Level.WARN, text, where, log)
     return Finding(Level.OK, f"last copied {ago} ago from {state.source}", where)
+
+
+def _state(db: str) -> tuple[int, str, str, str, str] | None:
+    state = sync_state.read(db)
+    if state is None:
+        return None
+    return state.ended, state.source, state.result, state.reason, state.fix
 
 
 def is_remote(sync_from: str | None) -> bool:
