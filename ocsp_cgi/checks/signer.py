@@ -50,9 +50,8 @@ MEANINGS = {
     "rsigner-is-not-the-newest-": (
         "it is not the newest certificate in `ca`: name that one with `rsigner`, if clients have it"
     ),
-    "rsigner-": "its key is shorter than it should be",
-    "ca-": "the CA's key is shorter than it should be",
 }
+_SHORT_KEY = "its key is shorter than it should be"
 
 
 def examine(subject: Subject) -> list[Finding]:
@@ -84,7 +83,9 @@ def _examine(ca: CASettings, subject: Subject) -> list[Finding]:
 
 def meaning(warning: str) -> str:
     """What a warning of Signer means, in the operator's words."""
-    return next(text for begin, text in MEANINGS.items() if warning.startswith(begin))
+    if "-key-has-" in warning:
+        return _SHORT_KEY
+    return next((text for begin, text in MEANINGS.items() if warning.startswith(begin)), warning)
 
 
 def _ends(ca: CASettings, issuer: Issuer, subject: Subject) -> list[Finding]:
