@@ -7,13 +7,14 @@ import sys
 from typing import NoReturn
 
 from . import __version__
-from .commands import compare, demo, install, migrate, query, serve
+from .commands import check, compare, demo, install, migrate, query, serve
 from .tools import entry
 
 _COMMANDS = {
     "demo": demo,
     "serve": serve,
     "install": install,
+    "check": check,
     "compare": compare,
     "migrate": migrate,
     "query": query,

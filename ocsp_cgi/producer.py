@@ -315,7 +315,7 @@ def _look_up(
         return found, []
     row = found.rows.get(signer_number)
     if row is not None:
-        _check_signer_row(issuer.settings, signer, row, found.is_settled)
+        check_signer_row(issuer.settings, signer, row, found.is_settled)
     elif found.is_settled:
         return found, ["rsigner-has-no-row-in-db"]
     return found, []
@@ -330,7 +330,7 @@ def _never_issued(issuer: Issuer, lookups: list[Lookup], index: str) -> list[str
     ]
 
 
-def _check_signer_row(ca: CASettings, signer: Signer, row: Row, is_settled: bool) -> None:
+def check_signer_row(ca: CASettings, signer: Signer, row: Row, is_settled: bool) -> None:
     """Check what the index of a CA says of the CA's own signer.
 
     SignerError if the signer has been revoked.  DatabaseUnavailable if the row is of another
