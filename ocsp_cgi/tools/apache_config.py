@@ -69,6 +69,9 @@ class VirtualHost(NamedTuple):
         return f"{self.name} ({self.place})" if self.place else "the main server"
 
 
+MAIN_SERVER = VirtualHost("*", "*", "", "")
+
+
 class Script(NamedTuple):
     """A URL path that leads to ocsp.cgi: the `file`, and the `directive` that says so, which is in
     force in `virtual_host`."""
@@ -104,7 +107,7 @@ class Configuration(NamedTuple):
             if here:
                 named = [one for one in here if one.has_name(name)]
                 return (named or [one for one in here if one.is_default] or here)[0]
-        return VirtualHost("*", str(port), "", "")
+        return MAIN_SERVER
 
     def within(self, virtual_host: VirtualHost, *names: str) -> list[Directive]:
         """The directives with these names in a virtual host, those in sections included."""
@@ -119,13 +122,13 @@ class Configuration(NamedTuple):
         which most directives inherit."""
         found = self.within(virtual_host, *names)
         if virtual_host.place:
-            found += self.within(virtual_host._replace(place=""), *names)
+            found += self.within(MAIN_SERVER, *names)
         return found
 
     def scripts(self, name: str = "ocsp.cgi") -> list[Script]:
         """Every URL path of every virtual host that leads to a file of this name."""
         places = {one.place: one for one in reversed(self.virtual_hosts)}
-        hosts = [*reversed(list(places.values()))] or [VirtualHost("*", "80", "", "")]
+        hosts = [*reversed(list(places.values()))] or [MAIN_SERVER]
         found = []
         for host in hosts:
             seen = set()
