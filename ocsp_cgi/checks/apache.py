@@ -110,6 +110,12 @@ def _script(script: Script, server: Server, subject: Subject) -> list[Finding]:
         findings = [Finding(Level.OK, text, script.directive.place)]
     findings += _shadowed(script, server)
     findings += _config(script, server, subject)
+    if configuration.environment(host, script.path, "ap_trust_cgilike_cl") is None:
+        text = (
+            f"`SetEnv ap_trust_cgilike_cl yes` is missing in the <Location> of {script.path} in"
+            f" {called(host)}, so Apache drops Content-Length from some responses"
+        )
+        findings.append(Finding(Level.WARN, text, host.place, server.control("reload")))
     logs = configuration.error_logs(host)
     if "cgid" in configuration.modules and len(logs) > 1:
         text = (

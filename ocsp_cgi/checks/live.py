@@ -15,7 +15,7 @@ from ..config import CASettings
 from ..issuer import Issuer
 from ..tools import apache_config, diagnosis, entry, error_log, probe
 from ..tools.apache_config import Configuration
-from ..tools.cause import Server
+from ..tools.cause import Cause, Server, ways_of
 from ..tools.probe import Fault, Outcome, Question, Symptom, Target
 from .finding import Finding, Level
 from .subject import Subject
@@ -183,10 +183,7 @@ class _Asking:
             server.log.extend(watch.added())
         where = f"{whom.url} ({note})" if note else whom.url
         about = f"[{printable(asked.ca.name)}] {printable(asked.name)}: "
-        findings = [
-            self._finding(about, fault, outcomes, whom, where, server)
-            for fault in _distinct(outcomes)
-        ]
+        findings = self._faults(about, outcomes, whom, where, server)
         usable = [one for one in outcomes if one.is_usable]
         if usable:
             names = ", ".join(one.way for one in usable)
@@ -203,25 +200,30 @@ class _Asking:
         layout = self._subject.layout
         return Server(configuration, host, self._subject.user, [], self._apache, layout)
 
-    def _finding(
+    def _faults(
         self,
         about: str,
-        fault: Fault,
         outcomes: list[Outcome],
         whom: Target,
         where: str,
         server: Server | None,
-    ) -> Finding:
-        ways = [one.way for one in outcomes if _symptom_of(one, fault)]
-        text = f"{about}{', '.join(ways)}: {fault.text}"
-        level = Level.FAIL if fault.is_fatal else Level.WARN
-        if fault.symptom is Symptom.UNTRUSTED and fault.reply is None:
-            return Finding(level, text, where)
-        cause = diagnosis.explain(fault, outcomes, whom, server)
-        text += f". {cause.text[:1].upper()}{cause.text[1:]}"
-        if cause.where:
-            text += f" ({cause.where})"
-        return Finding(level, text, where, cause.command)
+    ) -> list[Finding]:
+        """A finding for each cause of what is wrong in these outcomes."""
+        by_cause: dict[Cause, list[Fault]] = {}
+        for fault in _distinct(outcomes):
+            cause = diagnosis.explain(fault, outcomes, whom, server)
+            by_cause.setdefault(cause, []).append(fault)
+        findings = []
+        for cause, faults in by_cause.items():
+            seen = [f"{', '.join(ways_of(one, outcomes))}: {one.text}" for one in faults]
+            text = about + "; ".join(seen)
+            if cause.text:
+                text += f": {cause.text}"
+            if cause.where and cause.where not in cause.text:
+                text += f" ({cause.where})"
+            level = Level.FAIL if any(one.is_fatal for one in faults) else Level.WARN
+            findings.append(Finding(level, text, where, cause.command))
+        return findings
 
     def _cas(self) -> list[CASettings]:
         return self._subject.settings.cas if self._subject.settings else []
@@ -251,10 +253,6 @@ def _distinct(outcomes: list[Outcome]) -> list[Fault]:
         for fault in one.faults:
             found.setdefault((fault.symptom, fault.text), fault)
     return list(found.values())
-
-
-def _symptom_of(outcome: Outcome, fault: Fault) -> bool:
-    return any((one.symptom, one.text) == (fault.symptom, fault.text) for one in outcome.faults)
 
 
 def _resolve(whom: Target) -> list[str]:

@@ -46,3 +46,18 @@ class Case(NamedTuple):
     outcomes: Sequence[Outcome]
     whom: Target
     server: Server
+
+    @property
+    def ways(self) -> list[str]:
+        """The ways in which this fault was seen."""
+        return ways_of(self.fault, self.outcomes)
+
+
+def ways_of(fault: Fault, outcomes: Sequence[Outcome]) -> list[str]:
+    """The ways in which a fault was seen, whatever else is in the reply."""
+    wanted = (fault.symptom, fault.text)
+    return [
+        one.way
+        for one in outcomes
+        if wanted in [(other.symptom, other.text) for other in one.faults]
+    ]

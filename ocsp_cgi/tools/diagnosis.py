@@ -32,6 +32,8 @@ def explain(
 
     `server` is None if it is not an Apache of this machine, or its configuration cannot be read.
     """
+    if fault.symptom is Symptom.UNVERIFIED:
+        return Cause("")
     if server is None:
         return _from_afar(fault, whom)
     named = fault.reply.server if fault.reply else ""
@@ -138,8 +140,8 @@ def _own_line(case: Case) -> Cause | None:
 
 
 def _merged_slashes(case: Case) -> Cause | None:
-    failed = [one.way for one in case.outcomes if case.fault in one.faults]
-    if case.fault.text == "malformedRequest" and "GET with //" in failed and "POST" not in failed:
+    is_malformed = case.fault.text == "malformedRequest"
+    if is_malformed and "GET with //" in case.ways and "POST" not in case.ways:
         found = case.server.configuration.in_force(
             case.server.virtual_host, "RewriteRule", "ProxyPass"
         )
@@ -182,8 +184,9 @@ _LOOKS: dict[Symptom, tuple[_Look, ...]] = {
         http_causes.no_cgi,
         http_causes.encoded_slashes,
         http_causes.script_file,
-        http_causes.from_log,
         http_causes.status,
+        http_causes.from_log,
+        http_causes.unlogged,
     ),
     Symptom.SOURCE: (http_causes.wrong_host, http_causes.no_cgi),
     Symptom.NOT_OCSP: (

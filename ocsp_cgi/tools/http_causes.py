@@ -63,7 +63,7 @@ def from_log(case: Case) -> Cause | None:
             return _mod_security(line)
         if "AH01630" in line or "AH01797" in line:
             return _denied(script, case.server) or _quoted(line)
-        if "AH01270" in line:
+        if "Options ExecCGI is off" in line:
             text = "`Options +ExecCGI` is missing for the script: use `ScriptAlias`, not `Alias`"
             return Cause(text, script.directive.place if script else case.server.virtual_host.place)
         if "AH00036" in line:
@@ -137,8 +137,8 @@ def redirect(case: Case) -> Cause | None:
     redirecting = [one for one in found if _may_redirect(one)]
     if not redirecting:
         text = (
-            f"nothing in {case.server.virtual_host} redirects: it is a .htaccess, or a proxy or"
-            " load balancer before Apache"
+            f"nothing in {called(case.server.virtual_host)} redirects: it is a .htaccess, or a"
+            " proxy or load balancer before Apache"
         )
         return Cause(text)
     one = redirecting[0]
@@ -165,10 +165,7 @@ def _may_redirect(one: Directive) -> bool:
 
 def encoded_slashes(case: Case) -> Cause | None:
     """Only requests with %2F fail."""
-    failed = {
-        one.way for one in case.outcomes if case.fault.symptom in [it.symptom for it in one.faults]
-    }
-    if not failed or not all("%2F" in way or "after" in way for way in failed):
+    if not all("%2F" in way or "after" in way for way in case.ways):
         return None
     host = case.server.virtual_host
     own = [
@@ -206,16 +203,8 @@ def script_file(case: Case) -> Cause | None:
 def status(case: Case) -> Cause | None:
     """What an HTTP status alone says."""
     number = case.fault.reply.status if case.fault.reply else 0
-    only_post = all("POST" in one.way for one in case.outcomes if case.fault in one.faults)
     if number == 401:
         return _login(case.server)
-    if number == 403 and (cause := _denied(_leads_to(case.server, case.whom), case.server)):
-        return cause
-    if number == 403 and only_post and "security2" in case.server.configuration.modules:
-        return Cause(
-            "mod_security is loaded, and its rule 920420 refuses POST with the Content-Type"
-            " application/ocsp-request: in the virtual host, write `SecRuleRemoveById 920420`"
-        )
     if number == 413:
         limits = case.server.configuration.in_force(case.server.virtual_host, "LimitRequestBody")
         if limits:
@@ -223,9 +212,22 @@ def status(case: Case) -> Cause | None:
             return Cause(text, limits[0].place, case.server.control("reload"))
     if number in (502, 504):
         return Cause(f"a proxy got no response from the server behind it: {PROXY}")
-    if number == 503 and "cgid" in case.server.configuration.modules:
-        restart = case.server.control("restart")
-        return Cause("mod_cgid's daemon does not answer", "", restart)
+    return None
+
+
+def unlogged(case: Case) -> Cause | None:
+    """What is likely with an HTTP status of which the log says nothing, or cannot be read."""
+    number = case.fault.reply.status if case.fault.reply else 0
+    modules = case.server.configuration.modules
+    if number == 403 and (cause := _denied(_leads_to(case.server, case.whom), case.server)):
+        return cause
+    if number == 403 and all("POST" in way for way in case.ways) and "security2" in modules:
+        return Cause(
+            "mod_security is loaded, and its rule 920420 refuses POST with the Content-Type"
+            " application/ocsp-request: in the virtual host, write `SecRuleRemoveById 920420`"
+        )
+    if number == 503 and "cgid" in modules:
+        return Cause("mod_cgid's daemon does not answer", "", case.server.control("restart"))
     return None
 
 

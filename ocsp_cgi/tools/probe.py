@@ -51,6 +51,7 @@ class Symptom(enum.Enum):
     NO_CONTENT_LENGTH = enum.auto()
     CACHING = enum.auto()
     CLOCK = enum.auto()
+    UNVERIFIED = enum.auto()  # the text has the cause
 
 
 class Question(NamedTuple):
@@ -236,7 +237,7 @@ def _not_ocsp(reply: Reply, error: Exception) -> Fault:
     if reply.status != 200:
         text = f"HTTP status {reply.status}"
         if location := reply.headers.get("location"):
-            text += f", a redirect to {printable(location)}"
+            text += f", a redirect to {_place(location)}"
         return Fault(Symptom.HTTP_STATUS, text, reply)
     if reply.body[:2] == b"#!":
         return Fault(Symptom.SOURCE, "the script was sent, not run", reply)
@@ -247,6 +248,15 @@ def _not_ocsp(reply: Reply, error: Exception) -> Fault:
     return Fault(Symptom.NOT_OCSP, text, reply)
 
 
+def _place(location: str) -> str:
+    """Where a redirect leads to, without its path."""
+    try:
+        parts = urllib.parse.urlsplit(location)
+    except ValueError:
+        return printable(location)
+    return printable(f"{parts.scheme}://{parts.netloc}/") if parts.netloc else "another path"
+
+
 def _verified(way: _Way, response: OCSPResponse, question: Question) -> tuple[str, Fault | None]:
     """The certificate's status in a response, and why it is not to be trusted."""
     try:
@@ -254,7 +264,7 @@ def _verified(way: _Way, response: OCSPResponse, question: Question) -> tuple[st
     except ImportError as error:
         text = f"the signature was not verified, because this Python has no cryptography: {error}"
         names = [one.cert_status.name for one in response.responses]
-        return (names or [""])[0], Fault(Symptom.UNTRUSTED, text, None, is_fatal=False)
+        return (names or [""])[0], Fault(Symptom.UNVERIFIED, text, None, is_fatal=False)
     from ..client_errors import QueryError
 
     now = time.time()
@@ -270,7 +280,7 @@ def _verified(way: _Way, response: OCSPResponse, question: Question) -> tuple[st
         return "", Fault(Symptom.UNTRUSTED, str(error))
     status = about[0].cert_status.name
     if about[0].next_update is None:
-        return status, Fault(Symptom.UNTRUSTED, "the response has no nextUpdate", None, False)
+        return status, Fault(Symptom.UNVERIFIED, "the response has no nextUpdate", None, False)
     ahead = max(about[0].this_update, response.produced_at) - now
     if ahead > 2:
         text = f"the response is {ahead:.0f} seconds ahead of this machine's clock"

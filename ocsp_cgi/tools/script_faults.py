@@ -51,11 +51,7 @@ def _blocked(file: str, user: str) -> Cause | None:
 
 def _link_refused(file: str, target: str, configuration: Configuration) -> Cause | None:
     """Why Apache does not follow a link to the script."""
-    options = [
-        word.lstrip("+").lower()
-        for directive in covering(configuration, file, "Options")
-        for word in directive.words
-    ]
+    options = _options(file, configuration)
     if "followsymlinks" in options or "all" in options:
         return None
     place = os.path.dirname(file)
@@ -74,6 +70,18 @@ def _link_refused(file: str, target: str, configuration: Configuration) -> Cause
         command = f"chown -h --reference={shlex.quote(target)} {shlex.quote(file)}"
         return Cause(text, file, command)
     return None
+
+
+def _options(file: str, configuration: Configuration) -> set[str]:
+    """The words of `Options` that are in force for a file, in lower case."""
+    options = {"followsymlinks"}  # Apache's default
+    for directive in reversed(covering(configuration, file, "Options")):
+        words = [word.lower() for word in directive.words]
+        if any(word[0] not in "+-" for word in words):
+            options = set()
+        options |= {word.lstrip("+") for word in words if word[0] != "-"}
+        options -= {word[1:] for word in words if word[0] == "-"}
+    return options
 
 
 def _interpreter(target: str, user: str) -> Cause | None:
