@@ -69,9 +69,8 @@ def _listens(configuration: Configuration, port: int) -> bool:
 
 def _not_listening(fault: Fault, whom: Target, server: Server) -> Cause:
     if fault.symptom is Symptom.CONNECTION_REFUSED:
-        return Cause(
-            f"`Listen {whom.port}` is missing", server.virtual_host.place, server.control("reload")
-        )
+        text = f"nothing listens there: `Listen {whom.port}` is missing in Apache's configuration"
+        return Cause(text, "", server.control("reload"))
     text = f"Apache does not listen on port {whom.port}, so another program answered: {PROXY}"
     return Cause(text, "", f"ss -ltnp 'sport = :{whom.port}'")
 

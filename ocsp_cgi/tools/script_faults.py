@@ -52,17 +52,17 @@ def _blocked(file: str, user: str) -> Cause | None:
 def _link_refused(file: str, target: str, configuration: Configuration) -> Cause | None:
     """Why Apache does not follow a link to the script."""
     options = _options(file, configuration)
-    if "followsymlinks" in options or "all" in options:
-        return None
     place = os.path.dirname(file)
     if "symlinksifownermatch" not in options:
+        if options.intersection(("followsymlinks", "all")):
+            return None
         text = (
             f"{file} is a link, and `Options +SymLinksIfOwnerMatch` is missing in the <Directory>"
             f" of {place}"
         )
         return Cause(text, place)
     owners = os.lstat(file).st_uid, os.stat(target).st_uid
-    if owners[0] != owners[1]:
+    if owners[0] != owners[1]:  # with FollowSymLinks too
         text = (
             f"the link {file} and its target {target} have different owners, and"
             " `Options +SymLinksIfOwnerMatch` follows only links of the target's owner"
