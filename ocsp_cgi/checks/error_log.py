@@ -20,28 +20,26 @@ _QUOTED_CHARACTERS = 300
 
 
 def examine(subject: Subject) -> list[Finding]:
-    findings = []
-    for path in _logs(subject):
-        if apache_config.is_no_file(path):
-            findings.append(
-                Finding(
-                    Level.OK,
-                    f"not checked: the error log is `{printable(path)}` and not a file; look there"
-                    " for `ocsp.cgi: error: `",
-                )
-            )
-            continue
-        try:
-            extract = error_log.read(path, subject.now - _DAY_SECONDS)
-        except PermissionError:
-            text = "not checked: this user may not read the error log"
-            findings.append(Finding(Level.WARN, text, path, f"sudo tail {shlex.quote(path)}"))
-        except OSError as error:
-            text = f"not checked: the error log cannot be read: {error.strerror}"
-            findings.append(Finding(Level.WARN, text, path))
-        else:
-            findings += _examine(path, extract, subject.now)
-    return findings
+    return [finding for log in _logs(subject) for finding in examine_log(log, subject.now)]
+
+
+def examine_log(log: str, now: int) -> list[Finding]:
+    """What is in one ErrorLog, a path or what Apache takes in its place."""
+    if apache_config.is_no_file(log):
+        text = (
+            f"not checked: the error log is `{printable(log)}` and not a file; look there for"
+            " `ocsp.cgi: error: `"
+        )
+        return [Finding(Level.OK, text)]
+    try:
+        extract = error_log.read(log, now - _DAY_SECONDS)
+    except PermissionError:
+        text = "not checked: this user may not read the error log"
+        return [Finding(Level.WARN, text, log, f"sudo tail {shlex.quote(log)}")]
+    except OSError as error:
+        text = f"not checked: the error log cannot be read: {error.strerror}"
+        return [Finding(Level.WARN, text, log)]
+    return _examine(log, extract, now)
 
 
 def _logs(subject: Subject) -> list[str]:
@@ -59,9 +57,10 @@ def _logs(subject: Subject) -> list[str]:
 
 def _examine(path: str, extract: Extract, now: int) -> list[Finding]:
     span = now - extract.since
-    period = "the last day" if span >= _DAY_SECONDS else f"the last {index_file.duration(span)}"
+    period = "the last day"
     if span < _DAY_SECONDS:
-        period += f", since {limits.ERROR_LOG_BYTES >> 20} MiB of the log have no more"
+        read = f"{limits.ERROR_LOG_BYTES >> 20} MiB"
+        period = f"the last {index_file.duration(span)} (no more than {read} are read)"
     of_kind: dict[str, list[Line]] = collections.defaultdict(list)
     for line in extract.lines:
         of_kind[line.kind].append(line)
