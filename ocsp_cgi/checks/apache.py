@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from .. import certificate, config
 from ..answer import printable
 from ..certificate import CertificateError
-from ..tools import apache_config, apache_process, entry, script_faults
+from ..tools import apache_config, apache_dump, apache_process, entry, script_faults
 from ..tools.apache_config import Script, VirtualHost
 from ..tools.cause import Server
 from ..tools.http_causes import called
@@ -26,11 +26,11 @@ def examine(subject: Subject) -> list[Finding]:
     if subject.layout is None and not subject.apache:
         text = "Apache is not installed, as far as is known here"
         return [Finding(Level.FAIL, text, "", "apt-get install apache2 (RHEL: dnf install httpd)")]
-    apache = apache_config.command(subject.layout, subject.apache)
+    apache = apache_dump.command(subject.layout, subject.apache)
     shown = " ".join(map(shlex.quote, apache))
     try:
-        configuration = apache_config.read(apache)
-    except apache_config.Unreadable as error:
+        configuration = apache_dump.read(apache)
+    except apache_dump.Unreadable as error:
         return [_refused(str(error), f"{shown} -t")]
     # What is of the server as a whole; no virtual host is meant.
     main = apache_config.MAIN_SERVER

@@ -9,7 +9,7 @@ import shlex
 
 from .. import index_file, limits, times
 from ..answer import printable
-from ..tools import apache_config, error_log
+from ..tools import apache_config, apache_dump, error_log
 from ..tools.error_log import Extract, Line
 from .finding import Finding, Level
 from .subject import Subject
@@ -46,8 +46,8 @@ def _logs(subject: Subject) -> list[str]:
     """The logs in which lines of ocsp.cgi may be: the main one, and those of the virtual hosts that
     lead to it."""
     try:
-        configuration = apache_config.read(apache_config.command(subject.layout, subject.apache))
-    except apache_config.Unreadable:
+        configuration = apache_dump.read(apache_dump.command(subject.layout, subject.apache))
+    except apache_dump.Unreadable:
         return [subject.layout.error_log] if subject.layout else []
     logs = configuration.error_logs(apache_config.MAIN_SERVER)
     for script in configuration.scripts():

@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from .. import admission, cache, config, index_file
+from ..answer import printable
 from ..checks import live
 from ..checks.finding import Level
 from ..checks.subject import Subject
@@ -275,7 +276,7 @@ class _Installation:
                 break
             time.sleep(0.5)
         for one in findings:
-            print(f"{one.what}\n  {one.where}{chr(10) if one.command else ''}  {one.command}")
+            print("\n  ".join(printable(text, 1000) for text in (one.what, one.where) if text))
         if failed:
             raise CommandError(
                 f"installed, but the responder does not work.\n{failed[0].what}\n(Apache's error"

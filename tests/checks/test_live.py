@@ -118,6 +118,16 @@ FAULTS = {
         (),
         "HTTP status 403: `Require all denied` in <Directory",
     ),
+    "Require, though the main server grants": (
+        (
+            "<VirtualHost",
+            '<Directory "${OCSP_CGI_BIN}">\nRequire all granted\n</Directory>\n<VirtualHost',
+            "        Require all granted",
+            "        Require all denied",
+        ),
+        (),
+        "HTTP status 403: `Require all denied` in <Directory",
+    ),
     "Location": (
         ("TraceEnable off", '<Location "/cgi-bin">\nRequire all denied\n</Location>'),
         (),
@@ -214,6 +224,20 @@ def test_a_directory_that_apache_may_not_enter(own_web, place):
         assert finding.level is Level.FAIL
         assert f"HTTP status 403: {user()} may not enter {directory} (mode" in finding.what
         assert finding.command == f"chmod o+x {directory}"
+
+
+def test_nothing_that_was_never_issued_is_asked_for(own_web, place):
+    """Where the index does not have the signer, its first row is asked for."""
+    index = own_web.ca.home / "db" / "index"
+    signer = own_web.ca.serial("root-ocsp")
+    lines = [line for line in index.read_text().splitlines() if signer not in line]
+    index.write_text("\n".join(lines) + "\n")
+    settle(index)
+    with own_web.serving(place) as (apache, subject):
+        [finding] = live.examine(subject)
+        serial = lines[0].split("\t")[3]
+        assert finding.what == f"[root-ca] serial {int(serial, 16):X}: good, by {ALL_WAYS}"
+        assert signer not in apache.error_log
 
 
 @pytest.mark.root

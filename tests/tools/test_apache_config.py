@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from clients import started
 
-from ocsp_cgi.tools import apache_config
+from ocsp_cgi.tools import apache_dump
 from ocsp_cgi.tools.apache_config import MAIN_SERVER, Configuration
 
 pytestmark = pytest.mark.apache
@@ -57,7 +57,7 @@ def apache(place):
 
 
 def read(apache, **options) -> Configuration:
-    return apache_config.read(apache[1], **options)
+    return apache_dump.read(apache[1], **options)
 
 
 def test_which_virtual_host_answers(apache):
@@ -111,28 +111,29 @@ def test_without_mod_info_the_files_are_read(apache):
 
 
 def test_a_directory_of_scripts(apache, place):
-    """As Debian's serve-cgi-bin.conf has it, for every virtual host."""
+    """As Debian's serve-cgi-bin.conf has it, for every virtual host: it means the one that has a
+    directive of its own for the responder."""
     (place / "bin").mkdir()
     site: Path = apache[0].home / "site.conf"
-    site.write_text(f'ScriptAlias "/cgi-bin/" "{place}/bin/"\n{SITE}')
-    assert "/cgi-bin/ocsp.cgi" not in [one.path for one in read(apache).scripts()]
+    inherited = f'ScriptAlias "/cgi-bin/" "{place}/bin/"\n'
+
+    def scripts() -> list[tuple[str, str]]:
+        return [(one.path, one.virtual_host.name) for one in read(apache).scripts()]
+
+    site.write_text(inherited + site.read_text())
+    own = [("/ocsp", "ocsp.example.com")]
+    assert scripts() == own
     (place / "bin" / "ocsp.cgi").touch()
-    found = [(one.path, one.virtual_host.name) for one in read(apache).scripts()]
-    assert found == [
-        ("/cgi-bin/ocsp.cgi", "first.example.com"),
-        ("/ocsp", "ocsp.example.com"),
-        ("/cgi-bin/ocsp.cgi", "ocsp.example.com"),
-    ]
+    assert scripts() == [*own, ("/cgi-bin/ocsp.cgi", "ocsp.example.com")]
+    site.write_text(inherited + SITE.partition("<VirtualHost *:80>\n    ServerName ${NAME}")[0])
+    assert scripts() == [("/cgi-bin/ocsp.cgi", "first.example.com")]
 
 
 def test_errors(apache):
-    server, command = apache
-    assert apache_config.test(command) == ""
-    site = server.home / "site.conf"
+    site = apache[0].home / "site.conf"
     site.write_text(SITE + "Nonsense\n")
-    where = f"{site}:{SITE.count(chr(10)) + 1}: Invalid command 'Nonsense'"
-    assert apache_config.test(command).startswith(where)
-    with pytest.raises(apache_config.Unreadable, match=r"Invalid command 'Nonsense'"):
+    where = f"^{site}:{SITE.count(chr(10)) + 1}: Invalid command 'Nonsense'"
+    with pytest.raises(apache_dump.Unreadable, match=where):
         read(apache)
-    with pytest.raises(apache_config.Unreadable, match=r"^/nowhere/httpd: No such file"):
-        apache_config.read(("/nowhere/httpd",))
+    with pytest.raises(apache_dump.Unreadable, match=r"^/nowhere/httpd: No such file"):
+        apache_dump.read(("/nowhere/httpd",))
