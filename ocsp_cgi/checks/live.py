@@ -15,8 +15,8 @@ from ..answer import OCSPError, printable
 from ..certificate import Certificate, CertificateError
 from ..config import CASettings
 from ..issuer import Issuer
-from ..tools import apache_config, apache_dump, diagnosis, entry, error_log, probe
-from ..tools.apache_config import Configuration
+from ..tools import apache_dump, diagnosis, entry, error_log, probe
+from ..tools.apache_config import Configuration, VirtualHost
 from ..tools.cause import Cause, Server, ways_of
 from ..tools.probe import Fault, Outcome, Question, Symptom, Target
 from .finding import Finding, Level
@@ -166,18 +166,16 @@ class _Asking:
             seen = set()
             for script in configuration.scripts():
                 host = script.virtual_host
-                port = int(host.port) if host.port.isdigit() else _port(configuration)
-                address = "127.0.0.1" if host.address in ("*", "0.0.0.0") else host.address
-                name = host.name or socket.getfqdn()
-                whom = Target(name, port, script.path, address.replace("[::]", "::1"))
-                if whom not in seen and not self._is_for_tls(host, port):
+                address, port = configuration.address_of(host)
+                whom = Target(host.name or socket.getfqdn(), port, script.path, address)
+                if whom not in seen and not self._is_for_tls(host):
                     seen.add(whom)
                     yield whom
         elif layout is not None and layout.server_name():
             address, port = layout.address()
             yield Target(layout.server_name(), port, "/cgi-bin/ocsp.cgi", address)
 
-    def _is_for_tls(self, host: apache_config.VirtualHost, port: int) -> bool:
+    def _is_for_tls(self, host: VirtualHost) -> bool:
         assert self._configuration is not None
         engine = self._configuration.in_force(host, "SSLEngine")
         return bool(engine and engine[0].words[0].lower() == "on")
@@ -300,11 +298,3 @@ def _is_here(address: str) -> bool:
         return True
     except OSError:
         return False
-
-
-def _port(configuration: Configuration) -> int:
-    """The port of the main server: the first that Apache listens on."""
-    for one in configuration.directives:
-        if one.is_one_of("Listen") and (port := one.words[0].rpartition(":")[2]).isdigit():
-            return int(port)
-    return 80

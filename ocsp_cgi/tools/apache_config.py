@@ -86,6 +86,24 @@ class Configuration(NamedTuple):
                 return (named or [one for one in here if one.is_default] or here)[0]
         return MAIN_SERVER
 
+    def address_of(self, virtual_host: VirtualHost) -> tuple[str, int]:
+        """An address and the port at which this machine reaches a virtual host."""
+        listening = [
+            (address.strip("[]"), port)
+            for one in self.directives
+            if one.is_one_of("Listen")
+            for address, _, port in [one.words[0].rpartition(":")]
+        ]
+        port = virtual_host.port
+        if port == "*":
+            port = next((port for _, port in listening if port.isdigit()), "80")
+        addresses = [address for address, at in listening if at == port]
+        if virtual_host.address not in ("*", "0.0.0.0", "::"):
+            return virtual_host.address, int(port)
+        if not addresses or {"", "*", "0.0.0.0", "127.0.0.1"}.intersection(addresses):
+            return "127.0.0.1", int(port)
+        return addresses[0] if addresses[0] != "::" else "::1", int(port)
+
     def within(self, virtual_host: VirtualHost, *names: str) -> list[Directive]:
         """The directives with these names in a virtual host, those in sections included."""
         return [

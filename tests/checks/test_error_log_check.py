@@ -78,6 +78,7 @@ def test_never_issued(log):
     assert warned.command == f"grep 'ocsp.cgi: never-issued: ' {log} | tail"
 
 
+@pytest.mark.slow
 def test_a_log_that_is_longer_than_is_read(log):
     filler = line(3 * 3600, "POST serial=1 status=good ca=a client=192.0.2.1") * 1000
     with open(log, "w") as file:

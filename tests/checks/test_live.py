@@ -59,6 +59,26 @@ def test_all_is_well(web, place, mpm):
         )
 
 
+def test_several_cas(own_web, place):
+    """Each signer is asked about, and a certificate's issuer is found among all."""
+    second = PrivateCA(place / "second", "Second CA")
+    second.issue("root-ocsp", "ocsp_ext")
+    file = Path(own_web.config)
+    settings = file.read_text().partition("[responder]")[0].replace("[root-ca]", "[second]")
+    for name in ("db", "root-ca.crt", "root-ocsp.crt", "private/root-ocsp.key"):
+        settings = re.sub(rf"= {name}$", f"= {second.home}/{name}", settings, flags=re.MULTILINE)
+    file.write_text(f"{file.read_text()}\n{settings}")
+    settle(second.home / "db" / "index")
+    httpd.let_read(second.home)
+    with own_web.serving(place) as (apache, subject):
+        first, other = live.examine(subject)
+        assert first.what == f"[root-ca] its signer's certificate: good, by {ALL_WAYS}"
+        assert other.what == f"[second] its signer's certificate: good, by {ALL_WAYS}"
+        asked = with_url(own_web._replace(ca=second), f"http://127.0.0.1:{apache.port}{PATH}")
+        [good] = live.examine(subject._replace(certificate=asked))
+        assert good.what == f"[second] {asked}: good, by {ALL_WAYS}"
+
+
 REDIRECT = "Redirect permanent / https://www.example.com/"
 REWRITE = "RewriteEngine on\nRewriteRule ^ https://%{HTTP_HOST}%{REQUEST_URI} [R=301,L]"
 SLASHES = "    AllowEncodedSlashes NoDecode\n"

@@ -98,3 +98,22 @@ def test_what_is_not_known_is_said():
     line = "[Sun Nov 29 03:20:00 2026] [x:error] [pid 1] [client ::1:2] AH99999: it is a teapot"
     found = cause(status(418), server(ALIAS, log=(line,)))
     assert found.text == "Apache's log says: AH99999: it is a teapot"
+
+
+@pytest.mark.parametrize(
+    "listen, host, expected",
+    [
+        (["80"], HOST, ("127.0.0.1", 80)),
+        (["0.0.0.0:80"], HOST, ("127.0.0.1", 80)),
+        (["[::]:80"], HOST, ("::1", 80)),
+        (["192.0.2.1:80", "443"], HOST, ("192.0.2.1", 80)),
+        (["192.0.2.1:80", "127.0.0.1:80"], HOST, ("127.0.0.1", 80)),
+        (["8080"], HOST._replace(port="*"), ("127.0.0.1", 8080)),
+        (["80"], HOST._replace(address="192.0.2.1"), ("192.0.2.1", 80)),
+        ([], HOST, ("127.0.0.1", 80)),
+    ],
+)
+def test_where_a_virtual_host_is_reached(listen, host, expected):
+    on = server(*(f"Listen {word}" for word in listen))
+    main = [one._replace(virtual_host="") for one in on.configuration.directives]
+    assert on.configuration._replace(directives=tuple(main)).address_of(host) == expected
