@@ -72,7 +72,8 @@ def without_row(ca: CASettings, serial_number: int) -> str:
     """What it means that the database has no row of its CA's signer."""
     return (
         f"{ca.db}: no row of {ca.rsigner}, serial {certificate.index_serial(serial_number)}:"
-        f" is this index older than that certificate, or another CA's? Copy it from the host of [{ca.name}]"
+        " is this index older than that certificate, or another CA's?"
+        f" Copy it from the host of [{ca.name}]"
         " (warning=rsigner-has-no-row-in-db)"
     )
 
