@@ -145,7 +145,7 @@ def get(
         return None
     this_update, next_update, signer, entity_tag, index_fingerprint, offset = numbers.split(b" ")
     start, end = int(this_update), int(next_update)
-    if not start <= now < (start + end) // 2:
+    if not start <= now < used_until(start, end):
         return None
     pairs = [field.split("=") for field in fields.decode().split(" ")]
     log_fields = [*[(name, value) for name, value in pairs], ("ca", ca.name), ("cache", "hit")]
@@ -162,6 +162,11 @@ def get(
         entity_tag.decode(),
         log_fields,
     )
+
+
+def used_until(this_update: int, next_update: int) -> int:
+    """When a cached response has lived for half of its life, and a new one takes its place."""
+    return (this_update + next_update) // 2
 
 
 def put(response: CachedResponse, cert_id: bytes) -> list[str]:
