@@ -1,4 +1,4 @@
-"""Explain a certificate's status: the row and the rule it comes from, and the response."""
+"""Explain a certificate's status: its row, the rule, and the response."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def _read(file: str | int, name: str) -> bytes:
     except OSError as error:
         raise CommandError(f"{name}: {error.strerror}") from None
     if not content.strip():
-        raise CommandError(f"{name}: empty")
+        raise CommandError(f"{name}: there is nothing in it")
     if len(content) > _MOST_BYTES:
         raise CommandError(
             f"{name}: longer than {_MOST_BYTES} bytes, so neither a certificate nor a request"

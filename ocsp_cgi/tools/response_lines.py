@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from .. import index_file, ocsp_http, producer, times
 from ..answer import RESPONSE_STATUS_NAMES, SUCCESSFUL
 from ..config import CASettings
@@ -60,7 +62,7 @@ def _signed_by(rehearsed: Rehearsed, response: OCSPResponse) -> str:
         for one in response.certificates()[:1]
     ]
     if rehearsed.unsigned:
-        names.append("not tried: this user may not read the key; as root, the signature is made")
+        names.append("not signed here: this user may not read the key; root may")
     return "; ".join(names)
 
 
@@ -91,4 +93,6 @@ def _cache(rehearsed: Rehearsed, encoded: bytes | None, ca: CASettings | None) -
     single = OCSPResponse.from_der(rehearsed.answer.der).responses[0]
     if single.cert_status.name == "unknown":
         return "new: `unknown` is not cached"
+    if os.path.isdir(ca.cache) and not os.access(ca.cache, os.R_OK | os.X_OK):
+        return f"new, or cached: this user may not look into {ca.cache}; root may"
     return f"new: nothing in {ca.cache} that can still be used"
