@@ -150,7 +150,7 @@ def get(
         b" "
     )
     start, end = int(this_update), int(next_update)
-    if not start <= now < (start + end) // 2:
+    if not start <= now < used_until(start, end):
         return None
     pairs = [field.split("=") for field in fields.decode().split(" ")]
     triples = [one.split(b":") for one in ends]
@@ -175,6 +175,11 @@ def get(
         log_fields,
         expiries,
     )
+
+
+def used_until(this_update: int, next_update: int) -> int:
+    """When a cached response has lived for half of its life, and a new one takes its place."""
+    return (this_update + next_update) // 2
 
 
 def put(response: CachedResponse, cert_id: bytes) -> list[str]:

@@ -7,7 +7,7 @@ import sys
 from typing import NoReturn
 
 from . import __version__
-from .commands import check, compare, demo, install, migrate, query, serve
+from .commands import check, compare, demo, explain, install, migrate, query, serve
 from .tools import entry
 
 _COMMANDS = {
@@ -18,6 +18,7 @@ _COMMANDS = {
     "compare": compare,
     "migrate": migrate,
     "query": query,
+    "explain": explain,
 }
 
 

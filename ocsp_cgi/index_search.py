@@ -108,7 +108,7 @@ class Found:
             if row.warning:
                 self._warn(row.offset, row.warning)
         offsets = {offset for odd in self._odd for offset in (odd[0], odd[2]) if offset is not None}
-        lines = _line_numbers(file, sorted(offsets))
+        lines = line_numbers(file, sorted(offsets))
         for offset, text, other in self._odd:
             end = "" if other is None else f" line {lines[other]}"
             self.warnings.append(f"{file.name} line {lines[offset]}: {text}{end}")
@@ -183,7 +183,7 @@ def _find(file: FileIO, serial_numbers: set[int], also: Set[int]) -> Found:
         raise _Doubt(reason, found, False)
     for row in found.rows.values():
         if row.doubt:
-            (line,) = _line_numbers(file, [row.offset]).values()
+            (line,) = line_numbers(file, [row.offset]).values()
             raise _Doubt(f"{file.name} line {line}: {row.doubt}", found, False)
     if not 0 <= time.time() - after.st_ctime < limits.DATABASE_SETTLING_SECONDS:
         found.fingerprint = index_file.fingerprint(after)
@@ -378,7 +378,7 @@ def _whole_lines(file: FileIO) -> Iterator[tuple[int, bytearray, int]]:
         yield offset, buffer, rest
 
 
-def _line_numbers(file: FileIO, offsets: list[int]) -> dict[int, int]:
+def line_numbers(file: FileIO, offsets: list[int]) -> dict[int, int]:
     """The numbers of the lines that begin at these offsets, which are in ascending order."""
     numbers: dict[int, int] = {}
     position, newlines = 0, 0

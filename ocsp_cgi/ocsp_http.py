@@ -199,7 +199,7 @@ def _decode(digits: str) -> bytes:
     return binascii.a2b_base64(digits + "=" * (-len(digits) % 4))
 
 
-def _is_short(encoded: bytes) -> bool:
+def is_short(encoded: bytes) -> bool:
     """Whether the DER from a path lacks bytes at its end, as it does after a proxy has merged the
     slashes in its base64.
 
@@ -255,15 +255,15 @@ def handle(
             path = config_path or config.DEFAULT_PATH
             log.note(CLIENT_FAULT, f"the config is {path}{_why_default(config_path)}")
         is_malformed = answer.response_status == MALFORMED_REQUEST
-        if is_malformed and request.method != "POST" and encoded and _is_short(encoded):
-            log.warn(_MERGED_SLASHES)
+        if is_malformed and request.method != "POST" and encoded and is_short(encoded):
+            log.warn(MERGED_SLASHES)
     except Exception as error:
         log.fields = []
         answer = refusal(INTERNAL_ERROR, explain(error), log)
     return response(answer, request.method), log.lines()
 
 
-_MERGED_SLASHES = (
+MERGED_SLASHES = (
     "the path lacks digits of its base64: a proxy in front of this server has merged its slashes,"
     " or cut it off. nginx passes a path on unchanged with `proxy_pass http://HOST;` without a path"
     " behind HOST (or with `merge_slashes off;` in the server block); Apache with `ProxyPass ..."

@@ -131,11 +131,27 @@ def nonce_length(request: OCSPRequest) -> int | None:
 def _get_cached(
     request: OCSPRequest, settings: Settings, now: int, log: Log, files: Files
 ) -> Answer | None:
-    """The Answer for a cached response, if there is one and the whole database still says the
-    same."""
+    """The Answer for a cached response, if there is one that may be used."""
+    usable = find_cached(request, settings, now, files)
+    if usable is None:
+        return None
+    cached, found, row = usable
+    log.warn(*found.warnings)
+    if found.fingerprint:  # so that the next request need not search
+        cached.index_fingerprint, cached.offset = found.fingerprint, row.offset
+        log.warn(*cache.put(cached, request.request_list[0].req_cert.encoded))
+    log.fields = cached.log_fields
+    return cached.answer(now)
+
+
+def find_cached(
+    request: OCSPRequest, settings: Settings, now: int, files: Files
+) -> tuple[cache.CachedResponse, index_search.Found, Row] | None:
+    """The cached response to a request, if there is one and the whole database still says the same;
+    with what was found there, and the row.  Nothing is written."""
     cert_id = request.request_list[0].req_cert
     for ca in settings.cas:
-        if not _is_cachable(request, ca):
+        if not is_cachable(request, ca):
             continue
         cached = cache.get(cert_id.encoded, ca, settings, now)
         if cached is None or is_refused(ca, settings):
@@ -145,12 +161,7 @@ def _get_cached(
         row, signer_row = found.rows.get(cert_id.serial_number), found.rows.get(cached.signer)
         if row is None or row.line != cached.line or not _lets_sign(signer_row, ca, cached.signer):
             continue
-        log.warn(*found.warnings)
-        if found.fingerprint:  # so that the next request need not search
-            cached.index_fingerprint, cached.offset = found.fingerprint, row.offset
-            log.warn(*cache.put(cached, cert_id.encoded))
-        log.fields = cached.log_fields
-        return cached.answer(now)
+        return cached, found, row
     return None
 
 
@@ -164,7 +175,7 @@ def _lets_sign(row: Row | None, ca: CASettings, serial_number: int) -> bool:
     return not row.is_revoked and row.expiry in ends
 
 
-def _is_cachable(request: OCSPRequest, ca: CASettings) -> bool:
+def is_cachable(request: OCSPRequest, ca: CASettings) -> bool:
     """Whether a response of this CA would be the same for every client that asks about the
     certificate."""
     return (
@@ -211,7 +222,7 @@ def _produce(request: OCSPRequest, settings: Settings, now: int, log: Log, files
     _log(lookups, warnings, log)
     log.fields += expiry_warnings(signer.expiries, now)
     row = None if lookups[0].is_unknown else lookups[0].row
-    if row and found and entity_tag and _is_cachable(request, signing.settings):
+    if row and found and entity_tag and is_cachable(request, signing.settings):
         cached = cache.CachedResponse(
             signing.settings,
             sources,
