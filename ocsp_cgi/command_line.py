@@ -7,10 +7,10 @@ import sys
 from typing import NoReturn
 
 from . import __version__
-from .commands import demo, install, query, serve
+from .commands import demo, install, query, serve, sync
 from .tools import entry
 
-_COMMANDS = {"demo": demo, "serve": serve, "install": install, "query": query}
+_COMMANDS = {"demo": demo, "serve": serve, "install": install, "query": query, "sync": sync}
 
 
 class _Parser(argparse.ArgumentParser):

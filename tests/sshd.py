@@ -1,4 +1,4 @@
-"""A real sshd on loopback that serves one user, the web server's, for tests that copy with scp."""
+"""A real sshd on loopback that serves one user, the web server's, for tests that copy with scp or rsync."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class Sshd:
     def __init__(self, home: Path):
         """`home` is made, in a directory that the web server's user can enter."""
         self._home = home
-        self._port = httpd.free_port()
+        self.port = httpd.free_port()
         self.host = f"{httpd.unprivileged().get('user') or getpass.getuser()}@127.0.0.1"
-        self.options = ["-q", "-F", "none", "-i", str(home / "user_key"), "-P", str(self._port)]
+        self.options = ["-q", "-F", "none", "-i", str(home / "user_key"), "-P", str(self.port)]
         for option in (
             "BatchMode=yes",
             "IdentitiesOnly=yes",
@@ -66,7 +66,7 @@ class Sshd:
         # With libnss-systemd, sshd takes `nobody` for locked unless it asks PAM.
         for started, use_pam in enumerate(("no", "yes"), 1):
             config = self._home / "sshd_config"
-            config.write_text(_CONFIG.format(port=self._port, home=self._home, use_pam=use_pam))
+            config.write_text(_CONFIG.format(port=self.port, home=self._home, use_pam=use_pam))
             # ssh refuses a key that a group can read.
             httpd.let_read(self._home, without="user_key")
             command = [_binary(), "-D", "-e", "-f", str(config)]
@@ -105,6 +105,34 @@ class Sshd:
         probe = ["scp", *self.options, source, target]
         run = subprocess.run(probe, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
         return run.returncode == 0
+
+    def authorize(self, name: str, command: str) -> Path:
+        """Make another key, which may only run this command, wherever it is asked for.
+
+        Returns the file with the private key.
+        """
+        key = self._home / name
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True
+        )
+        with open(self._home / "authorized_keys", "a") as file:
+            public = key.with_name(f"{name}.pub").read_text()
+            file.write(f'restrict,command="{command}" {public}')
+        return key
+
+    def ssh_config(self, alias: str, key: Path, known_hosts: Path) -> str:
+        """The section of an ssh_config in which this host has another name, and a key."""
+        user, _, address = self.host.partition("@")
+        return (
+            f"Host {alias}\n  HostName {address}\n  User {user}\n  Port {self.port}\n"
+            f"  IdentityFile {key}\n  IdentitiesOnly yes\n  IdentityAgent none\n"
+            f"  UserKnownHostsFile {known_hosts}\n  GlobalKnownHostsFile /dev/null\n"
+        )
+
+    def known_hosts(self) -> str:
+        """The line of this host in a known_hosts."""
+        kind, key, *_ = (self._home / "host_key.pub").read_text().split()
+        return f"[127.0.0.1]:{self.port} {kind} {key}\n"
 
     def wait_until_idle(self) -> None:
         """Wait until no session is left: one may go on writing after its client was killed."""
