@@ -202,7 +202,8 @@ class _Sync:
             except OSError as error:
                 reason += f" (and {error.filename}: {error.strerror})"
         reason, fix = printable(reason, 2000), printable(fix, 1000)
-        sys.stderr.write(f"{self.label} {problem.result}: {reason}{end}:\n    {fix}\n")
+        colon = "" if (end or reason)[-1] in "?." else ":"
+        sys.stderr.write(f"{self.label} {problem.result}: {reason}{end}{colon}\n    {fix}\n")
         return entry.WARNING
 
     def _command(self, *options: str) -> str:

@@ -7,6 +7,7 @@ other hosts.
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 import time
 from pathlib import Path
@@ -77,20 +78,22 @@ class LocalSource:
             except FileNotFoundError as error:
                 # `openssl ca` renames the index in two steps: between them there is none.
                 if time.monotonic() > deadline:
-                    raise Failed(f"{path}: {error.strerror}", f"ls -l {path}") from None
+                    raise Failed(
+                        f"{path}: {error.strerror}", f"ls -l {shlex.quote(path)}"
+                    ) from None
                 time.sleep(0.01)
             except OSError as error:
                 raise Failed(
                     f"{error.filename or path}: {error.strerror}: the owner of {target.parent} has"
                     " to be able to read it",
-                    f"namei -l {path}",
+                    f"namei -l {shlex.quote(path)}",
                 ) from None
             except index_file.DatabaseUnavailable as error:
                 raise Failed(str(error)) from None
         of = os.fstat(file.fileno())
         try:
             if not stat.S_ISREG(of.st_mode):
-                raise Failed(f"{path}: not a regular file", f"ls -l {path}")
+                raise Failed(f"{path}: not a regular file", f"ls -l {shlex.quote(path)}")
             if target.exists() and os.path.samestat(of, target.stat()):
                 raise Failed(f"{path}: `sync_from` is the index in `db` itself")
             if of.st_size > max_size:

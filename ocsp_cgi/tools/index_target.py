@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import re
+import shlex
 import shutil
 import stat
 import tempfile
@@ -97,7 +98,7 @@ class Target:
             os.close(lock)
             raise Failed(
                 f"{self._scratch}: does not belong to the owner of {self.path.parent}",
-                f"rm -r {self._scratch}",
+                f"rm -r {_quoted(self._scratch)}",
             )
         deadline = time.monotonic() + patience
         while True:
@@ -118,7 +119,7 @@ class Target:
         if os.geteuid() == 0 and self._directory.st_mode & 0o022:
             raise Failed(
                 f"{self.path.parent}: others than its owner can write here, so root must not",
-                f"chmod go-w {self.path.parent}",
+                f"chmod go-w {_quoted(self.path.parent)}",
             )
 
     def _check_old(self) -> None:
@@ -126,7 +127,7 @@ class Target:
         if self.exists and not os.access(self.path, os.R_OK):
             raise Failed(
                 f"{self.path}: the owner of {self.path.parent} cannot read it",
-                f"chown --reference={self.path.parent} {self.path}",
+                f"chown --reference={_quoted(self.path.parent)} {_quoted(self.path)}",
             )
 
     def _remove_leftovers(self) -> None:
@@ -163,7 +164,7 @@ class Target:
                 raise Failed(
                     f"{self.path.parent}: the group of what is written here is not the directory's,"
                     " so the web server could not read it",
-                    f"chmod g+s {self.path.parent}",
+                    f"chmod g+s {_quoted(self.path.parent)}",
                 ) from None
             before_writing = min(changed, of.st_mtime - 1)
             os.utime(file.fileno(), (before_writing, before_writing))
@@ -192,3 +193,7 @@ class Target:
 
     def write_state(self, state: SyncState) -> None:
         sync_state.write(self.db, state)
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))

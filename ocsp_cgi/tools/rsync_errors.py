@@ -12,9 +12,11 @@ from . import layout
 from .entry import CommandError
 from .not_copied import Failed
 
-_FIRST_USER_OF_A_PERSON = 1000
+_USERS_OF_PEOPLE = range(1000, 60000)  # as adduser numbers them
 # Lines that say nothing, or only that an earlier one matters.
-_NOISE = re.compile(r"rsync error: |Warning: Permanently added|@@@|\s*$|\*\* ")
+_NOISE = re.compile(
+    r"rsync error: |rsync: connection unexpectedly closed|Warning: Permanently added|@@@|\s*$|\*\* "
+)
 
 
 def install(package: str) -> str:
@@ -27,8 +29,7 @@ def install(package: str) -> str:
 
 def as_me(command: str) -> str:
     """A command, to be typed by root, that the user of this process should run."""
-    uid = os.geteuid()
-    if uid == 0 or uid >= _FIRST_USER_OF_A_PERSON:
+    if os.geteuid() == 0 or os.geteuid() in _USERS_OF_PEOPLE:
         return command
     return f"runuser -u {_user()} -- {command}"
 
@@ -61,7 +62,9 @@ def explain(errors: str, host: str, argument: str) -> Failed:
     if says("Failed to exec ssh"):
         return Failed("ssh is not installed here", install("openssh-client"))
     if says("Could not resolve hostname"):
-        return Failed(f"there is no host {bare}: is its name right?", f"getent hosts {bare}")
+        return Failed(
+            f"there is no host {bare}: is its name right?", f"getent hosts {shlex.quote(bare)}"
+        )
     if says("Connection refused", "timed out", "No route to host", "Network is unreachable"):
         return Failed(f"{bare} cannot be reached: {_lines(errors)}", login)
     if says("rsync: command not found", "rsync: not found", "rsync: No such file"):
@@ -109,8 +112,8 @@ def _no_login(bare: str, login: str) -> Failed:
         )
     key = f"ssh-keygen -t ed25519 -N '' -f {shlex.quote(str(home / '.ssh' / 'id_ed25519'))}"
     return Failed(
-        f"{bare} lets {_user()} not log in, who has no key in {home}/.ssh: make one, and put it"
-        " into authorized_keys there",
+        f"{bare} does not let {_user()} log in, and there is no key in {home}/.ssh: make one, and"
+        " put it into authorized_keys there",
         as_me(key),
     )
 
