@@ -157,7 +157,7 @@ class _Asking:
         other = copy.copy(asked.question.certificate)
         other.serial_number = serial_number
         question = _question(asked.ca, other, asked.question.issuer)
-        return _Asked(asked.ca, question, f"serial {serial_number:X}")
+        return _Asked(asked.ca, question, f"serial {certificate.index_serial(serial_number)}")
 
     def _targets(self) -> Iterator[Target]:
         """Where the responder is on this machine."""

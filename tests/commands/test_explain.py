@@ -616,7 +616,7 @@ def test_comparing_with_another_host(explain, ca, place, monkeypatch):
     account = httpd.unprivileged()
     programs = place / "bin"
     programs.mkdir()
-    with Sshd(place / "sshd") as sshd:
+    with Sshd(place / "sshd", with_shell=True) as sshd:
         port = [word.replace("-P", "-p") for word in sshd.options]
         ssh = shutil.which("ssh")
         (programs / "ssh").write_text(f'#!/bin/sh\nexec {ssh} {" ".join(port)} "$@"\n')
