@@ -39,7 +39,7 @@ def summary(findings: list[Finding]) -> str:
     if not problems:
         return f"all {len(findings)} checks passed"
     first = max(problems, key=lambda finding: finding.level)  # the first of the worst
-    text = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}: {_sentence(first)}"
+    text = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}: {sentence(first)}"
     return printable(text, _SUMMARY_CHARACTERS)
 
 
@@ -63,7 +63,7 @@ def write(findings: list[Finding], is_quiet: bool, file: TextIO) -> None:
         label = f"{finding.level.name:4}"
         if _is_coloured(file):
             label = f"\033[{_COLOURS[finding.level]}m{label}\033[0m"
-        text = printable(_sentence(finding), _CHARACTERS)
+        text = printable(sentence(finding), _CHARACTERS)
         if is_terminal:
             text = _wrapped(text, _MARGIN, _MARGIN)[len(_MARGIN) :]
         _print(f"{label}  {text}", file)
@@ -117,7 +117,7 @@ def without_repeats(findings: list[Finding]) -> list[Finding]:
     return list(merged.values())
 
 
-def _sentence(finding: Finding) -> str:
+def sentence(finding: Finding) -> str:
     """Where and what, in one line, without naming the place twice."""
     if not finding.where or finding.what.startswith(finding.where):
         return finding.what

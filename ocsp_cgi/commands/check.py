@@ -99,14 +99,17 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.critical,
         arguments.cert,
     )
-    for name in CHECKS:
-        findings += _examine(name, subject)
-    findings = report.without_repeats(findings)
+    findings = report.without_repeats(findings + examine(subject))
     if arguments.json:
         report.write_json(findings, subject, arguments.quiet, sys.stdout)
     else:
         report.write(findings, arguments.quiet, sys.stdout)
     return int(report.worst(findings))
+
+
+def examine(subject: Subject) -> list[Finding]:
+    """What all checks find."""
+    return [finding for name in CHECKS for finding in _examine(name, subject)]
 
 
 def _examine(name: str, subject: Subject) -> list[Finding]:

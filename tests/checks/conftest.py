@@ -33,9 +33,11 @@ class Web(NamedTuple):
     def subject(self, apache: httpd.Apache, **fields) -> Subject:
         """What is to be checked; `fields` are those of a Subject that are not the usual ones."""
         command = (apache._binary, "-f", str(apache.home / "httpd.conf"))
-        usual = Subject(
-            self.config, config.load(self.config), user(), None, int(time.time()), apache=command
-        )
+        try:
+            settings = config.load(self.config)
+        except config.ConfigError:
+            settings = None
+        usual = Subject(self.config, settings, user(), None, int(time.time()), apache=command)
         return usual._replace(**fields)
 
     @contextlib.contextmanager
