@@ -161,7 +161,7 @@ def _compare(judge: Judge, settings: Settings, sample: Sample, theirs: HTTPRespo
         alone = judge.compare(sample.encoded or b"", answer.der, answer.der)
         is_different = alone.is_different or _is_plain(sample)
         verdict = Verdict(is_different, frozenset({reason}), verdict.ours, _PAGE)
-    told = " ".join(log.notes) or printable(theirs.log.decode(errors="replace").strip())
+    told = " ".join(log.notes) or " ".join(theirs.log.decode(errors="replace").split())
     minutes = minutes_valid(answer.der), minutes_valid(body)
     return _Result(sample, verdict, told, minutes)
 
