@@ -852,10 +852,7 @@ def test_text(with_text, pki, root, ocsp_request):
     without_spaces = [line.rstrip() for line in theirs[:end].splitlines()]
     ours = text[text.index("OCSP Response Data:") :].splitlines()
     assert ours[: len(without_spaces)] == without_spaces
-    assert (
-        "    Certificate: C = GB, O = Example, CN = root-ocsp, issued by C = GB, O = Example, CN ="
-        " Root CA,\n" in text
-    )
+    assert "    Certificate: CN = root-ocsp, issued by C = GB, O = Example, CN = Root CA,\n" in text
     (pki.home / "text.der").write_bytes(sent)
     run = subprocess.run(
         ["openssl", "ocsp", "-reqin", "text.der", "-req_text"],
