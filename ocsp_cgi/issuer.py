@@ -75,7 +75,7 @@ class Issuer:
                 " signer does not show which of them is meant: leave only those of"
                 f" [{self.settings.name}] in it"
             )
-        signer = self._load_own()[0]
+        signer = self.load_own()[0]
         own = [holder for holder in holders if holder[0].is_same_holder(signer)]
         issuers = [
             holder
@@ -101,7 +101,7 @@ class Issuer:
         issuers, unverified = [], None
         for holder in holders:
             try:
-                if Signer(self.settings, self._load_own(), holder, 0).is_issued():
+                if Signer(self.settings, self.load_own(), holder, 0).is_issued():
                     issuers.append(holder)
             except SignerError as error:
                 unverified = unverified or error
@@ -109,7 +109,7 @@ class Issuer:
             raise unverified
         return issuers
 
-    def _load_own(self) -> list[Certificate]:
+    def load_own(self) -> list[Certificate]:
         """The certificates in `rsigner`, a delegated signer's first: a chain may be in any order.
 
         SignerError if there is none.
@@ -126,7 +126,7 @@ class Issuer:
             raise self.refused
         if self._signer is None:
             try:
-                signer = Signer(self.settings, self._load_own(), self.certificates, now)
+                signer = Signer(self.settings, self.load_own(), self.certificates, now)
                 signer.check(now)
             except SignerError as error:
                 self.refused = error

@@ -91,7 +91,7 @@ def _load_private(path: str, passin: str | None) -> Any:
 
     # No core file may contain the key.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    text = _read_private(path, "rkey")
+    text = read_private(path, "rkey")
     is_encrypted = b"-----BEGIN ENCRYPTED" in text or b"4,ENCRYPTED" in text
     password = None
     if is_encrypted:
@@ -99,7 +99,7 @@ def _load_private(path: str, passin: str | None) -> Any:
             from . import file_kinds
 
             raise SignerError(file_kinds.encrypted_key(path))
-        password = _read_private(passin, "passin").partition(b"\n")[0].rstrip(b"\r")
+        password = read_private(passin, "passin").partition(b"\n")[0].rstrip(b"\r")
     require_cryptography()
     if not is_encrypted:
         try:
@@ -123,7 +123,7 @@ def _load_private(path: str, passin: str | None) -> Any:
         ) from None
 
 
-def _read_private(path: str, option: str) -> bytes:
+def read_private(path: str, option: str) -> bytes:
     """The contents of a file that only the web server may read.  SignerError if it cannot be read,
     or others can."""
     reading(path)

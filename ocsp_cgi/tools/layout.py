@@ -1,4 +1,5 @@
-"""Where Debian, Ubuntu, RHEL and Fedora keep Apache's files, and how Apache is reloaded."""
+"""Where Debian, Ubuntu, RHEL and Fedora keep Apache's files, where ours go, and how Apache is
+reloaded."""
 
 from __future__ import annotations
 
@@ -9,6 +10,9 @@ from typing import NamedTuple
 
 from .entry import CommandError
 from .plan import content, run, search_path
+
+PREFIX = Path("/opt/ocsp-cgi")  # where the program goes
+CACHE = Path("/var/cache/ocsp-cgi")
 
 
 class Layout(NamedTuple):

@@ -122,15 +122,13 @@ class Plan:
         self.add(f"write {path}", make)
 
     def link(self, path: Path, target: Path) -> None:
-        """Create a symbolic link.  CommandError if something else is there."""
+        """Create a symbolic link, unless something else is there."""
         if path.is_symlink() and os.readlink(path) == str(target):
             return
         ours = path.is_symlink() and self.record.links.get(str(path)) == os.readlink(path)
         if os.path.lexists(path) and not ours:
-            raise CommandError(
-                f"{path}: already exists, perhaps your old script.  Move it out of the way and run"
-                f" this again: mv {path} /root/"
-            )
+            self.notes.append(f"{path}: left as it is, because it existed before")
+            return
 
         def make() -> None:
             if ours:
@@ -209,15 +207,22 @@ def content(path: Path) -> bytes:
         return b""
 
 
-def write(path: Path, content: bytes, mode: int) -> None:
-    """Write a file so that it is never seen half-written."""
+def write(path: Path, content: bytes, mode: int, owner: tuple[int, int] | None = None) -> None:
+    """Write a file so that it is never seen half-written, not even after a crash.
+
+    `owner` is a user and a group, by default those of this process.
+    """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if owner:
+            os.chown(unfinished, *owner)
         unfinished.chmod(mode)
         unfinished.rename(path)
-    except OSError:
+    except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
 

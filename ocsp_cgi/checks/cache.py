@@ -1,0 +1,92 @@
+"""The directory of cached responses: whether it is used, by whom, and whether it has room."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shlex
+import shutil
+import stat
+import tempfile
+from typing import Any
+
+from ..tools import as_user
+from . import owners
+from .finding import Finding, Level, Measure
+from .subject import Subject
+
+_MEBIBYTE = 1024 * 1024
+
+
+def examine(subject: Subject) -> list[Finding]:
+    """A cache that cannot be used costs speed and never a response, so nothing here is a FAIL."""
+    findings: list[Finding] = []
+    cas = subject.settings.cas if subject.settings else []
+    without = [f"[{ca.name}]" for ca in cas if not ca.cache]
+    if without:
+        text = f"no `cache` in {' and '.join(without)}: each response is signed anew"
+        findings.append(Finding(Level.OK, text))
+    for directory, size in {ca.cache: ca.cache_size for ca in cas if ca.cache}.items():
+        findings.append(_examine(directory, size, subject.user))
+    return findings
+
+
+def _examine(directory: str, mebibytes: int, user: str) -> Finding:
+    quoted, account = shlex.quote(directory), pwd.getpwnam(user)
+    group = owners.group_name(account.pw_gid)
+    make = f"install -d -m 750 -o {user} -g {group} {quoted}"
+    try:
+        of = os.stat(directory)
+    except OSError as error:
+        text = f"`cache` is not used: {error.strerror}"
+        return Finding(Level.WARN, text, directory, make)
+    if not stat.S_ISDIR(of.st_mode):
+        text = "`cache` is not used: this is not a directory: name another one"
+        return Finding(Level.WARN, text, directory)
+    if of.st_mode & 0o002:
+        text = "`cache` is not used: everybody on this machine may write in it"
+        empty = f"chmod o-w {quoted} && find {quoted} -mindepth 1 -delete"
+        return Finding(Level.WARN, text, directory, empty)
+    try:
+        seen = as_user.call(user, _look, directory)
+    except as_user.ChildFailed as error:
+        return Finding(Level.WARN, f"cache not checked: {error}", directory)
+    if seen["error"]:
+        text = f"`cache` is not used: {user} cannot write in it: {seen['error']}"
+        return Finding(Level.WARN, text, directory, f"chown -R {user}:{group} {quoted}")
+    used, limit = seen["bytes"], mebibytes * _MEBIBYTE
+    free = shutil.disk_usage(directory).free
+    measure = Measure(f"cache {directory}", used, "B")
+    text = f"`cache` has {seen['files']} responses, {_size(used)} of {_size(limit)}"
+    if free < limit - used:
+        text += (
+            f", and its disk has only {_size(free)} left: give it room, or set a smaller"
+            " `cache_size`"
+        )
+        return Finding(Level.WARN, text, directory, f"df -h {quoted}", (measure,))
+    return Finding(Level.OK, text, directory, measures=(measure,))
+
+
+def _look(directory: str) -> dict[str, Any]:
+    """What this user finds in the cache: the number of `files`, their `bytes`, and the `error` if a
+    file cannot be created."""
+    try:
+        with tempfile.NamedTemporaryFile(prefix=".check-", dir=directory):
+            pass
+    except OSError as error:
+        return {"error": error.strerror, "files": 0, "bytes": 0}
+    files = size = 0
+    for path, _, names in os.walk(directory):
+        for name in names:
+            try:
+                size += os.lstat(os.path.join(path, name)).st_blocks * 512
+            except OSError:
+                continue
+            files += not name.startswith(".")
+    return {"error": "", "files": files, "bytes": size}
+
+
+def _size(count: int) -> str:
+    if count < 10 * _MEBIBYTE:
+        return f"{count / 1024:.0f} KiB"
+    return f"{count // _MEBIBYTE} MiB" if count < 10240 * _MEBIBYTE else f"{count >> 30} GiB"

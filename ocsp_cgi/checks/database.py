@@ -1,0 +1,182 @@
+"""The database: whether it can be read and trusted, what its rows say, the signer's among them, and
+how old it is."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from .. import certificate, config, index_file, index_search, limits
+from ..answer import OCSPError, printable
+from ..config import CASettings
+from ..issuer import Issuer
+from ..producer import check_signer_row
+from ..tools import as_user
+from . import commands, index_survey, preload, sync_job
+from .finding import Finding, Level, Measure
+from .subject import Subject
+
+_MOUNTS = "/proc/self/mountinfo"
+
+
+def examine(subject: Subject) -> list[Finding]:
+    """The database is read as the responder's user, who may not be able to."""
+    findings = []
+    preload.everything()
+    for ca in subject.settings.cas if subject.settings else []:
+        where = f"[{ca.name}]"
+        try:
+            seen = as_user.call(subject.user, look, subject.config, ca.name, subject.now)
+        except as_user.ChildFailed as error:
+            findings.append(Finding(Level.WARN, f"database not checked: {error}", where))
+            continue
+        found = [Finding(Level.FAIL, text, where) for text in seen["errors"]]
+        found += [Finding(Level.WARN, text, where) for text in seen["warnings"]]
+        if seen["survey"]:
+            found = [*_rows(ca, seen["survey"]), *found, *_mounted(ca, seen["survey"]["path"])]
+        findings += [*found, *_ages(ca, seen["survey"], subject)]
+    return findings
+
+
+def look(config_path: str, name: str, now: int) -> dict[str, Any]:
+    """What is in the database of a CA: `survey` as index_survey.survey, None if it cannot be read;
+    `errors` and `warnings` of the responder about it."""
+    ca = next(one for one in config.load(config_path).cas if one.name == name)
+    errors, warnings = [], []
+    try:
+        surveyed = index_survey.survey(ca.db)
+    except OCSPError as error:
+        return {"survey": None, "errors": [str(error)], "warnings": []}
+    issuer, signer = Issuer(ca), None
+    try:
+        if not issuer.unreadable:
+            signer = issuer.signer(now)
+    except OCSPError:
+        pass  # the check of the signer reports it
+    try:
+        number = signer.certificate.serial_number if signer else 0
+        found = index_search.find(ca.db, {number})
+        warnings += found.warnings
+        if signer and signer.delegated:
+            row = found.rows.get(number)
+            if row:
+                check_signer_row(ca, signer, row, found.is_settled)
+            elif signer.is_issued():
+                warnings.append(without_row(ca, number))
+    except OCSPError as error:
+        errors.append(str(error))
+    return {"survey": surveyed, "errors": errors, "warnings": warnings}
+
+
+def without_row(ca: CASettings, serial_number: int) -> str:
+    """What it means that the database has no row of its CA's signer."""
+    return (
+        f"{ca.db}: no row of {ca.rsigner}, serial {certificate.index_serial(serial_number)}:"
+        " is this index older than that certificate, or another CA's?"
+        f" Copy it from the host of [{ca.name}]"
+        " (warning=rsigner-has-no-row-in-db)"
+    )
+
+
+def _rows(ca: CASettings, seen: dict[str, Any]) -> list[Finding]:
+    where, types, path = f"[{ca.name}]", seen["types"], seen["path"]
+    names = {"V": "valid", "R": "revoked", "E": "expired"}
+    counts = [f"{types.get(kind, 0)} {name}" for kind, name in names.items()]
+    counts += [
+        f"{count} of type {printable(kind, 10)}"
+        for kind, count in sorted(types.items())
+        if kind not in names
+    ]
+    measures = tuple(Measure(f"{ca.name} {names[kind]}", types.get(kind, 0)) for kind in names)
+    findings = [Finding(Level.OK, f"{path}: {', '.join(counts)}", where, measures=measures)]
+    if seen["odd_count"]:
+        lines = "; ".join(f"line {number}: {text}" for number, text in seen["odd"])
+        more = seen["odd_count"] - len(seen["odd"])
+        text = f"{path}: {_plural(seen['odd_count'], 'line')} to correct: {lines}"
+        findings.append(Finding(Level.WARN, text + (f"; and {more} more" if more else ""), where))
+    if seen["repeated_count"]:
+        shown = "; ".join(
+            f"{printable(serial, 64)} in lines {', '.join(map(str, at[:5]))}"
+            for serial, at in seen["repeated"]
+        )
+        more = seen["repeated_count"] - len(seen["repeated"])
+        text = (
+            f"{path}: {_plural(seen['repeated_count'], 'serial number')} with several rows, of"
+            f" which a revoked one is used: {shown}"
+        )
+        findings.append(Finding(Level.WARN, text + (f"; and {more} more" if more else ""), where))
+    return findings
+
+
+def _mounted(ca: CASettings, path: str) -> list[Finding]:
+    """A bind mount of the file shows the state of the day when it was mounted."""
+    if os.path.realpath(path) not in _mount_points():
+        return []
+    text = (
+        f"{path}: this file itself is a mount, which does not follow when `openssl ca` replaces it:"
+        " mount the directory that holds it"
+    )
+    return [Finding(Level.FAIL, text, f"[{ca.name}]")]
+
+
+def _mount_points() -> set[str]:
+    try:
+        with open(_MOUNTS, "rb") as file:
+            fields = [line.split()[4] for line in file]
+    except OSError:
+        return set()
+    return {os.fsdecode(one.decode("unicode_escape").encode("latin-1")) for one in fields}
+
+
+def _ages(ca: CASettings, seen: dict[str, Any] | None, subject: Subject) -> list[Finding]:
+    where, measures, texts, findings = f"[{ca.name}]", [], [], []
+    heartbeat = _heartbeat(ca.db)
+    written = seen["mtime"] if seen else None
+    for name, moment in (("index", written), ("heartbeat", heartbeat)):
+        if moment is None:
+            continue
+        age = subject.now - moment
+        limit = f"{ca.stale_after * 60}" if name == "heartbeat" and ca.stale_after else ""
+        measures.append(Measure(f"{ca.name} {name} age", age, "s", critical=limit))
+        if age >= -limits.HEARTBEAT_AHEAD_SECONDS:
+            verb = "written" if name == "index" else "copied"
+            texts.append(f"{verb} {index_file.duration(max(0, age))} ago")
+        elif name == "index":
+            text = (
+                f"{ca.db}: the index was written {index_file.duration(-age)} in the future: is this"
+                " host's clock right, and that of the CA's host?"
+            )
+            findings.append(Finding(Level.WARN, text, where, "timedatectl"))
+    if ca.stale_after is not None:
+        try:
+            index_file.check_heartbeat(ca.db, ca.stale_after, subject.now)
+        except OCSPError as error:
+            findings.append(Finding(Level.FAIL, str(error), where, _copy(ca), tuple(measures)))
+            return findings
+        texts.append(f"stale_after = {ca.stale_after} minutes")
+    elif heartbeat is not None or sync_job.is_remote(ca.sync_from):
+        text = (
+            "no `stale_after`: if the job that copies the index stops, revoked certificates stay"
+            " good, and nobody notices"
+        )
+        command = commands.set_setting(subject.config, ca.name, "stale_after", "10")
+        findings.append(Finding(Level.WARN, text, where, command))
+    if texts:
+        text = f"the index was {', '.join(texts)}"
+        findings.append(Finding(Level.OK, text, where, measures=tuple(measures)))
+    return findings
+
+
+def _heartbeat(db: str) -> int | None:
+    try:
+        return int(os.stat(index_file.beside(db, "heartbeat")).st_mtime)
+    except OSError:
+        return None
+
+
+def _copy(ca: CASettings) -> str:
+    return commands.ours("sync", ca.name) if ca.sync_from else ""
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

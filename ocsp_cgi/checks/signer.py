@@ -1,0 +1,155 @@
+"""The signer and its CA: whether they may sign, whether key and certificate match, and how long
+they last."""
+
+from __future__ import annotations
+
+from .. import algorithms, certificate, limits, times
+from ..answer import OCSPError
+from ..certificate import Certificate
+from ..config import CASettings
+from ..issuer import Issuer
+from ..signer import Signer, check_validity
+from . import commands
+from .finding import Finding, Level, Measure
+from .subject import Subject
+
+_DAY = 24 * 60 * 60
+
+# What the warnings of Signer mean, by how they begin.
+MEANINGS = {
+    "rsigner-keyUsage-lacks-": "its keyUsage lacks digitalSignature: some clients refuse it",
+    "rsigner-has-critical-extension-": (
+        "it has a critical extension that clients need not know, and then refuse it"
+    ),
+    "rsigner-key-cannot-be-verified-by-Firefox": (
+        "Firefox cannot verify its kind of key, and loads pages whose certificate is revoked"
+    ),
+    "rsigner-lacks-ocsp-nocheck": (
+        "it lacks id-pkix-ocsp-nocheck: clients ask whether it is revoked itself, or refuse it"
+    ),
+    "rsigner-lacks-authorityKeyIdentifier": (
+        "it lacks authorityKeyIdentifier, by which clients find the CA's certificate"
+    ),
+    "rsigner-authorityKeyIdentifier-names-an-older-": (
+        "its authorityKeyIdentifier names an older certificate of the CA: clients that trust only"
+        " the new one refuse it"
+    ),
+    "rsigner-authorityKeyIdentifier-names-another-": (
+        "its authorityKeyIdentifier names a certificate that is not in `ca`: clients may refuse it"
+    ),
+    "rsigner-has-authorityInfoAccess": (
+        "it has authorityInfoAccess: clients may ask the responder about the responder"
+    ),
+    "rsigner-has-crlDistributionPoints": (
+        "it has crlDistributionPoints: clients may look for it in a CRL"
+    ),
+    "rsigner-has-other-extendedKeyUsage": (
+        "it has other extended key usages than OCSPSigning: it can be used for more than responses"
+    ),
+    "rsigner-is-a-CA": "it is a CA: whoever steals its key can issue certificates",
+    "rsigner-is-not-the-newest-": (
+        "it is not the newest certificate in `ca`: name that one with `rsigner`, if clients have it"
+    ),
+}
+_SHORT_KEY = "its key is shorter than it should be"
+
+
+def examine(subject: Subject) -> list[Finding]:
+    cas = subject.settings.cas if subject.settings else []
+    return [finding for ca in cas for finding in _examine(ca, subject)]
+
+
+def _examine(ca: CASettings, subject: Subject) -> list[Finding]:
+    issuer, where = Issuer(ca), f"[{ca.name}]"
+    try:
+        if issuer.unreadable:
+            raise issuer.unreadable
+        signer = issuer.signer(subject.now)
+        signer.sign(b"check", signer.algorithm([]))
+    except OCSPError as error:
+        return [Finding(Level.FAIL, str(error), where), *_ends(ca, issuer, subject)]
+    findings = []
+    renew = commands.ours("renew", ca.name) if signer.delegated else ""
+    for warning in signer.warnings():
+        if "-expires-in-" not in warning:  # below, in days
+            is_own = warning.startswith("rsigner-")
+            text = f"{ca.rsigner if is_own else ca.ca}: {meaning(warning)} (warning={warning})"
+            findings.append(Finding(Level.WARN, text, where, renew if is_own else ""))
+    kind, bits = algorithms.key_size(signer.certificate)
+    issued = "issued by this CA, " if signer.delegated else ""
+    fits = f"{ca.rsigner}: {issued}its key ({kind}, {bits} bits) matches"
+    return [Finding(Level.OK, fits, where), *findings, *_ends(ca, issuer, subject)]
+
+
+def meaning(warning: str) -> str:
+    """What a warning of Signer means, in the operator's words."""
+    if "-key-has-" in warning:
+        return _SHORT_KEY
+    return next((text for begin, text in MEANINGS.items() if warning.startswith(begin)), warning)
+
+
+def _ends(ca: CASettings, issuer: Issuer, subject: Subject) -> list[Finding]:
+    """How long the signer and its CA last."""
+    findings = []
+    own: Certificate | None
+    try:
+        signer = Signer(ca, issuer.load_own(), issuer.certificates, subject.now)
+        own = signer.certificate
+        signs_itself = own.is_same_holder(signer.ca)
+    except (OCSPError, IndexError, ValueError):
+        own, signs_itself = None, False
+    if own and not signs_itself:
+        findings.append(
+            _end(ca, "signer", ca.rsigner, own, commands.ours("renew", ca.name), subject)
+        )
+    if issuer.certificates:
+        of_ca = certificate.newest(issuer.certificates, subject.now)
+        findings.append(_end(ca, "ca", ca.ca, of_ca, "", subject))
+    return findings
+
+
+def _end(
+    ca: CASettings, kind: str, path: str, holder: Certificate, command: str, subject: Subject
+) -> Finding:
+    """How long a certificate lasts; `kind` is `signer` or `ca`."""
+    left = holder.not_after - subject.now
+    warning, critical = thresholds(holder, subject)
+    level = Level.FAIL if left < critical else Level.WARN if left < warning else Level.OK
+    date = times.log_time(holder.not_after)[:10]
+    text = f"{path}: expires in {_days(left)}, on {date}"
+    try:
+        check_validity(holder, path, subject.now)
+    except OCSPError as error:
+        level, text = Level.FAIL, str(error)
+    if level and kind == "ca":
+        text += (
+            ": renew it on the CA's host, with the same key, and append the new one to this file"
+        )
+    measure = Measure(
+        f"{ca.name} {kind} days",
+        left // _DAY,
+        warning=f"{warning // _DAY}:",
+        critical=f"{critical // _DAY}:",
+    )
+    where = f"[{ca.name}]"
+    return Finding(level, text, where, command if level else "", (measure,))
+
+
+def thresholds(holder: Certificate, subject: Subject) -> tuple[int, int]:
+    """How many seconds before its end a certificate gives a warning, and is critical.
+
+    Of a short life both are a smaller part, unless the operator says otherwise.
+    """
+    critical = subject.critical_days * _DAY
+    if subject.warning_days is not None:
+        return subject.warning_days * _DAY, critical
+    warning = holder.not_after - holder.warned_from
+    return warning, min(critical, warning * subject.critical_days // limits.EXPIRY_WARNING_DAYS)
+
+
+def _days(seconds: int) -> str:
+    days = seconds // _DAY
+    if days < 2:
+        hours = seconds // 3600
+        return f"{hours} hour{'' if hours == 1 else 's'}"
+    return f"{days} days"
