@@ -166,7 +166,7 @@ def _next_steps(
     return [
         "1. Copy the request to the CA's host:",
         f"     scp {shlex.quote(names.request)} {shlex.quote(remote + '/')}",
-        "2. There, in the CA's directory, issue the certificate, with the CA's own config:",
+        "2. There, in the CA's directory, with the CA's own config, issue it:",
         f"     openssl ca -config {shlex.quote(ca.name + '.cnf')} -extensions ocsp_ext \\",
         f"         -days {days} -in {shlex.quote(request)} -out {shlex.quote(issued)}",
         "3. Here, fetch it, and change to it; until then nothing changes:",
