@@ -94,9 +94,9 @@ class Hosts:
             commands = commands.replace("-o root -g www-data ", "").replace(
                 "chgrp www-data", "true"
             )
-        return self._type(commands)
+        return self.type(commands)
 
-    def _type(self, commands: str) -> str:
+    def type(self, commands: str) -> str:
         """Run commands at a terminal, and answer their prompts."""
         child, terminal = pty.fork()
         if child == 0:
@@ -243,12 +243,34 @@ def issuing_ca(hosts: Hosts, apache: httpd.Apache) -> None:
         "shop.crt: good",
         "sub-ca.crt: good",
     ]
+    renew_as_it_says(hosts)
+    response = hosts.run("7", section=ISSUING_CA)
+    assert response.count("Response verify OK") == 3, response + apache.error_log
     server = certificate(hosts.place / "sub-ca" / "shop.crt")
     assert server.subject.rfc4514_string() == "CN=shop.example.com"
     assert server.issuer == certificate(hosts.place / "sub-ca" / "sub-ca.crt").subject
     assert (
         server.not_valid_after < certificate(hosts.place / "root-ca" / "sub-ca.crt").not_valid_after
     )
+
+
+def renew_as_it_says(hosts: Hosts) -> None:
+    """Renew the issuing CA's signer with the commands that `renew` prints."""
+    old = certificate(hosts.ssl / "ocsp" / "sub-ocsp.crt")
+    said = hosts.type("ocsp-cgi renew sub-ca")
+    request, issue, fetch, change = re.findall(r"(?m)^     (\S(?:.*\\\n)*.*)$", said)
+    request, fetch = (
+        command.replace("scp", "cp").replace("ca.example.com:", f"{hosts.place}/")
+        for command in (request, fetch)
+    )
+    hosts.type(request)
+    hosts.type(f"cd sub-ca; {issue}")
+    hosts.type(fetch)
+    said = hosts.type(change)
+    assert "[sub-ca] signs with" in said and "has no row for it yet" in said, said
+    hosts.run("5", section=ISSUING_CA)
+    new = certificate(hosts.ssl / "ocsp" / time.strftime("sub-ocsp-%Y-%m-%d.crt"))
+    assert new.subject == old.subject and new.serial_number != old.serial_number
 
 
 def test_every_block_of_the_guide_is_run():

@@ -157,7 +157,8 @@ def _next_steps(
     host, colon, path = source.partition(":")
     home = ca.name
     if colon and "/" not in host and not path.startswith(":"):  # HOST:DIRECTORY/db/index
-        home = os.path.dirname(os.path.dirname(path)) or "."
+        if "/" in path:  # else the directory is that of `rrsync`
+            home = os.path.dirname(os.path.dirname(path)) or "."
     else:
         host = "ca.example.com"
     remote = f"{host}:{home}"

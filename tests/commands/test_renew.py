@@ -250,6 +250,27 @@ def test_every_90_days_for_ever(host, monkeypatch):
     assert "expired" in host.refused("--back")
 
 
+def test_where_it_tells_to_copy(host):
+    for source, home in (
+        ("root@ca.example.com:index", "root@ca.example.com:root-ca"),
+        ("ca1:/root/my-ca/db/index", "ca1:/root/my-ca"),
+        ("ca1:my-ca/db/index", "ca1:my-ca"),
+        ("ca1:db/index", "ca1:."),
+        ("/mnt/index", "ca.example.com:root-ca"),
+    ):
+        text = host.config.read_text()
+        host.replace("rkey ", f"sync_from = {source}\nrkey ")
+        assert f".csr {home}/\n" in host.renew()
+        host.config.write_text(text)
+
+
+def test_the_certificate_of_today(host):
+    path = str(host.home / "root-ocsp.crt")
+    before = host.snapshot()
+    assert "signs with it already: nothing has been changed" in host.renew("--certificate", path)
+    assert host.snapshot() == before
+
+
 def test_sections_that_share_the_signer(host):
     section = host.config.read_text().partition("[responder]")[0]
     host.config.write_text(host.config.read_text() + section.replace("[root-ca]", "[old-ca]"))
