@@ -114,8 +114,8 @@ def _signer_certificate(ca: CASettings, now: int) -> Certificate:
     if any(one.is_same_holder(own) for one in issuers):
         raise CommandError(
             f"[{ca.name}] signs its responses itself: {ca.rsigner} is the CA's own certificate,"
-            " and a new key would be a new CA.  Steps 2 and 3 of the guide in the README make a"
-            " signer for it, whose key need not be on this host for as long as the CA lives"
+            " and with a new key it would be another CA.  For a signer that can be renewed, follow"
+            " steps 2 and 3 of the guide in the README"
         )
     return own
 

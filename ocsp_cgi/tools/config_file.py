@@ -90,7 +90,9 @@ def edit(file: str, changes: dict[tuple[str, str], str | None], date: str = "") 
     except config.ConfigError as error:
         raise CommandError(str(error)) from None
     except OSError as error:
-        raise CommandError(f"{error.filename or target}: {error.strerror}") from None
+        forbidden = isinstance(error, PermissionError) and os.geteuid() != 0
+        hint = "; this command must run as root" if forbidden else ""
+        raise CommandError(f"{target}: cannot be changed: {error.strerror}{hint}") from None
     return True
 
 

@@ -17,7 +17,7 @@ from ..import_cryptography import SignerError
 from ..issuer import Issuer
 from ..producer import check_signer_row
 from ..signer import Signer
-from .entry import CommandError
+from .entry import CommandError, program
 
 _FILE_BYTES = 1024 * 1024  # no certificate or key is longer
 
@@ -138,9 +138,10 @@ def look_up(found: Signer, candidate: CASettings) -> str:
         return f"Whether it has been revoked is not known: {error}."
     row = rows.rows.get(serial)
     if row is None:
+        copied = f" (`{program()} sync {candidate.name}`)" if candidate.sync_from else ""
         return (
-            f"{candidate.db} has no row for it yet.  Until the index has been copied again, the log"
-            " has warning=rsigner-has-no-row-in-db."
+            f"{candidate.db} has no row for it yet.  Until the index has been copied"
+            f" again{copied}, the log has warning=rsigner-has-no-row-in-db."
         )
     try:
         check_signer_row(candidate, found, row, rows.is_settled)

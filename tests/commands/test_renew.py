@@ -11,7 +11,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from clients import cert_id, certificate, request, settle, started, verified
+from clients import as_nobody, cert_id, certificate, request, settle, started, verified
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
@@ -227,6 +227,7 @@ def test_the_change_and_back(host, umask):
     assert host.section().rsigner == str(target), "back and forth"
 
 
+@pytest.mark.slow
 def test_every_90_days_for_ever(host, monkeypatch):
     monkeypatch.setattr(time, "localtime", time.gmtime)
     start = int(time.time())
@@ -291,12 +292,15 @@ def test_a_certificate_that_has_not_been_copied_yet(host):
     old = index.read_bytes()
     path = host.issue(dated())
     index.write_bytes(old)
+    host.replace("rkey ", "sync_from = ca:db/index\nrkey ")
     settle(index)
     said = host.renew("--certificate", path)
     assert "has no row for it yet" in said and "rsigner-has-no-row-in-db" in said
+    assert "ocsp_cgi sync root-ca`" in said
     assert host.section().rsigner.endswith(f"{dated()}.crt")
 
 
+@pytest.mark.slow
 def test_refused_certificates(host, place):
     """Whatever is wrong with the certificate, all files stay as they are."""
     host.renew()
@@ -330,6 +334,29 @@ def test_refused_certificates(host, place):
     assert f"chmod o-rwx {key}" in reason(issued)
     key.unlink()
     assert "its private key is not in" in reason(issued)
+
+
+@pytest.mark.root
+def test_only_root_can(host):
+    """What another user cannot write, and what to do about it."""
+    host.renew()
+    path = host.issue(dated())
+    for one in (host.home, *host.home.rglob("*")):
+        one.chmod(0o640 if one.suffix == ".key" else 0o755)  # as root's group, nobody can read keys
+
+    def reason(*options: str) -> str:
+        before = host.snapshot()
+        with pytest.raises(CommandError) as error, as_nobody():
+            host.renew(*options)
+        assert host.snapshot() == before
+        return str(error.value)
+
+    as_root = "Permission denied; this command must run as root"
+    assert reason() == f"{host.home}/private/{dated(2)}.key: {as_root}"
+    shared = host.home / f"{dated()}.crt"
+    assert reason("--certificate", path) == f"{shared}: {as_root}"
+    shutil.copy(path, shared)
+    assert reason("--certificate", str(shared)) == f"{host.config}: cannot be changed: {as_root}"
 
 
 def test_other_mistakes(host):
