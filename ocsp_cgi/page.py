@@ -69,18 +69,18 @@ footer {{
 Protocol, RFC&nbsp;6960). There is nothing here to read in a browser.</p>
 <h2>Ask about a certificate</h2>
 <pre>openssl ocsp \\
-  -issuer root-ca.crt \\
-  -CAfile root-ca.crt \\
+  -issuer ca.crt \\
+  -CAfile ca.crt -partial_chain \\
   -cert server.crt \\
   -url {url}</pre>
 <h2>Ask about a serial number</h2>
 <pre>openssl ocsp \\
-  -issuer root-ca.crt \\
-  -CAfile root-ca.crt \\
+  -issuer ca.crt \\
+  -CAfile ca.crt -partial_chain \\
   -serial 0x1234 \\
   -url {url}</pre>
-<p>Here <code>root-ca.crt</code> is the certificate of the CA that issued the certificate in
-question.</p>
+<p>Here <code>ca.crt</code> is the certificate of the CA that issued the certificate in question;
+with <code>-partial_chain</code> it need not be a root.</p>
 {hyperlink}
 <footer>{software}</footer>
 </main>

@@ -145,6 +145,7 @@ def _ask(ca: PrivateCA, url: str, name: str, expected: str, heading: str) -> boo
         "root-ca.crt",
         "-CAfile",
         "root-ca.crt",
+        "-partial_chain",
         "-cert",
         f"{name}.crt",
         "-url",

@@ -177,7 +177,8 @@ def _greeting(listeners: list[socket.socket], config_path: str, settings: config
     url = f"http://{_host((loopback.get(host, host), port))}/"
     for ca in settings.cas:
         path = shlex.quote(ca.ca)
-        lines.append(f"    openssl ocsp -issuer {path} -CAfile {path} -cert server.crt -url {url}")
+        trust = f"-issuer {path} -CAfile {path} -partial_chain"  # for an issuing CA too
+        lines.append(f"    openssl ocsp {trust} -cert server.crt -url {url}")
     if any(not address[0].startswith("127.") and address[0] != "::1" for address in addresses):
         lines.append("Anyone who can reach this machine can query it.")
     return "\n".join(lines) + "\n"

@@ -5,13 +5,17 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import stat
 from pathlib import Path
+from typing import NamedTuple
 
 from .. import config
 from ..config import CASettings, Settings
 from .entry import CommandError
 from .plan import write
+
+_REMEMBERED = re.compile(r"[#;]\s*(\w+) before \S+ = (.*)")
 
 
 def add_argument(parser: argparse.ArgumentParser) -> None:
@@ -53,18 +57,31 @@ def choose(settings: Settings, names: list[str]) -> list[CASettings]:
     return [known[name] for name in dict.fromkeys(names)] if names else settings.cas
 
 
-def edit(file: str, changes: dict[tuple[str, str], str | None]) -> bool:
+def value(file: str, section: str, setting: str) -> str:
+    """A setting as it is written in a config, "" if it is not there.  CommandError if the config
+    cannot be read."""
+    return _look_up(_read(file).split("\n"), section, setting).value
+
+
+def remembered(file: str, section: str, setting: str) -> str:
+    """The value that `edit` left in a comment, "" if there is none."""
+    return _look_up(_read(file).split("\n"), section, setting).remembered
+
+
+def edit(file: str, changes: dict[tuple[str, str], str | None], date: str = "") -> bool:
     """Change settings, given as (section, setting) -> value, in a config; None removes one.
 
     Comments, the order of lines, and the owner and mode stay as they are; a new setting goes
-    behind the last one of its section.  One rename replaces the file, and only if the result can be
-    loaded.  Returns whether anything changed; CommandError if the config cannot be used or written.
+    behind the last one of its section.  With `date` the old value of each changed setting stays in
+    a comment above it, `# rkey before 2026-11-29 = old.key`, which replaces an older such comment.
+    One rename replaces the file, and only if the result can be loaded.  Returns whether anything
+    changed; CommandError if the config cannot be used or written.
     """
     target = Path(os.path.realpath(file))
     try:
         config.load(str(target))
         before = target.read_bytes().decode()
-        after = _edited(before, changes)
+        after = _edited(before, changes, date)
         if after == before:
             return False
         config.parse(after, str(target))
@@ -73,37 +90,76 @@ def edit(file: str, changes: dict[tuple[str, str], str | None]) -> bool:
     except config.ConfigError as error:
         raise CommandError(str(error)) from None
     except OSError as error:
-        raise CommandError(f"{error.filename or target}: {error.strerror}") from None
+        forbidden = isinstance(error, PermissionError) and os.geteuid() != 0
+        hint = "; this command must run as root" if forbidden else ""
+        raise CommandError(f"{target}: cannot be changed: {error.strerror}{hint}") from None
     return True
 
 
-def _edited(text: str, changes: dict[tuple[str, str], str | None]) -> str:
+def _read(file: str) -> str:
+    try:
+        return Path(file).read_bytes().decode()
+    except OSError as error:
+        raise CommandError(f"{file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise CommandError(f"{file}: not UTF-8, so it is not a config") from None
+
+
+class _Place(NamedTuple):
+    """Where a setting is in a config: `number` and `comment` are the lines of it and of its
+    remembered value, `last` is the last line of its section with a setting; -1 if there is none."""
+
+    number: int
+    value: str
+    comment: int
+    remembered: str
+    last: int
+
+
+def _look_up(lines: list[str], section: str, setting: str) -> _Place:
+    here, number, comment, last = "", -1, -1, -1
+    for at, line in enumerate(lines):
+        stripped = line.lstrip("\ufeff").strip()
+        if not stripped:
+            continue
+        if stripped[0] in "#;":
+            found = _REMEMBERED.fullmatch(stripped)
+            if here == section and found and found[1] == setting:
+                comment = at
+            continue
+        if stripped[0] == "[" and stripped[-1] == "]":
+            here = stripped[1:-1].strip()
+        elif here == section and stripped.partition("=")[0].strip() == setting:
+            number = at
+        if here == section:
+            last = at
+    old = lines[number].partition("=")[2].strip() if number >= 0 else ""
+    found = _REMEMBERED.fullmatch(lines[comment].strip()) if comment >= 0 else None
+    return _Place(number, old, comment, found[2].strip() if found else "", last)
+
+
+def _edited(text: str, changes: dict[tuple[str, str], str | None], date: str) -> str:
     lines = text.split("\n")
     end = "\r" if "\r\n" in text else ""
-    for (section, setting), value in changes.items():
-        here, last, found = "", -1, -1
-        for number, line in enumerate(lines):
-            stripped = line.lstrip("\ufeff").strip()
-            if not stripped or stripped[0] in "#;":
-                continue
-            if stripped[0] == "[" and stripped[-1] == "]":
-                here = stripped[1:-1].strip()
-            elif here == section and stripped.partition("=")[0].strip() == setting:
-                found = number
-            if here == section:
-                last = number
-        if last < 0:
+    for (section, setting), new in changes.items():
+        place = _look_up(lines, section, setting)
+        if place.last < 0:
             raise CommandError(f"no [{section}] in the config")
-        if found >= 0 and value is None:
-            del lines[found]
-        elif found >= 0:
-            name, equals, old = lines[found].partition("=")
+        if place.number >= 0 and place.value == new:
+            continue
+        if place.number >= 0 and new is None:
+            del lines[place.number]
+        elif place.number >= 0:
+            name, equals, old = lines[place.number].partition("=")
             blanks = old[: len(old) - len(old.lstrip())]
-            if old.strip() != value:
-                lines[found] = f"{name}{equals}{blanks}{value}{end}"
-        elif value is not None:
-            lines[last] = lines[last].rstrip("\r") + end
-            lines.insert(last + 1, f"{setting} = {value}{end}")
-            if last + 2 == len(lines):  # the last line had no newline
+            lines[place.number] = f"{name}{equals}{blanks}{new}{end}"
+        elif new is not None:
+            lines[place.last] = lines[place.last].rstrip("\r") + end
+            lines.insert(place.last + 1, f"{setting} = {new}{end}")
+            if place.last + 2 == len(lines):  # the last line had no newline
                 lines.append("")
+        if date and place.number >= 0:
+            lines.insert(place.number, f"# {setting} before {date} = {place.value}{end}")
+            if place.comment >= 0:
+                del lines[place.comment + (place.comment > place.number)]
     return "\n".join(lines)

@@ -12,6 +12,7 @@ from . import data_files
 from .entry import CommandError
 
 ROOT_CA_CNF = data_files.APACHE / "root-ca.cnf"
+SUB_CA_CNF = data_files.APACHE / "sub-ca.cnf"
 
 
 class OpenSSLError(CommandError):
@@ -19,50 +20,61 @@ class OpenSSLError(CommandError):
 
 
 class PrivateCA:
-    """A CA directory as in the guide: root-ca.crt, private/, certs/, db/index and db/serial."""
+    """A CA directory as in the guide: root-ca.crt, private/, certs/, db/index and db/serial.
+
+    `name` is what its files are called: root-ca, or sub-ca for an issuing CA.
+    """
 
     def __init__(
-        self, home: Path, common_name: str = "Root CA", newkey: tuple[str, ...] = ("rsa:2048",)
+        self,
+        home: Path,
+        common_name: str = "",
+        newkey: tuple[str, ...] = ("rsa:2048",),
+        root: PrivateCA | None = None,
     ):
-        """Create the CA.  `newkey` is what follows `openssl req -newkey`."""
+        """Create the CA, an issuing CA below `root` if that is given.
+
+        `common_name` is instead of the one in apache/, `newkey` is what follows `openssl req
+        -newkey`.
+        """
         self.home = home
+        self.name = "sub-ca" if root else "root-ca"
         for directory, mode in (("", 0o755), ("db", 0o755), ("certs", 0o755), ("private", 0o700)):
             (home / directory).mkdir(mode=mode, parents=True, exist_ok=True)
         (home / "db" / "index").touch()
         (home / "db" / "serial").write_text(self.openssl("rand", "-hex", "16"))
         (home / "db" / "crlnumber").write_text("1001\n")
-        config = ROOT_CA_CNF.read_text()
-        assert config.count('"Root CA"') == 1, f'{ROOT_CA_CNF} does not have "Root CA" once'
-        (home / "root-ca.cnf").write_text(config.replace('"Root CA"', f'"{common_name}"'))
-        self.openssl(
-            "req",
-            "-new",
-            "-config",
-            "root-ca.cnf",
-            "-newkey",
-            *newkey,
-            "-nodes",
-            "-keyout",
-            "private/root-ca.key",
-            "-out",
-            "root-ca.csr",
-        )
-        self.openssl(
-            "ca",
-            "-selfsign",
-            "-config",
-            "root-ca.cnf",
-            "-batch",
-            "-notext",
-            "-in",
-            "root-ca.csr",
-            "-out",
-            "root-ca.crt",
-            "-extensions",
-            "ca_ext",
-            "-days",
-            "3650",
-        )
+        template, theirs = (SUB_CA_CNF, '"Issuing CA"') if root else (ROOT_CA_CNF, '"Root CA"')
+        config = template.read_text()
+        assert config.count(theirs) == 1, f"{template} does not have {theirs} once"
+        if common_name:
+            config = config.replace(theirs, f'"{common_name}"')
+        (home / self.config).write_text(config)
+        self._request(self.name, newkey)
+        if root:
+            root.sign_ca(self)
+        else:
+            self._sign(self.name, "ca_ext", "3650", "-selfsign")
+
+    @property
+    def config(self) -> str:
+        """The name of the CA's config for openssl."""
+        return f"{self.name}.cnf"
+
+    def sign_ca(self, sub: PrivateCA) -> None:
+        """Issue the certificate of an issuing CA.
+
+        Its directory then has it, root-ca.crt, and chain.crt with both.
+        """
+        name = sub.name
+        if (self.home / f"{name}.csr").exists():  # a second issuing CA
+            name = f"{name}-{sub.home.name}"
+        shutil.copy(sub.home / f"{sub.name}.csr", self.home / f"{name}.csr")
+        self._sign(name, "sub_ca_ext", "1825")
+        own, root = (self.home / f"{one}.crt" for one in (name, self.name))
+        shutil.copy(own, sub.home / f"{sub.name}.crt")
+        shutil.copy(root, sub.home / root.name)
+        (sub.home / "chain.crt").write_bytes(own.read_bytes() + root.read_bytes())
 
     def copy(self, home: Path) -> PrivateCA:
         """An independent copy of this CA in another directory."""
@@ -102,25 +114,31 @@ class PrivateCA:
         newkey: tuple[str, ...] = ("ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
     ) -> None:
         """Issue NAME.crt, valid for 90 days, with its key in private/NAME.key."""
+        self._request(name, newkey, "-subj", f"/CN={name}")
+        self._sign(name, extensions, "90")
+
+    def _request(self, name: str, newkey: tuple[str, ...], *options: str) -> None:
         self.openssl(
             "req",
             "-new",
             "-config",
-            "root-ca.cnf",
+            self.config,
             "-newkey",
             *newkey,
             "-nodes",
-            "-subj",
-            f"/C=GB/O=Example/CN={name}",
+            *options,
             "-keyout",
             f"private/{name}.key",
             "-out",
             f"{name}.csr",
         )
+
+    def _sign(self, name: str, extensions: str, days: str, *options: str) -> None:
         self.openssl(
             "ca",
+            *options,
             "-config",
-            "root-ca.cnf",
+            self.config,
             "-batch",
             "-notext",
             "-in",
@@ -130,12 +148,12 @@ class PrivateCA:
             "-extensions",
             extensions,
             "-days",
-            "90",
+            days,
         )
 
     def revoke(self, name: str, *options: str) -> None:
         """Revoke NAME.crt, with options such as -crl_reason."""
-        self.openssl("ca", "-config", "root-ca.cnf", "-revoke", f"{name}.crt", *options)
+        self.openssl("ca", "-config", self.config, "-revoke", f"{name}.crt", *options)
 
     def serial(self, name: str) -> str:
         """The serial number of NAME.crt in hexadecimal."""

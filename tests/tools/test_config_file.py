@@ -89,6 +89,23 @@ def test_owner_and_mode_stay_under_any_umask(file, umask):
     assert after.st_ino != before.st_ino
 
 
+def test_the_old_value_is_remembered(file):
+    original = file.read_text()
+    first = {("root-ca", "rkey"): "/1.key", ("root-ca", "rsigner"): "/1.crt"}
+    assert config_file.edit(str(file), first, "2026-11-29")
+    assert config_file.remembered(str(file), "root-ca", "rkey") == "/etc/ssl/root/root-ocsp.key"
+    assert config_file.remembered(str(file), "old-ca", "rkey") == ""
+    assert config_file.value(str(file), "root-ca", "rkey") == "/1.key"
+    second = {("root-ca", "rkey"): "/2.key", ("root-ca", "rsigner"): "/2.crt"}
+    assert config_file.edit(str(file), second, "2027-02-15")
+    text = file.read_text()
+    assert "# rkey before 2027-02-15 = /1.key\nrkey =\t/2.key\n" in text
+    assert text.count(" before ") == 2
+    assert not config_file.edit(str(file), second, "2027-05-01"), "nothing to remember"
+    lines = [line for line in text.split("\n") if " before " not in line]
+    assert len(lines) == len(original.split("\n"))
+
+
 def test_a_link_stays_a_link(file, tmp_path):
     link = tmp_path / "link.conf"
     link.symlink_to(file.name)

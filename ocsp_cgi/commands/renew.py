@@ -1,0 +1,339 @@
+"""Make the next key of a CA's signer, and change to its certificate once the CA has issued it.
+
+Without options, a new key and certificate request are made, and the commands printed with which the
+CA issues the certificate.  --certificate then verifies that certificate, and makes the config name
+it and its key, with one rename of the config: until then, and if anything is wrong, the responder
+signs as before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shlex
+import stat
+import time
+
+from .. import config, times
+from ..answer import printable
+from ..certificate import OCSP_SIGNING, Certificate, newest
+from ..config import CASettings, Settings
+from ..import_cryptography import SignerError
+from ..signer import Signer, load_certificates
+from ..tools import config_file, entry, signer_candidate, signer_files, signer_request
+from ..tools.entry import CommandError
+
+_DAY = 24 * 60 * 60
+_LINE_CHARACTERS = 2000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "ca", metavar="CA", nargs="?", help="the section of the config; needed if it has several"
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--certificate",
+        metavar="FILE",
+        help="verify the certificate that the CA has issued, and change to it",
+    )
+    what.add_argument(
+        "--back", action="store_true", help="change back to the previous certificate and key"
+    )
+    config_file.add_argument(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Returns 0 if the key was made, or the config changed."""
+    settings = config_file.load(arguments)
+    if arguments.ca is None and len(settings.cas) > 1:
+        sections = ", ".join(ca.name for ca in settings.cas)
+        raise CommandError(f"which CA?  The config has {sections}", entry.UNKNOWN)
+    [ca] = config_file.choose(settings, [arguments.ca] if arguments.ca else [])
+    now = int(time.time())
+    if arguments.back:
+        _Change(arguments, settings, ca, now).back()
+    elif arguments.certificate is not None:
+        _Change(arguments, settings, ca, now).to(arguments.certificate)
+    else:
+        _make_request(arguments, ca, now)
+    return entry.OK
+
+
+def _today(now: int) -> str:
+    return time.strftime("%Y-%m-%d", time.localtime(now))
+
+
+def _command(arguments: argparse.Namespace, command: str, ca: CASettings, *options: str) -> str:
+    """A command of ours for the operator to type, about the same config."""
+    if arguments.config:
+        options += ("--config", arguments.config)
+    return f"{entry.program()} {command} {shlex.join((ca.name, *options))}"
+
+
+def _say(*texts: str) -> None:
+    for line in "\n".join(texts).split("\n"):
+        print(printable(line, _LINE_CHARACTERS))
+
+
+# The next key
+
+
+def _make_request(arguments: argparse.Namespace, ca: CASettings, now: int) -> None:
+    own = _signer_certificate(ca, now)
+    kind, why = signer_request.key_kind(own)
+    names = signer_files.free(ca, _today(now))
+    mode, owner = _key_mode(ca)
+    pem = signer_request.new_key(kind, ca.passin)
+    unfinished = signer_files.hidden(names.key, pem, mode, owner)
+    try:
+        request = signer_request.new_request(own, unfinished, ca.passin)
+        if not signer_files.link(unfinished, names.key) or not signer_files.create(
+            names.request, request, 0o644
+        ):
+            raise CommandError(
+                f"{names.request}: another renewal has made files of this name meanwhile"
+            )
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(unfinished)
+    _say(f"[{ca.name}] signs with {ca.rsigner}.", f"The certificate {_end(own, now)}.\n")
+    _say(f"Made for the same subject, {kind.name}{f', because {why}' if why else ''}:")
+    _say(f"  {names.key}\n  {names.request}\n")
+    _say(*_next_steps(arguments, ca, names, own))
+
+
+def _signer_certificate(ca: CASettings, now: int) -> Certificate:
+    """The certificate that signs today.  CommandError if there is none, or it is the CA's own."""
+    try:
+        own = _newest_signer(ca, now)
+        issuers = load_certificates("ca", ca.ca)
+    except SignerError as error:
+        raise CommandError(str(error)) from None
+    if any(one.is_same_holder(own) for one in issuers):
+        raise CommandError(
+            f"[{ca.name}] signs its responses itself: {ca.rsigner} is the CA's own certificate,"
+            " and with a new key it would be another CA.  For a signer that can be renewed, follow"
+            " steps 2 and 3 of the guide in the README"
+        )
+    return own
+
+
+def _newest_signer(ca: CASettings, now: int) -> Certificate:
+    """The newest of the certificates in `rsigner`, which may have a chain too.  SignerError if
+    there is none."""
+    found = load_certificates("rsigner", ca.rsigner)
+    found.sort(key=lambda one: OCSP_SIGNING not in one.extended_key_usages)
+    return newest([one for one in found if one.is_same_holder(found[0])], now)
+
+
+def _key_mode(ca: CASettings) -> tuple[int, tuple[int, int]]:
+    """Mode, user and group of the CA's key: those of the next one."""
+    try:
+        of = os.stat(ca.rkey)
+    except OSError as error:
+        raise CommandError(
+            f"{ca.rkey}: {error.strerror}; the new key gets its owner and mode: if it is lost,"
+            f" `install -m 640 -g GROUP /dev/null {shlex.quote(ca.rkey)}` with the web server's"
+            " group takes its place"
+        ) from None
+    return stat.S_IMODE(of.st_mode) & 0o660, (of.st_uid, of.st_gid)
+
+
+def _end(holder: Certificate, now: int) -> str:
+    days = (holder.not_after - now) // _DAY
+    when = times.http_date(holder.not_after)
+    if days < 0:
+        return f"expired on {when}"
+    return f"expires in {days} day{'s' * (days != 1)}, on {when}"
+
+
+def _next_steps(
+    arguments: argparse.Namespace, ca: CASettings, names: signer_files.Names, own: Certificate
+) -> list[str]:
+    """What to type until the new certificate signs."""
+    source = ca.sync_from or ""
+    host, colon, path = source.partition(":")
+    home = ca.name
+    if colon and "/" not in host and not path.startswith(":"):  # HOST:DIRECTORY/db/index
+        if "/" in path:  # else the directory is that of `rrsync`
+            home = os.path.dirname(os.path.dirname(path)) or "."
+    else:
+        host = "ca.example.com"
+    remote = f"{host}:{home}"
+    request, issued = os.path.basename(names.request), os.path.basename(names.certificate)
+    days = max(1, round((own.not_after - own.not_before) / _DAY))
+    return [
+        "1. Copy the request to the CA's host:",
+        f"     scp {shlex.quote(names.request)} {shlex.quote(remote + '/')}",
+        "2. There, in the CA's directory, with the CA's own config, issue it:",
+        f"     openssl ca -config {shlex.quote(ca.name + '.cnf')} -extensions ocsp_ext \\",
+        f"         -days {days} -in {shlex.quote(request)} -out {shlex.quote(issued)}",
+        "3. Here, fetch it, and change to it; until then nothing changes:",
+        f"     scp {shlex.quote(f'{remote}/{issued}')} \\",
+        f"         {shlex.quote(names.certificate)}",
+        "     " + _command(arguments, "renew", ca, "--certificate", names.certificate),
+    ]
+
+
+# The change to a certificate
+
+
+class _Change:
+    """The change of a section, and of those that share its signer, to another one."""
+
+    def __init__(self, arguments: argparse.Namespace, settings: Settings, ca: CASettings, now: int):
+        self.arguments = arguments
+        self.config = config_file.path(arguments)
+        self.ca = ca
+        self.now = now
+        self.sharing = [ca, *(other for other in settings.cas if _shares_signer(ca, other))]
+
+    def to(self, path: str) -> None:
+        """Change to the certificate in a file, for a key that was made before."""
+        signer_candidate.check_file(path)
+        key = self.ca.rkey
+        found = signer_candidate.signer(signer_candidate.with_signer(self.ca, path, key), self.now)
+        key = signer_candidate.find_key(found, self.ca, path)
+        accepted = self._accepted(path, key)
+        self._note_differences(found)
+        target = self._put_in_place(path, key)
+        _say(f"{path}: issued by [{self.ca.name}];\nits key is {key}.\n")
+        self._switch(accepted, target, key, found.certificate)
+
+    def back(self) -> None:
+        """Change to the certificate and key of before the last change."""
+        rsigner, rkey = (
+            self._path(config_file.remembered(self.config, self.ca.name, name))
+            for name in ("rsigner", "rkey")
+        )
+        if not rsigner:
+            raise CommandError(
+                f"{self.config}: [{self.ca.name}] has no `# rsigner before ...`, which"
+                " `renew --certificate` leaves there.  To change to any earlier certificate: "
+                + _command(self.arguments, "renew", self.ca, "--certificate", "FILE")
+            )
+        signer_candidate.check_file(rsigner)
+        found = signer_candidate.signer(
+            signer_candidate.with_signer(self.ca, rsigner, self.ca.rkey), self.now
+        )
+        key = signer_candidate.find_key(found, self.ca, rsigner, *filter(None, [rkey]))
+        self._switch(self._accepted(rsigner, key), rsigner, key, found.certificate)
+
+    def _path(self, value: str) -> str:
+        """A path that is written in the config, which starts from its directory; "" stays ""."""
+        directory = self.config.rpartition("/")[0]
+        return value if value[:1] in ("", "/") or not directory else f"{directory}/{value}"
+
+    def _accepted(self, rsigner: str, rkey: str) -> list[CASettings]:
+        """The sections whose signer this certificate and key may be.  CommandError if the section
+        that the operator named is not among them."""
+        accepted = []
+        for ca in self.sharing:
+            candidate = signer_candidate.with_signer(ca, rsigner, rkey)
+            try:
+                found = signer_candidate.signer(candidate, self.now)
+                signer_candidate.try_key(found)
+                note = signer_candidate.look_up(found, candidate)
+            except CommandError as error:
+                if ca is self.ca:
+                    raise
+                _say(f"[{ca.name}] has the same signer as [{self.ca.name}], and keeps it: {error}")
+                continue
+            accepted.append(ca)
+            for text in (note, *_warnings(found)):
+                if text:
+                    _say(f"[{ca.name}] {text}")
+        return accepted
+
+    def _put_in_place(self, path: str, key: str) -> str:
+        """The certificate beside that of today, readable for everybody.  Returns its path there."""
+        directory = os.path.dirname(self.ca.rsigner)
+        if os.path.realpath(os.path.dirname(path) or ".") == os.path.realpath(directory or "."):
+            _let_all_read(path)
+            return os.path.join(directory, os.path.basename(path))
+        with open(path, "rb") as file:
+            content = file.read()
+        first = signer_files.certificate_path(self.ca, key, _today(self.now))
+        target, number = first, 2
+        while not signer_files.create(target, content, 0o644):
+            with open(target, "rb") as file:
+                if file.read() == content:
+                    _let_all_read(target)
+                    return target
+            stem, suffix = os.path.splitext(first)
+            target, number = f"{stem}-{number}{suffix}", number + 1
+        _say(f"Copied to {target}.")
+        return target
+
+    def _switch(
+        self, accepted: list[CASettings], rsigner: str, rkey: str, holder: Certificate
+    ) -> None:
+        """Make the config name another certificate and key, in these sections."""
+        changes: dict[tuple[str, str], str | None] = {}
+        for ca in accepted:
+            for name, new in (("rsigner", rsigner), ("rkey", rkey)):
+                changes[ca.name, name] = _spelled(
+                    config_file.value(self.config, ca.name, name), getattr(ca, name), new
+                )
+        if not config_file.edit(self.config, changes, _today(self.now)):
+            _say(f"[{self.ca.name}] signs with it already: nothing has been changed.")
+            return
+        names = " and ".join(f"[{ca.name}]" for ca in accepted)
+        _say(f"{self.config}: from now on {names} {'sign' if accepted[1:] else 'signs'} with")
+        _say(f"  rsigner = {changes[self.ca.name, 'rsigner']}")
+        _say(f"  rkey    = {changes[self.ca.name, 'rkey']}")
+        _say(f"The certificate {_end(holder, self.now)}.\n")
+        _say("To change back: " + _command(self.arguments, "renew", self.ca, "--back"))
+        _say("To see that all is well: " + _command(self.arguments, "check", self.ca))
+        unused = self._unused()
+        if unused:
+            _say("\nNothing needs these files of earlier signers any more:")
+            _say("  rm " + " \\\n     ".join(map(shlex.quote, unused)))
+
+    def _note_differences(self, found: Signer) -> None:
+        """Say what may surprise an operator who looks at the certificate of today."""
+        try:
+            before = _newest_signer(self.ca, self.now)
+        except SignerError:
+            return
+        for text in signer_candidate.differences(found, before):
+            _say(f"[{self.ca.name}] {text}")
+
+    def _unused(self) -> list[str]:
+        settings = config.load(self.config)
+        in_use = [path for ca in settings.cas for path in (ca.rsigner, ca.rkey)]
+        for ca in settings.cas:
+            for name in ("rsigner", "rkey"):
+                value = config_file.remembered(self.config, ca.name, name)
+                in_use += [self._path(value)] if value else []
+        [changed] = [ca for ca in settings.cas if ca.name == self.ca.name]
+        return signer_files.unused(changed, in_use)
+
+
+def _warnings(found: Signer) -> list[str]:
+    return [f"From now on the log has warning={warning}." for warning in found.warnings()]
+
+
+def _shares_signer(ca: CASettings, other: CASettings) -> bool:
+    """Whether another section has the same files of its signer."""
+    pairs = (ca.rsigner, other.rsigner), (ca.rkey, other.rkey)
+    return other is not ca and all(os.path.realpath(a) == os.path.realpath(b) for a, b in pairs)
+
+
+def _spelled(value: str, path: str, new: str) -> str:
+    """The path `new` as the config should have it, which has `value` for `path` today: relative to
+    the config if that is."""
+    if os.path.realpath(os.path.dirname(path)) == os.path.realpath(os.path.dirname(new)):
+        return os.path.join(os.path.dirname(value), os.path.basename(new))
+    return os.path.abspath(new)
+
+
+def _let_all_read(path: str) -> None:
+    """Give a certificate the mode 644, unless everybody can read it already."""
+    try:
+        if stat.S_IMODE(os.stat(path).st_mode) & 0o444 != 0o444:
+            os.chmod(path, 0o644)
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror}: chmod 644 {path}") from None

@@ -1,0 +1,88 @@
+"""A private key for a signer, and the request for its certificate, made with openssl.
+
+openssl writes to no file: in a directory in which another user may write, a link in the right place
+would let it overwrite any file of root's.
+"""
+
+from __future__ import annotations
+
+import ssl
+import subprocess
+from typing import NamedTuple
+
+from .. import algorithms, limits
+from ..certificate import Certificate
+from .entry import CommandError
+
+_CURVES = {"SECP256R1": "P-256", "SECP384R1": "P-384", "SECP521R1": "P-521"}
+
+
+class KeyKind(NamedTuple):
+    """A kind of key: its name for people, and the options of `openssl genpkey`."""
+
+    name: str
+    options: tuple[str, ...]
+
+
+def _ec(curve: str) -> KeyKind:
+    return KeyKind(
+        curve,
+        (
+            "-algorithm",
+            "EC",
+            "-pkeyopt",
+            f"ec_paramgen_curve:{curve}",
+            "-pkeyopt",
+            "ec_param_enc:named_curve",
+        ),
+    )
+
+
+P_256 = _ec("P-256")
+
+
+def key_kind(holder: Certificate) -> tuple[KeyKind, str]:
+    """The kind of key that should follow this certificate's, and why it is another: "" if it is the
+    same."""
+    try:
+        kind, curve, _ = algorithms.key_type(holder)
+        name, bits = algorithms.key_size(holder)
+    except algorithms.UnsupportedKey as error:
+        return P_256, f"today's key is {error}"
+    if bits < limits.WEAK_KEY_BITS.get(name, 0):
+        return P_256, f"today's {name} key has only {bits} bits"
+    if not algorithms.is_known_to_firefox(holder):
+        return P_256, f"Firefox cannot verify today's {kind} key"
+    if kind == "EC":
+        return _ec(_CURVES[curve]), ""
+    return KeyKind(f"RSA {bits}", ("-algorithm", "RSA", "-pkeyopt", f"rsa_keygen_bits:{bits}")), ""
+
+
+def new_key(kind: KeyKind, passin: str | None) -> bytes:
+    """A new private key in PEM, encrypted with the pass phrase in the file `passin` if there is
+    one.  CommandError if openssl cannot make it."""
+    encrypt = ("-aes-256-cbc", "-pass", f"file:{passin}") if passin else ()
+    return _openssl("genpkey", *kind.options, *encrypt)
+
+
+def new_request(holder: Certificate, key: str, passin: str | None) -> bytes:
+    """A certificate request in PEM for the private key in a file, with the subject of this
+    certificate, byte for byte: no option of openssl could say every subject.
+
+    CommandError if openssl cannot make it.
+    """
+    options = ("-signkey", key, *(("-passin", f"file:{passin}") if passin else ()))
+    # The first puts the new key into the certificate, which the second turns into a request.
+    with_key = _openssl("x509", *options, given=ssl.DER_cert_to_PEM_cert(holder.der).encode())
+    return _openssl("x509", "-x509toreq", *options, given=with_key)
+
+
+def _openssl(*arguments: str, given: bytes = b"") -> bytes:
+    try:
+        run = subprocess.run(["openssl", *arguments], input=given, capture_output=True)
+    except FileNotFoundError:
+        raise CommandError("the command openssl is missing: install the package openssl") from None
+    if run.returncode != 0 or b"-----BEGIN " not in run.stdout:
+        reason = run.stderr.decode(errors="replace").strip()
+        raise CommandError(f"openssl {' '.join(arguments)}\n{reason}")
+    return run.stdout

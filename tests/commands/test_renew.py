@@ -1,0 +1,417 @@
+"""`renew`: the next key and its certificate, for a CA run with the real `openssl ca`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from clients import as_nobody, cert_id, certificate, request, settle, started, verified
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from ocsp_cgi import config
+from ocsp_cgi.commands import renew
+from ocsp_cgi.tools import httpd
+from ocsp_cgi.tools.entry import CommandError
+from ocsp_cgi.tools.openssl_ca import PrivateCA
+
+pytestmark = pytest.mark.process
+
+CONFIG = "ocsp-cgi.conf"
+DAY = 24 * 60 * 60
+
+
+class Host:
+    """A CA, and the responder's host in the same directory, with someone who types `renew`."""
+
+    def __init__(self, ca: PrivateCA, capsys):
+        self.ca = ca
+        self.home = ca.home
+        self.config = ca.home / CONFIG
+        self._capsys = capsys
+
+    def renew(self, *options: str) -> str:
+        """Run `renew` with these options.  Returns what it printed."""
+        parser = argparse.ArgumentParser()
+        renew.add_arguments(parser)
+        assert renew.run(parser.parse_args([*options, "--config", str(self.config)])) == 0
+        return self._capsys.readouterr().out
+
+    def refused(self, *options: str) -> str:
+        """The reason for which `renew` refuses these options, and changes nothing."""
+        before = self.snapshot()
+        with pytest.raises(CommandError) as error:
+            self.renew(*options)
+        assert self.snapshot() == before
+        return str(error.value)
+
+    def snapshot(self) -> dict[Path, tuple[bytes, int, int, int]]:
+        found = {}
+        for path in self.home.rglob("*"):
+            if path.is_file():
+                of = path.stat()
+                found[path] = path.read_bytes(), of.st_mode, of.st_uid, of.st_gid
+        return found
+
+    def issue(self, name: str, *options: str, extensions: str = "ocsp_ext") -> str:
+        """Issue the certificate of private/NAME.csr.  Returns its path, NAME.crt outside of the
+        responder's directory."""
+        issued = self.home.parent / "issued"
+        issued.mkdir(exist_ok=True)
+        options = options or ("-days", "90")
+        ca = ("ca", "-config", self.ca.config, "-batch", "-notext", "-extensions", extensions)
+        files = ("-in", f"private/{name}.csr", "-out", str(issued / f"{name}.crt"))
+        self.ca.openssl(*ca, *options, *files)
+        settle(self.home / "db" / "index")
+        return str(issued / f"{name}.crt")
+
+    def section(self, name: str = "root-ca") -> config.CASettings:
+        [ca] = [ca for ca in config.load(str(self.config)).cas if ca.name == name]
+        return ca
+
+    def replace(self, old: str, new: str) -> None:
+        text = self.config.read_text()
+        assert old in text
+        self.config.write_text(text.replace(old, new))
+
+    def subject(self, name: str) -> bytes:
+        """The subject of private/NAME.csr, whose signature is verified."""
+        path = self.home / "private" / f"{name}.csr"
+        self.ca.openssl("req", "-in", str(path), "-noout", "-verify")
+        return x509.load_pem_x509_csr(path.read_bytes()).subject.public_bytes()
+
+
+@pytest.fixture
+def host(ca, capsys):
+    return Host(ca, capsys)
+
+
+def dated(number: int = 1) -> str:
+    today = time.strftime("%Y-%m-%d")
+    return f"root-ocsp-{today}" + (f"-{number}" if number > 1 else "")
+
+
+def test_the_next_key(host):
+    key = host.home / "private" / "root-ocsp.key"
+    key.chmod(0o640)
+    before, old_umask = host.snapshot(), os.umask(0o777)
+    try:
+        said = host.renew()
+    finally:
+        os.umask(old_umask)
+    after = host.snapshot()
+    assert {path: after[path] for path in before} == before
+    new, csr = (host.home / "private" / f"{dated()}{suffix}" for suffix in (".key", ".csr"))
+    assert set(after) - set(before) == {new, csr}
+    assert after[new][1:] == before[key][1:] and after[csr][1] & 0o777 == 0o644
+    signer = certificate(host.home / "root-ocsp.crt")
+    assert host.subject(dated()) == signer.subject.public_bytes()
+    assert (
+        f"openssl ca -config root-ca.cnf -extensions ocsp_ext \\\n         -days 90 -in {csr.name}"
+        in said
+    )
+    assert f"renew root-ca --certificate {host.home}/{dated()}.crt" in said
+    assert [line for line in said.splitlines() if len(line) > 80 and "/" not in line] == []
+
+
+def test_a_second_one_on_the_same_day(host):
+    host.renew()
+    first = host.snapshot()
+    host.renew("root-ca")
+    (host.home / f"{dated(3)}.crt").touch()
+    host.renew("root-ca")
+    names = {path.name for path in set(host.snapshot()) - set(first)}
+    assert names == {f"{dated(n)}{end}" for n in (2, 4) for end in (".key", ".csr")} | {
+        f"{dated(3)}.crt"
+    }
+
+
+SUBJECTS = {
+    "non-ASCII": ("-utf8", "-subj", "/O=Zoë & Søn/CN=Répondeur \\/ OCSP, 1"),
+    "multi-valued": ("-multivalue-rdn", "-subj", "/O=Example/CN=OCSP+serialNumber=17"),
+    "another type of string": ("-nameopt", "utf8", "-subj", "/C=DE/emailAddress=a@b.example/CN=x"),
+}
+
+
+@pytest.mark.parametrize("options", SUBJECTS.values(), ids=SUBJECTS)
+def test_the_subject_stays(host, options):
+    host.ca.openssl(
+        *("req", "-x509", "-new", "-config", "root-ca.cnf", "-key", "private/root-ocsp.key"),
+        *("-extensions", "ocsp_ext", *options, "-out", "root-ocsp.crt"),
+    )
+    host.replace("rkey ", "signer_trust = local\nrkey ")
+    host.renew()
+    assert host.subject(dated()) == certificate(host.home / "root-ocsp.crt").subject.public_bytes()
+
+
+@pytest.mark.parametrize(
+    "newkey, kind, why",
+    [
+        (("rsa:2048",), "RSA 2048", ""),
+        (("rsa:1024",), "P-256", "has only 1024 bits"),
+        (("ec", "-pkeyopt", "ec_paramgen_curve:P-384"), "P-384", ""),
+        (("ed25519",), "P-256", "Firefox cannot verify"),
+    ],
+    ids=["RSA", "short RSA", "P-384", "Ed25519"],
+)
+def test_the_kind_of_key(host, newkey, kind, why):
+    host.ca.issue("root-ocsp", "ocsp_ext", newkey)
+    said = host.renew()
+    assert f"for the same subject, {kind}" in said and why in said
+    key = serialization.load_pem_private_key(
+        (host.home / "private" / f"{dated()}.key").read_bytes(), None
+    )
+    names = {"RSA 2048": 2048, "P-256": 256, "P-384": 384}
+    assert key.key_size == names[kind]
+
+
+def test_an_encrypted_key_stays_encrypted(host):
+    phrase = host.home / "private" / "phrase"
+    phrase.write_text("a pass phrase\n")
+    phrase.chmod(0o600)
+    host.replace("rkey ", "passin = private/phrase\nrkey ")
+    host.renew()
+    text = (host.home / "private" / f"{dated()}.key").read_bytes()
+    assert text.startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
+    assert serialization.load_pem_private_key(text, b"a pass phrase")
+    host.renew("--certificate", host.issue(dated()))
+    assert host.section().rkey.endswith(f"{dated()}.key")
+
+
+def test_a_ca_that_signs_itself(host):
+    host.replace("root-ocsp.crt", "root-ca.crt")
+    host.replace("root-ocsp.key", "root-ca.key")
+    assert "signs its responses itself" in host.refused()
+    assert "the CA's own certificate" in host.refused(
+        "--certificate", str(host.home / "root-ca.crt")
+    )
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o777])
+def test_the_change_and_back(host, umask):
+    host.config.write_text("# ours\r\n" + host.config.read_text().replace("\n", "\r\n"))
+    host.config.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(host.config, 12345, 54321)
+    original, of = host.config.read_text(), host.config.stat()
+    host.renew()
+    before, path = host.snapshot(), host.issue(dated())
+    old_umask = os.umask(umask)
+    try:
+        said = host.renew("--certificate", path)
+    finally:
+        os.umask(old_umask)
+    after = host.snapshot()
+    target = host.home / f"{dated()}.crt"
+    assert after[target][0] == Path(path).read_bytes() and after[target][1] & 0o777 == 0o644
+    unchanged = [one for one in before if one != host.config and one.parent.name != "db"]
+    assert all(after[one] == before[one] for one in unchanged)
+    assert after[host.config][1:] == (of.st_mode, of.st_uid, of.st_gid)
+    section = host.section()
+    assert (section.rsigner, section.rkey) == (
+        str(target),
+        str(host.home / "private" / f"{dated()}.key"),
+    )
+    assert f"rkey    = private/{dated()}.key" in said, "relative, as it was"
+    assert "check root-ca" in said and "renew root-ca --back" in said
+    host.renew("--back")
+    lines = [line for line in host.config.read_text().splitlines() if " before " not in line]
+    assert lines == original.splitlines()
+    host.renew("--back")
+    assert host.section().rsigner == str(target), "back and forth"
+
+
+@pytest.mark.slow
+def test_every_90_days_for_ever(host, monkeypatch):
+    monkeypatch.setattr(time, "localtime", time.gmtime)
+    start = int(time.time())
+    keys = [host.section().rkey]
+    for n in range(1, 6):
+        now = start + n * 80 * DAY
+        monkeypatch.setattr(renew.time, "time", lambda now=now: now)
+        name = "root-ocsp-" + time.strftime("%Y-%m-%d", time.gmtime(now))
+        assert f"{name}.key" in host.renew()
+        dates = [time.strftime("%Y%m%d%H%M%SZ", time.gmtime(now + d * DAY)) for d in (0, 90)]
+        path = host.issue(name, "-startdate", dates[0], "-enddate", dates[1])
+        said = host.renew("--certificate", path)
+        keys.append(host.section().rkey)
+        assert keys[-1].endswith(f"/{name}.key")
+        unused = said.partition("Nothing needs these files")[2]
+        for key in keys:
+            assert (key in unused) == (key not in keys[-2:]), (n, key, said)
+    assert len({Path(key).read_bytes() for key in keys}) == 6
+    assert host.config.read_text().count(" before ") == 2, "only the last pair is remembered"
+    monkeypatch.setattr(renew.time, "time", lambda: start + 700 * DAY)
+    assert "expired" in host.refused("--back")
+
+
+def test_where_it_tells_to_copy(host):
+    for source, home in (
+        ("root@ca.example.com:index", "root@ca.example.com:root-ca"),
+        ("ca1:/root/my-ca/db/index", "ca1:/root/my-ca"),
+        ("ca1:my-ca/db/index", "ca1:my-ca"),
+        ("ca1:db/index", "ca1:."),
+        ("/mnt/index", "ca.example.com:root-ca"),
+    ):
+        text = host.config.read_text()
+        host.replace("rkey ", f"sync_from = {source}\nrkey ")
+        assert f".csr {home}/\n" in host.renew()
+        host.config.write_text(text)
+
+
+def test_the_certificate_of_today(host):
+    path = str(host.home / "root-ocsp.crt")
+    before = host.snapshot()
+    assert "signs with it already: nothing has been changed" in host.renew("--certificate", path)
+    assert host.snapshot() == before
+
+
+def test_sections_that_share_the_signer(host):
+    section = host.config.read_text().partition("[responder]")[0]
+    host.config.write_text(host.config.read_text() + section.replace("[root-ca]", "[old-ca]"))
+    assert host.refused() == "which CA?  The config has root-ca, old-ca"
+    host.renew("root-ca")
+    said = host.renew("root-ca", "--certificate", host.issue(dated()))
+    assert "[root-ca] and [old-ca] sign with" in said
+    assert host.section("old-ca").rkey == host.section("root-ca").rkey
+    assert host.section("old-ca").rkey.endswith(f"{dated()}.key")
+    host.renew("old-ca", "--back")
+    assert host.section("old-ca").rkey == host.section("root-ca").rkey
+    assert host.section("old-ca").rkey.endswith("root-ocsp.key")
+
+
+def test_a_certificate_that_has_not_been_copied_yet(host):
+    host.renew()
+    index = host.home / "db" / "index"
+    old = index.read_bytes()
+    path = host.issue(dated())
+    index.write_bytes(old)
+    host.replace("rkey ", "sync_from = ca:db/index\nrkey ")
+    settle(index)
+    said = host.renew("--certificate", path)
+    assert "has no row for it yet" in said and "rsigner-has-no-row-in-db" in said
+    assert "ocsp_cgi sync root-ca`" in said
+    assert host.section().rsigner.endswith(f"{dated()}.crt")
+
+
+@pytest.mark.slow
+def test_refused_certificates(host, place):
+    """Whatever is wrong with the certificate, all files stay as they are."""
+    host.renew()
+    issued = host.issue(dated())
+
+    def reason(path: str | Path) -> str:
+        return host.refused("--certificate", str(path))
+
+    assert "No such file" in reason("nowhere.crt")
+    assert "Is a directory" in reason(place)
+    assert "a certificate request, not a certificate" in reason(
+        host.home / "private" / f"{dated()}.csr"
+    )
+    assert "has a private key in it" in reason(host.home / "private" / f"{dated()}.key")
+    assert "OCSPSigning" in reason(host.issue(dated(), extensions="server_ext"))
+    past = ("-startdate", "20200101000000Z", "-enddate", "20200201000000Z")
+    assert "expired" in reason(host.issue(dated(), *past))
+    host.issue(dated())
+    other = PrivateCA(place / "other")
+    shutil.copy(host.home / "private" / f"{dated()}.csr", other.home / "private")
+    assert "issued" in reason(Host(other, None).issue(dated()))
+
+    issued = host.issue(dated())
+    host.ca.openssl("ca", "-config", "root-ca.cnf", "-revoke", issued)
+    settle(host.home / "db" / "index")
+    assert "revoked" in reason(issued)
+
+    issued = host.issue(dated())
+    key = host.home / "private" / f"{dated()}.key"
+    key.chmod(0o644)
+    assert f"chmod o-rwx {key}" in reason(issued)
+    key.unlink()
+    assert "its private key is not in" in reason(issued)
+
+
+@pytest.mark.root
+def test_only_root_can(host):
+    """What another user cannot write, and what to do about it."""
+    host.renew()
+    path = host.issue(dated())
+    for one in (host.home, *host.home.rglob("*")):
+        one.chmod(0o640 if one.suffix == ".key" else 0o755)  # as root's group, nobody can read keys
+
+    def reason(*options: str) -> str:
+        before = host.snapshot()
+        with pytest.raises(CommandError) as error, as_nobody():
+            host.renew(*options)
+        assert host.snapshot() == before
+        return str(error.value)
+
+    as_root = "Permission denied; this command must run as root"
+    assert reason() == f"{host.home}/private/{dated(2)}.key: {as_root}"
+    shared = host.home / f"{dated()}.crt"
+    assert reason("--certificate", path) == f"{shared}: {as_root}"
+    shutil.copy(path, shared)
+    assert reason("--certificate", str(shared)) == f"{host.config}: cannot be changed: {as_root}"
+
+
+def test_other_mistakes(host):
+    assert "no [sub-ca] in the config; its CAs are [root-ca]" in host.refused("sub-ca")
+    assert "has no `# rsigner before ...`" in host.refused("--back")
+    (host.home / "private" / "root-ocsp.key").rename(host.home / "lost.key")
+    assert "No such file" in host.refused()
+    (host.home / "root-ocsp.crt").unlink()
+    assert "root-ocsp.crt: No such file" in host.refused()
+    host.config.unlink()
+    assert f"{host.config}" in host.refused()
+
+
+@pytest.mark.apache
+@pytest.mark.slow
+def test_under_a_running_apache(host, cgi):
+    root = certificate(host.home / "root-ca.crt")
+    good = certificate(host.home / "good.crt").serial_number
+    encoded = request(cert_id(root, good))
+    signers, failures, done = [], [], threading.Event()
+
+    def ask(url: str) -> None:
+        headers = {"Content-Type": "application/ocsp-request"}
+        try:
+            while not done.is_set():
+                with urllib.request.urlopen(
+                    urllib.request.Request(url, encoded, headers), timeout=30
+                ) as response:
+                    body = response.read()
+                signers.append(verified(body, root).certificates[0].serial_number)
+        except BaseException as error:
+            failures.append(error)
+
+    serials = [certificate(host.home / "root-ocsp.crt").serial_number]
+    httpd.let_read(host.home)
+    with started(host.home.parent / "httpd", cgi, host.config) as apache:
+        askers = [threading.Thread(target=ask, args=[apache.url]) for _ in range(3)]
+        for asker in askers:
+            asker.start()
+        try:
+            for number in (1, 2, 3):
+                host.renew()
+                path = host.issue(dated(number))
+                serials.append(certificate(Path(path)).serial_number)
+                before = len(signers)
+                host.renew("--certificate", path)
+                while not failures and (serials[-1] not in signers or len(signers) < before + 10):
+                    time.sleep(0.01)
+            host.renew("--back")
+            time.sleep(1)
+        finally:
+            done.set()
+            for asker in askers:
+                asker.join()
+        log = apache.error_log
+    assert not failures, (failures, log)
+    assert list(dict.fromkeys(signers)) == serials and signers[-1] == serials[-2]
+    assert "ocsp.cgi: error:" not in log
