@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from clients import cert_id, certificate, request, run_cgi, verified
+from clients import cert_id, certificate, request, run_cgi, started, verified
 from cryptography import x509
 from cryptography.x509 import ocsp
 
@@ -155,10 +155,7 @@ def test_the_guide(hosts, cgi):
     config = hosts.ssl / "ocsp-cgi.conf"
     text = re.search(r"(?m)^    \[root-ca\]\n(?:    .*\n)+", README)[0]
     config.write_text(re.sub(r"(?m)^    ", "", text).replace("/etc/ssl", str(hosts.ssl)))
-    try:
-        apache = httpd.Apache(hosts.place / "httpd", cgi, config)
-    except httpd.Unavailable as error:
-        pytest.skip(str(error))
+    apache = started(hosts.place / "httpd", cgi, config)
     hosts.set_url("root-ca", apache.url)
     hosts.run("4")
     server = certificate(hosts.place / "root-ca" / "server.crt")

@@ -351,7 +351,7 @@ def _missing(ca: config.CASettings, user: str) -> list[str]:
             Path(ca.rkey),
             "the key.  Create it and a certificate request:\n"
             "    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
-            f' -subj "/C=GB/O=Example/CN=OCSP Root Responder" -keyout {rkey} -out {request}',
+            f' -subj "/CN=OCSP Root Responder" -keyout {rkey} -out {request}',
         ),
         (
             Path(ca.rsigner),

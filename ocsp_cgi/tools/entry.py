@@ -4,6 +4,7 @@ This file and those that load it must parse under Python 2.7 too: such a Python 
 complain about their syntax instead of saying that it is too old.
 """
 
+import errno
 import os
 import select
 import signal
@@ -78,6 +79,11 @@ def run(name, load):
     except Exception as error:
         if isinstance(error, BrokenPipeError) and nobody_reads():
             status = NOBODY_READS
+        elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            where = error.filename or "its output"
+            sys.stderr.write("%s: cannot write %s: %s\n" % (name, where, error.strerror))
+            discard_output()
+            status = UNKNOWN
         else:
             import traceback
 

@@ -164,6 +164,19 @@ def test_a_reader_that_closes_the_pipe_after_a_line(arguments):
         assert not os.path.exists(working_directory(first))
 
 
+def test_a_full_disk():
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-c", FAIL.format(statement="print('x' * 100000)")],
+            cwd=CHECKOUT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert ended.returncode == entry.UNKNOWN
+    assert ended.stderr == "python3 x: cannot write its output: No space left on device\n"
+
+
 def test_another_closed_pipe_is_not_hidden():
     program = (
         "from ocsp_cgi.tools import entry\n"
