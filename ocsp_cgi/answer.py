@@ -5,6 +5,8 @@ response that the client gets.  A failure that nobody foresaw, such as a failing
 by the file that was being read: see `reading`.
 """
 
+import _thread
+
 # OCSPResponseStatus, RFC 6960 section 4.2.1; 4 is not used
 SUCCESSFUL = 0
 MALFORMED_REQUEST = 1
@@ -29,7 +31,7 @@ NEVER_ISSUED = "never-issued: "  # a serial number of a CA of ours that is not i
 CLIENT_FAULT = ""  # what the client did wrong
 
 REQUEST = "the request"
-now_reading = REQUEST
+_reading: "dict[int, str]" = {}  # by thread
 
 
 class OCSPError(Exception):
@@ -149,8 +151,12 @@ def reading(path: str) -> None:
 
     The log names it if that hangs, or fails in a way that nobody foresaw.
     """
-    global now_reading
-    now_reading = path
+    _reading[_thread.get_ident()] = path
+
+
+def now_reading(thread: int) -> str:
+    """What a thread, given by its identifier, has been reading since `reading` was called in it."""
+    return _reading.get(thread, REQUEST)
 
 
 def explain(error: BaseException) -> str:
@@ -160,7 +166,7 @@ def explain(error: BaseException) -> str:
 
         return failure.explain(error)
     except Exception:  # out of memory again, or that module is damaged too
-        return f"{now_reading}: {error!r}"
+        return f"{now_reading(_thread.get_ident())}: {error!r}"
 
 
 def printable(text: str, limit: int = 200) -> str:

@@ -33,7 +33,7 @@ def main(started: float) -> None:
     answering = _thread.allocate_lock()
     request_log = answer.Log()
     try:
-        _thread.start_new_thread(_watch, (started, answering))
+        _thread.start_new_thread(_watch, (started, answering, _thread.get_ident()))
     except RuntimeError:
         request_log.warn(_NO_THREAD)
     request = ocsp_http.Request(
@@ -52,19 +52,23 @@ def main(started: float) -> None:
     _answer(response, lines, started, answering)
 
 
-def _watch(started: float, answering: _thread.LockType) -> None:
-    """At the deadline, unless a response is on its way out, send tryLater and end the process."""
+def _watch(started: float, answering: _thread.LockType, watched: int) -> None:
+    """At the deadline, unless a response is on its way out, send tryLater and end the process.
+
+    `watched` is the thread that makes the response.
+    """
     time.sleep(max(0, started + limits.DEADLINE_SECONDS - time.monotonic()))
     admission = sys.modules.get("ocsp_cgi.admission")
     kind, question = answer.ERROR, "does what it is on hang?"
-    if answer.now_reading == answer.REQUEST:
+    now_reading = answer.now_reading(watched)
+    if now_reading == answer.REQUEST:
         kind, question = answer.CLIENT_FAULT, "did the client not send all of it?"
     if admission and admission.overloaded:
         reason = admission.OVERLOADED
     else:
         reason = (
             f"no response within {limits.DEADLINE_SECONDS} seconds, still reading"
-            f" {answer.now_reading}: {question} Or is this machine overloaded? Its load average is"
+            f" {now_reading}: {question} Or is this machine overloaded? Its load average is"
             f" {posix.getloadavg()[0]:.0f}"
         )
     request_log = answer.Log()

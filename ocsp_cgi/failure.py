@@ -4,6 +4,7 @@ Their cause is usually outside the program: a failing disk, a memory limit, a mo
 only in part.
 """
 
+import _thread
 import errno
 import sys
 
@@ -68,7 +69,7 @@ def _file(error: BaseException) -> str:
     if isinstance(error, ImportError):
         return _place(error)
     answer = sys.modules.get("ocsp_cgi.answer")  # unless it is the damaged module
-    return answer.now_reading if answer else "ocsp_cgi"
+    return answer.now_reading(_thread.get_ident()) if answer else "ocsp_cgi"
 
 
 def _being_imported(error: BaseException) -> "ModuleSpec | None":

@@ -1,31 +1,44 @@
 """The seam between a response and the files it is made from.
 
-A CGI reads every file anew for each request.  A process that answers many requests may pass an
-object with the same methods that remembers what it read, and looks at the fingerprint of each file
-before it uses that again.
+A CGI reads every file anew for each request: `Files`.  A process that answers many requests passes
+an object with the same methods that remembers what it read: `resident.ResidentFiles`.
 """
 
 from __future__ import annotations
 
-from . import index_search
+from . import config, index_search
 from .issuer import Issuer
+from .signer import load_certificates
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Set
 
-    from .config import Settings
+    from .certificate import Certificate
+    from .config import CASettings, Settings
 
 
 class Files:
     """Reads each file when it is asked for."""
 
+    def settings(self, path: str) -> Settings:
+        """The config in this file.  ConfigError if it cannot be read, or has a mistake in it."""
+        return config.load(path)
+
+    def issuer(self, ca: CASettings) -> Issuer:
+        """A CA of the config, with its certificates and its signer, for one request."""
+        return Issuer(ca)
+
     def issuers(self, settings: Settings) -> list[Issuer]:
-        """The CAs of the config, in its order, with their certificates and signers."""
-        return [Issuer(ca) for ca in settings.cas]
+        """The CAs of the config, in its order."""
+        return [self.issuer(ca) for ca in settings.cas]
+
+    def signer_certificates(self, ca: CASettings) -> list[Certificate]:
+        """The certificates in `rsigner` of a CA.  SignerError if there is none."""
+        return load_certificates("rsigner", ca.rsigner)
 
     def find(
-        self, db: str, serial_numbers: set[int], also: Set[int] = frozenset()
+        self, ca: CASettings, serial_numbers: set[int], also: Set[int] = frozenset()
     ) -> index_search.Found:
-        """As index_search.find."""
-        return index_search.find(db, serial_numbers, also)
+        """The rows of these serial numbers in the index of a CA, as index_search.find."""
+        return index_search.find(ca.db, serial_numbers, also)

@@ -38,6 +38,12 @@ def fingerprint(of: posix.stat_result) -> bytes:
     return b"%d:%d:%d:%d:%d" % (of.st_dev, of.st_ino, of.st_size, of.st_mtime_ns, of.st_ctime_ns)
 
 
+def lasting_fingerprint(of: posix.stat_result, settling: float) -> bytes:
+    """The fingerprint, b"" if the file was written to or replaced within the last `settling`
+    seconds: it may change once more in the same tick of its file system's clock."""
+    return b"" if 0 <= time.time() - of.st_ctime < settling else fingerprint(of)
+
+
 def is_unchanged(db: str, index_fingerprint: bytes, offset: int, line: bytes) -> bool:
     """Whether the index still has this fingerprint, and this line at this offset.
 

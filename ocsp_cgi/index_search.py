@@ -185,8 +185,7 @@ def _find(file: FileIO, serial_numbers: set[int], also: Set[int]) -> Found:
         if row.doubt:
             (line,) = line_numbers(file, [row.offset]).values()
             raise _Doubt(f"{file.name} line {line}: {row.doubt}", found, False)
-    if not 0 <= time.time() - after.st_ctime < limits.DATABASE_SETTLING_SECONDS:
-        found.fingerprint = index_file.fingerprint(after)
+    found.fingerprint = index_file.lasting_fingerprint(after, limits.DATABASE_SETTLING_SECONDS)
     return found
 
 

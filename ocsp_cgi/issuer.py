@@ -16,6 +16,8 @@ from .signer import Signer, load_certificates
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .config import CASettings, Settings
     from .ocsp_request import CertID
 
@@ -38,9 +40,10 @@ class Issuer:
         "unreadable",
         "refused",
         "_database",
-        "_signer",
+        "_signers",
         "_own",
         "_hashes",
+        "_unusual_hashes",
     )
 
     def __init__(self, settings: CASettings):
@@ -48,14 +51,26 @@ class Issuer:
         self.certificates: list[Certificate] = []
         self.unreadable: SignerError | None = None
         self.refused: OCSPError | None = None
-        self._signer: Signer | None = None
-        self._own: list[Certificate] = []
         self._database: _Identity | None = None
-        self._hashes: dict[str, tuple[bytes, set[bytes], set[bytes]]] = {}
+        # What follows is shared with the copies that `anew` makes, in all threads.
+        self._signers: list[Signer] = []  # the last one
+        self._own: list[Certificate] = []
+        self._hashes: dict[str, tuple[bytes, set[bytes]]] = {}
+        self._unusual_hashes: dict[str, set[bytes]] = {}
         try:
             self.certificates = self._choose(load_certificates("ca", settings.ca))
         except SignerError as error:
             self.unreadable = error
+
+    def anew(self) -> Issuer:
+        """The same CA for another request: it may be refused for other reasons, while what has been
+        made of its files is shared."""
+        copy = object.__new__(type(self))
+        for name in Issuer.__slots__:
+            setattr(copy, name, getattr(self, name))
+        copy.refused = None
+        copy._database = None
+        return copy
 
     def _choose(self, found: list[Certificate]) -> list[Certificate]:
         """Those of the certificates in `ca` that belong to the signer's issuer.
@@ -117,22 +132,24 @@ class Issuer:
         if not self._own:
             found = load_certificates("rsigner", self.settings.rsigner)
             found.sort(key=lambda one: certificate.OCSP_SIGNING not in one.extended_key_usages)
-            self._own = found
+            self._own[:] = found
         return self._own
 
     def signer(self, now: int) -> Signer:
         """The signer, which may sign at this time.  OCSPError if there is none."""
         if self.refused:
             raise self.refused
-        if self._signer is None:
-            try:
-                signer = Signer(self.settings, self.load_own(), self.certificates, now)
-                signer.check(now)
-            except SignerError as error:
-                self.refused = error
-                raise
-            self._signer = signer
-        return self._signer
+        for signer in self._signers:
+            if signer.is_same_at(now):
+                return signer
+        try:
+            signer = Signer(self.settings, self.load_own(), self.certificates, now)
+            signer.check(now)
+        except SignerError as error:
+            self.refused = error
+            raise
+        self._signers[:] = [signer]
+        return signer
 
     def is_one_with(self, other: Issuer) -> bool:
         """Whether both are sections of one CA, with one name and key."""
@@ -154,20 +171,21 @@ class Issuer:
             self._hashes[name] = (
                 keys.digest(name, self.certificates[0].public_key),
                 {keys.digest(name, subject) for subject in subjects},
-                set(),
             )
-        key_hash, name_hashes, unusual = self._hashes[name]
+        key_hash, name_hashes = self._hashes[name]
         if key_hash != cert_id.issuer_key_hash:
             return False
         if cert_id.issuer_name_hash in name_hashes:
             return True
-        if not unusual:
-            for field in {
-                field for one in self.certificates for field in (one.subject, one.issuer)
-            }:
-                if certificate.same_name(field, self.certificates[0].subject):
-                    unusual.update(keys.digest(name, one) for one in certificate.encodings(field))
-        return cert_id.issuer_name_hash in unusual
+        if name not in self._unusual_hashes:
+            fields = {field for one in self.certificates for field in (one.subject, one.issuer)}
+            self._unusual_hashes[name] = {
+                keys.digest(name, encoding)
+                for field in fields
+                if certificate.same_name(field, self.certificates[0].subject)
+                for encoding in certificate.encodings(field)
+            }
+        return cert_id.issuer_name_hash in self._unusual_hashes[name]
 
     def shares_database_with(self, other: Issuer) -> bool:
         """Whether `db` of both means one index."""
@@ -207,7 +225,9 @@ def refuse_shared(issuers: list[Issuer]) -> None:
             issuer.refused = _refusal(sharing)
 
 
-def is_refused(ca: CASettings, settings: Settings) -> bool:
+def is_refused(
+    ca: CASettings, settings: Settings, issuer_of: Callable[[CASettings], Issuer]
+) -> bool:
     """Whether `refuse_shared` would refuse this section of the config.
 
     Certificates are read only if it shares its database.
@@ -220,7 +240,7 @@ def is_refused(ca: CASettings, settings: Settings) -> bool:
         for other in settings.cas
         if other is ca or not identity.isdisjoint(database_identity(other.db))
     ]
-    return len(sharing) > 1 and _refusal([Issuer(other) for other in sharing]) is not None
+    return len(sharing) > 1 and _refusal(list(map(issuer_of, sharing))) is not None
 
 
 def _refusal(sharing: list[Issuer]) -> OCSPError | None:

@@ -28,10 +28,9 @@ if TYPE_CHECKING:
 _NOT_ABOUT_THE_KEY = (MemoryError, ImportError, OSError, SyntaxError, EOFError, NameError)
 
 
-def sign(rkey: str, passin: str | None, algorithm: SignatureAlgorithm, tbs: bytes) -> bytes:
-    """A signature over `tbs` with the private key in the file `rkey`; b"" if the key cannot sign
-    with this algorithm.  SignerError if the key cannot be loaded."""
-    key = _load_private(rkey, passin)
+def sign(key: Any, algorithm: SignatureAlgorithm, tbs: bytes) -> bytes:
+    """A signature over `tbs` with a private key that `load` returned; b"" if it cannot sign with
+    this algorithm."""
     scheme = _scheme(algorithm)
     try:
         signature: bytes = key.sign(tbs, *scheme)
@@ -49,7 +48,7 @@ def is_own_key(holder: certificate.Certificate, rkey: str, passin: str | None) -
         from cryptography.hazmat.primitives import serialization
 
         formats = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        info = _load_private(rkey, passin).public_key().public_bytes(*formats)
+        info = load(rkey, passin).public_key().public_bytes(*formats)
         fields = der.read(info, der.SEQUENCE).elements()
         fields.expect(der.SEQUENCE)
         return fields.expect(der.BIT_STRING).bit_string() == holder.public_key
@@ -85,8 +84,9 @@ def verifies(
     return True
 
 
-def _load_private(path: str, passin: str | None) -> Any:
-    """The private key in a file, as an object of `cryptography`.  SignerError if there is none."""
+def load(path: str, passin: str | None) -> Any:
+    """The private key in the file `rkey`, as an object of `cryptography`.  SignerError if there is
+    none."""
     import resource
 
     # No core file may contain the key.

@@ -27,6 +27,10 @@ from .answer import (
     refusal,
 )
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .files import Files
+
 OCSP_REQUEST = "application/ocsp-request"
 OCSP_RESPONSE = "application/ocsp-response"
 _BASE64_DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -235,11 +239,13 @@ def handle(
     now: int,
     deadline: "float | None" = None,
     log: "Log | None" = None,
+    files: "Files | None" = None,
 ) -> tuple[Response, list[str]]:
     """Answer an HTTP request at a time in seconds since 1970.  Never raises.
 
     `config_path` is "" where OCSP_CGI_CONFIG is not set, `origin` the scheme, host and port to show
-    on the HTML page, `deadline` that of responder.respond, `log` what is to be logged already.
+    on the HTML page, `deadline` and `files` are those of responder.respond, `log` is what is to be
+    logged already.
     Returns the response, and the lines of the Log.
     """
     log = log or Log()
@@ -247,9 +253,9 @@ def handle(
         try:
             encoded = ocsp_request(request)
         except NotOCSP as error:
-            return _page(error.status, request, config_path, origin, log), log.lines()
+            return _page(error.status, request, config_path, origin, log, files), log.lines()
         answer = responder.respond(
-            encoded, lambda: _load_config(config_path, log), now, log, deadline
+            encoded, lambda: _load_config(config_path, log, files), now, log, deadline, files
         )
         if answer.response_status == UNAUTHORIZED:
             path = config_path or config.DEFAULT_PATH
@@ -271,9 +277,10 @@ MERGED_SLASHES = (
 )
 
 
-def _load_config(path: str, log: Log) -> config.Settings:
+def _load_config(path: str, log: Log, files: "Files | None") -> config.Settings:
+    load = config.load if files is None else files.settings
     try:
-        settings = config.load(path or config.DEFAULT_PATH)
+        settings = load(path or config.DEFAULT_PATH)
     except config.ConfigError as error:
         if path:
             raise
@@ -292,12 +299,19 @@ def _why_default(config_path: str) -> str:
     )
 
 
-def _page(http_status: int, request: Request, config_path: str, origin: str, log: Log) -> Response:
+def _page(
+    http_status: int,
+    request: Request,
+    config_path: str,
+    origin: str,
+    log: Log,
+    files: "Files | None",
+) -> Response:
     from . import import_cryptography, page  # only people get pages, and they have time
 
     hyperlink, library = "", None
     try:
-        settings = _load_config(config_path, log)
+        settings = _load_config(config_path, log, files)
         hyperlink = settings.hyperlink
         if settings.versions == "show":
             library = import_cryptography.crypto_library()

@@ -37,10 +37,10 @@ from .ocsp_request import (
     MalformedRequest,
     OCSPRequest,
 )
-from .signer import load_certificates
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .certificate import Certificate
     from .config import CASettings, Settings
     from .index_row import Row
     from .issuer import Issuer
@@ -154,23 +154,24 @@ def find_cached(
         if not is_cachable(request, ca):
             continue
         cached = cache.get(cert_id.encoded, ca, settings, now)
-        if cached is None or is_refused(ca, settings):
+        if cached is None or is_refused(ca, settings, files.issuer):
             continue
         ca.check_heartbeat(now)
-        found = files.find(ca.db, {cert_id.serial_number}, {cached.signer})
+        found = files.find(ca, {cert_id.serial_number}, {cached.signer})
         row, signer_row = found.rows.get(cert_id.serial_number), found.rows.get(cached.signer)
-        if row is None or row.line != cached.line or not _lets_sign(signer_row, ca, cached.signer):
+        if row is None or row.line != cached.line:
+            continue
+        if signer_row is not None and not _lets_sign(
+            signer_row, files.signer_certificates(ca), cached.signer
+        ):
             continue
         return cached, found, row
     return None
 
 
-def _lets_sign(row: Row | None, ca: CASettings, serial_number: int) -> bool:
-    """Whether the row of a CA's signer allows what it signed.  If not, a new response is made, for
-    which the signer is checked."""
-    if row is None:
-        return True
-    own = load_certificates("rsigner", ca.rsigner)
+def _lets_sign(row: Row, own: list[Certificate], serial_number: int) -> bool:
+    """Whether the row of a CA's signer, which has this serial number and is one of `own`, allows
+    what it signed.  If not, a new response is made, for which the signer is checked."""
     ends = [None, *(one.not_after for one in own if one.serial_number == serial_number)]
     return not row.is_revoked and row.expiry in ends
 
@@ -319,7 +320,7 @@ def _look_up(
     own = [lookup for lookup in lookups if lookup.issuer is issuer]
     signer_number = signer.certificate.serial_number if signer and signer.delegated else None
     also = set() if signer_number is None else {signer_number}
-    found = files.find(issuer.settings.db, {lookup.cert_id.serial_number for lookup in own}, also)
+    found = files.find(issuer.settings, {lookup.cert_id.serial_number for lookup in own}, also)
     for lookup in own:
         lookup.row = found.rows.get(lookup.cert_id.serial_number)
     if signer is None or signer_number is None:

@@ -1,7 +1,8 @@
 """The signer: a certificate and private key, checked before and after they sign.
 
-Every signature is verified with the certificate's public key before it is sent, which takes a tenth
-of a millisecond and detects a key that belongs to another certificate.
+The first signature of a key by each algorithm is verified with the certificate's public key before
+it is sent, which takes a tenth of a millisecond and detects a key that belongs to another
+certificate.  In a CGI that is every signature.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from .import_cryptography import SignerError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .config import CASettings
 
 
@@ -23,7 +26,17 @@ class Signer:
     itself, and for a signer that is only trusted locally.
     """
 
-    __slots__ = ("certificate", "ca", "delegated", "_algorithm", "_ca_certificates", "_settings")
+    __slots__ = (
+        "certificate",
+        "ca",
+        "delegated",
+        "_algorithm",
+        "_ca_certificates",
+        "_chosen_at",
+        "_key",
+        "_own",
+        "_settings",
+    )
 
     def __init__(
         self, settings: CASettings, own: list[Certificate], ca: list[Certificate], now: int
@@ -34,7 +47,12 @@ class Signer:
         """
         self.ca = certificate.newest(ca, now)
         self._ca_certificates = ca
+        self._own = own
+        self._chosen_at = now
         self._settings = settings
+        # A key of which a signature has been verified, and by which algorithms; replaced as one,
+        # since several threads may sign.
+        self._key: tuple[Any, frozenset[bytes]] = (None, frozenset())
         own = [one for one in own if one.is_same_holder(own[0])]
         self.certificate = certificate.newest(own, now)
         signs_itself = self.certificate.is_same_holder(self.ca)
@@ -75,6 +93,16 @@ class Signer:
             raise SignerError(
                 f"{rsigner}: not issued by {self._settings.ca}: clients would refuse its responses"
             )
+
+    def is_same_at(self, now: int) -> bool:
+        """Whether the same certificates would be chosen at another time, and pass the same checks:
+        in between, none of them becomes valid, and none expires."""
+        first, last = sorted((self._chosen_at, now))
+        return first == last or not any(
+            first < turn <= last
+            for one in self._own + self._ca_certificates
+            for turn in (one.not_before, one.not_after)
+        )
 
     def is_issued(self) -> bool:
         """Whether the CA issued the certificate.  SignerError if that cannot be verified."""
@@ -147,10 +175,15 @@ class Signer:
     def sign(self, tbs: bytes, algorithm: algorithms.SignatureAlgorithm) -> bytes:
         """A signature over `tbs`.  SignerError if the key cannot be used, or is not the
         certificate's."""
-        settings, own = self._settings, self.certificate
-        signature = keys.sign(settings.rkey, settings.passin, algorithm, tbs)
+        settings, own, identifier = self._settings, self.certificate, algorithm.identifier
+        key, verified = self._key
+        key = key or keys.load(settings.rkey, settings.passin)
+        signature = keys.sign(key, algorithm, tbs)
+        if signature and identifier in verified:
+            return signature
         try:
-            if keys.verifies(own, signature, tbs, algorithm.identifier):
+            if keys.verifies(own, signature, tbs, identifier):
+                self._key = key, verified | {identifier}
                 return signature
         except algorithms.Unsupported as error:
             raise SignerError(

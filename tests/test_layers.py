@@ -37,6 +37,7 @@ LAYERS = """
     index_search
     issuer
     files lookup
+    resident
     producer
     responder
     ocsp_http

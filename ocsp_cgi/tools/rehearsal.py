@@ -9,7 +9,7 @@ from typing import NamedTuple
 from .. import cache, producer, responder
 from ..algorithms import SignatureAlgorithm
 from ..answer import INTERNAL_ERROR, SUCCESSFUL, Answer, Log, OCSPError
-from ..config import Settings
+from ..config import CASettings, Settings
 from ..files import Files
 from ..issuer import Issuer
 from ..ocsp_request import OCSPRequest
@@ -87,8 +87,8 @@ def _has_unreadable_key(settings: Settings) -> bool:
 class _Unsigned(Files):
     """As Files, with signers that check everything, and need no key."""
 
-    def issuers(self, settings: Settings) -> list[Issuer]:
-        return [_IssuerWithoutKey(ca) for ca in settings.cas]
+    def issuer(self, ca: CASettings) -> Issuer:
+        return _IssuerWithoutKey(ca)
 
 
 class _IssuerWithoutKey(Issuer):

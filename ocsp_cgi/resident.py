@@ -1,0 +1,82 @@
+"""Files, as a process sees them that answers many requests: what was made of a file is kept until
+the file's fingerprint changes, and that is looked at for every request.
+
+So a revocation, a renewed signer or an edited config takes effect with the next request, in every
+process.  What could not be read or used is never kept: it is read again for each request, and
+answered as a CGI would, whatever was there before.
+
+A file that is written twice within a tick of the kernel's clock has one fingerprint for two states.
+So nothing is kept of a file that was written to a moment ago.
+"""
+
+from __future__ import annotations
+
+import posix
+
+from . import answer, index_file, limits
+from .files import Files
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .certificate import Certificate
+    from .config import CASettings, Settings
+    from .issuer import Issuer
+
+
+class ResidentFiles(Files):
+    """Keeps what it has made of each file.  For all requests of a process, in any thread.
+
+    Nothing is kept of a file that was written to within the last `settling` seconds.
+    """
+
+    def __init__(self, settling: float = limits.DATABASE_SETTLING_SECONDS) -> None:
+        self._settling = settling
+        self._settings: dict[str, tuple[bytes, Settings]] = {}
+        self._issuers: dict[CASettings, tuple[bytes, Issuer]] = {}
+
+    def settings(self, path: str) -> Settings:
+        fingerprint = self._fingerprint(path)
+        kept = self._settings.get(path)
+        if kept is not None and kept[0] == fingerprint:
+            return kept[1]
+        self._settings.pop(path, None)
+        settings = super().settings(path)
+        if fingerprint:
+            self._settings[path] = fingerprint, settings
+        self._forget_issuers()
+        return settings
+
+    def issuer(self, ca: CASettings) -> Issuer:
+        fingerprints = [self._fingerprint(path) for path in _files_of(ca)]
+        joined = b" ".join(fingerprints) if all(fingerprints) else b""
+        kept = self._issuers.get(ca)
+        if kept is not None and kept[0] == joined:
+            return kept[1].anew()
+        self._issuers.pop(ca, None)
+        issuer = super().issuer(ca)
+        if joined and not issuer.unreadable:
+            self._issuers[ca] = joined, issuer
+        return issuer.anew()
+
+    def signer_certificates(self, ca: CASettings) -> list[Certificate]:
+        return self.issuer(ca).load_own()
+
+    def _fingerprint(self, path: str) -> bytes:
+        """The fingerprint of a file, to be taken before it is read; b"" if nothing of it may be
+        kept."""
+        answer.reading(path)
+        try:
+            return index_file.lasting_fingerprint(posix.stat(path), self._settling)
+        except OSError:
+            return b""
+
+    def _forget_issuers(self) -> None:
+        """Keep only the issuers of configs that are kept."""
+        used = {ca for _, settings in list(self._settings.values()) for ca in settings.cas}
+        for ca in set(self._issuers) - used:
+            self._issuers.pop(ca, None)
+
+
+def _files_of(ca: CASettings) -> list[str]:
+    """What an issuer and its signer are made of."""
+    return [path for path in (ca.ca, ca.rsigner, ca.rkey, ca.passin) if path]
