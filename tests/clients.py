@@ -27,6 +27,7 @@ from cryptography.x509 import ocsp
 
 from ocsp_cgi import der, responder
 from ocsp_cgi.answer import ERROR, NEVER_ISSUED, WARNING, Answer, Log
+from ocsp_cgi.files import Files
 from ocsp_cgi.tools import httpd
 
 HASH_OIDS = {
@@ -55,10 +56,10 @@ class Answered:
         return getattr(self._answer, name)
 
 
-def respond(encoded: bytes | None, load_settings, now: int) -> Answered:
+def respond(encoded: bytes | None, load_settings, now: int, files: Files | None = None) -> Answered:
     """responder.respond, in this process."""
     log = Log()
-    return Answered(responder.respond(encoded, load_settings, now, log), log)
+    return Answered(responder.respond(encoded, load_settings, now, log, files=files), log)
 
 
 def certificate(path: Path) -> x509.Certificate:
