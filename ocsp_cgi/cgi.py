@@ -18,7 +18,17 @@ import time
 
 from . import answer, limits, ocsp_http, times
 
-_REASON_PHRASES = {404: "Not Found", 405: "Method Not Allowed", 415: "Unsupported Media Type"}
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+REASON_PHRASES = {
+    200: "OK",
+    304: "Not Modified",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    415: "Unsupported Media Type",
+}
 _NO_THREAD = (
     "no second thread can be started, so a request that hangs is not ended at the deadline: raise"
     " RLimitNPROC or RLimitMEM in Apache, or TasksMax= of its service in systemd"
@@ -42,13 +52,15 @@ def main(started: float) -> None:
         _variable("SCRIPT_NAME"),
         _variable("PATH_INFO"),
         _variable("CONTENT_TYPE"),
-        _read_body(_variable("CONTENT_LENGTH")),
+        read_body(_read, _variable("CONTENT_LENGTH"), limits.DRAINED_BYTES),
     )
     now = int(time.time())
     encoded_path = posix.environ.get(b"OCSP_CGI_CONFIG", b"")
     config_path = encoded_path.decode(sys.getfilesystemencoding(), "surrogateescape")
     deadline = started + limits.DEADLINE_SECONDS
-    response, lines = ocsp_http.handle(request, config_path, _origin(), now, deadline, request_log)
+    response, lines = ocsp_http.handle(
+        request, config_path, origin(_variable), now, deadline, request_log
+    )
     _answer(response, lines, started, answering)
 
 
@@ -91,20 +103,27 @@ def _variable(name: str) -> str:
     return posix.environ.get(name.encode(), b"").decode("latin-1")
 
 
-def _read_body(content_length: str) -> "bytes | None":
-    """Standard input, None if it is longer than a request may be.
+def _read(size: int) -> bytes:
+    return posix.read(0, size)
 
-    As long as CONTENT_LENGTH says; to its end if that is not there, as for a chunked request.
+
+def read_body(
+    read: "Callable[[int], bytes]", content_length: str, otherwise: int
+) -> "bytes | None":
+    """The body of a request, None if it is longer than a request may be.
+
+    As long as CONTENT_LENGTH says; `otherwise` at most, if that is not there, as for a chunked
+    request.
     """
     expected = (
         int(content_length)
         if content_length.isdecimal() and len(content_length) < 10
-        else limits.DRAINED_BYTES
+        else otherwise
     )
     parts, size = [], 0
     while size < min(expected, limits.DRAINED_BYTES):
         try:
-            part = posix.read(0, min(expected - size, 65536))
+            part = read(min(expected - size, 65536))
         except OSError:
             part = b""
         if not part:
@@ -115,18 +134,21 @@ def _read_body(content_length: str) -> "bytes | None":
     return b"".join(parts) if size <= limits.REQUEST_BYTES else None
 
 
-def _origin() -> str:
+def origin(variable: "Callable[[str], str]") -> str:
     """Scheme, host and port that the client used, for the HTML page; the server's own name where
-    the client's must not be shown.
+    the client's must not be shown.  `variable` returns a variable of the request by its name.
 
     Of the headers only Host is used: anyone can send X-Forwarded-*.
     """
-    is_https = _variable("HTTPS").lower() == "on" or _variable("REQUEST_SCHEME").lower() == "https"
+    is_https = variable("HTTPS").lower() == "on" or "https" in (
+        variable("REQUEST_SCHEME").lower(),
+        variable("wsgi.url_scheme"),
+    )
     scheme = "https" if is_https else "http"
-    host = _variable("HTTP_HOST")
+    host = variable("HTTP_HOST")
     if may_be_shown(host):
         return f"{scheme}://{host}"
-    name, port = _variable("SERVER_NAME"), _variable("SERVER_PORT")
+    name, port = variable("SERVER_NAME"), variable("SERVER_PORT")
     if port not in ("", "443" if scheme == "https" else "80") and not name.endswith(":" + port):
         name += ":" + port
     return f"{scheme}://{name if may_be_shown(name) else 'localhost'}"
@@ -147,31 +169,37 @@ def _head(response: ocsp_http.Response) -> bytes:
     """
     lines = [f"{name}: {value}" for name, value in response.headers]
     if response.status != 200:
-        lines.insert(
-            0, f"Status: {response.status} {_REASON_PHRASES.get(response.status, 'Error')}"
-        )
+        lines.insert(0, f"Status: {response.status} {REASON_PHRASES.get(response.status, 'Error')}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
 def log(lines: list[str], method: str, client: str, started: float) -> None:
-    """Write the log lines of a request, those of a Log, to Apache's error log, with the time, since
-    mod_cgid adds none.
+    """Write the log lines of a request to Apache's error log, as `log_lines` makes them."""
+    for line in log_lines(lines, method, client, started):
+        _write(2, line.encode() + b"\n")
+
+
+def log_lines(lines: list[str], method: str, client: str, started: float) -> list[str]:
+    """The lines of a Log, with the time, since mod_cgid adds none; none if there are none.
 
     What a client sent can neither break a line, nor fill the log, nor look like another kind of
     line.  `started` is a time.monotonic().
     """
     if not lines:
-        return
+        return []
     milliseconds = (time.monotonic() - started) * 1000
     request = answer.printable(method, limits.LOGGED_METHOD_CHARACTERS)
     if not request.isalpha():  # `error:`, or `warning=` behind a blank
         request = "".join([f"\\x{ord(one):02x}" if one in " :=" else one for one in request])
+    log_time = times.log_time(int(time.time()))
+    written = []
     for line in [*lines[:-1], f"{request} {lines[-1]} client={client} ms={milliseconds:.0f}"]:
         if line.startswith(answer.NEVER_ISSUED):
             line += f" client={client}"
-        line = f"{times.log_time(int(time.time()))} ocsp.cgi: {line}"
+        line = f"{log_time} ocsp.cgi: {line}"
         line = line.encode("ascii", "backslashreplace").decode()
-        _write(2, answer.printable(line, limits.LOG_LINE_CHARACTERS).encode() + b"\n")
+        written.append(answer.printable(line, limits.LOG_LINE_CHARACTERS))
+    return written
 
 
 def _write(descriptor: int, data: bytes) -> None:

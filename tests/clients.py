@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import email.utils
 import hashlib
+import io
 import os
 import pwd
 import re
@@ -17,6 +19,8 @@ import subprocess
 import sys
 import time
 import urllib.parse
+import warnings
+import wsgiref.validate
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +29,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509 import ocsp
 
-from ocsp_cgi import der, responder
+from ocsp_cgi import der, responder, wsgi
 from ocsp_cgi.answer import ERROR, NEVER_ISSUED, WARNING, Answer, Log
 from ocsp_cgi.files import Files
 from ocsp_cgi.tools import httpd
@@ -49,17 +53,96 @@ class Answered:
         self._answer = response
         self.fields = log.fields
         self.notes = log.notes
-        kinds = rf"^(?:{ERROR}|{WARNING}|{NEVER_ISSUED})"
-        self.warnings = [re.sub(kinds, "", note) for note in log.notes]
+        self.warnings = _without_kinds(log.notes)
 
     def __getattr__(self, name: str):
         return getattr(self._answer, name)
+
+
+def _without_kinds(notes: list[str]) -> list[str]:
+    return [re.sub(rf"^(?:{ERROR}|{WARNING}|{NEVER_ISSUED})", "", note) for note in notes]
 
 
 def respond(encoded: bytes | None, load_settings, now: int, files: Files | None = None) -> Answered:
     """responder.respond, in this process."""
     log = Log()
     return Answered(responder.respond(encoded, load_settings, now, log, files=files), log)
+
+
+class WSGIAnswered:
+    """What an Answered has, read from the HTTP response of the WSGI application and its log."""
+
+    def __init__(self, response: HTTPResponse):
+        self.der = response.body
+        self.headers = response.headers
+        self.response_status = ocsp.load_der_ocsp_response(response.body).response_status.value
+        *notes, line = [line.partition(" ocsp.cgi: ")[2] for line in response.log.splitlines()]
+        self.notes = [re.sub(r"(^never-issued: .*) client=\S*$", r"\1", note) for note in notes]
+        self.warnings = _without_kinds(self.notes)
+        words = [word.partition("=") for word in line.split(" ")[1:]]
+        self.fields = [(name, value) for name, _, value in words if name not in ("client", "ms")]
+        max_age = re.match(r"max-age=(\d+)", response.headers.get("cache-control", ""))
+        self.max_age = int(max_age[1]) if max_age else 0
+        self.entity_tag = response.headers.get("etag", "").strip('"')
+        self.next_update = _http_seconds(response.headers.get("expires"))
+        self.this_update = _http_seconds(response.headers.get("last-modified"))
+
+
+def _http_seconds(date: str | None) -> int:
+    return int(email.utils.parsedate_to_datetime(date).timestamp()) if date else 0
+
+
+def run_wsgi(
+    application,
+    config: Path,
+    method: str = "POST",
+    body: bytes = b"",
+    path: str = "",
+    **variables: object,
+) -> HTTPResponse:
+    """As run_cgi, with a WSGI application, which must keep to PEP 3333."""
+    errors = io.StringIO()
+    environ: dict[str, object] = {
+        **_cgi_variables(config, method, body, path),
+        "PATH_INFO": "",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "QUERY_STRING": "",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.input": io.BytesIO(body),
+        "wsgi.errors": errors,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+        **variables,
+    }
+    for name, value in environ.items():
+        if isinstance(value, str):
+            environ[name] = os.fsencode(value).decode("latin-1")
+    if environ["CONTENT_LENGTH"] == "":
+        environ["wsgi.input_terminated"] = True
+    started: list[tuple[str, list[tuple[str, str]]]] = []
+
+    def start_response(status, headers, exc_info=None):
+        started.append((status, headers))
+        return lambda data: None
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", wsgiref.validate.WSGIWarning)  # of unusual methods
+        parts = wsgiref.validate.validator(application)(environ, start_response)
+        sent = b"".join(parts)
+        parts.close()
+    ((status, headers),) = started
+    lowered = {name.lower(): value for name, value in headers}
+    assert len(lowered) == len(headers)
+    return HTTPResponse(int(status.split()[0]), lowered, sent, errors.getvalue())
+
+
+def respond_wsgi(encoded: bytes, config: Path, now: int, files: Files) -> WSGIAnswered:
+    """The WSGI application's response at this time."""
+    application = wsgi.Application(files, lambda: now)
+    return WSGIAnswered(run_wsgi(application, config, "POST", encoded))
 
 
 def certificate(path: Path) -> x509.Certificate:
@@ -172,7 +255,16 @@ def run_cgi(
 ) -> HTTPResponse:
     """Run the CGI with exactly the environment that Apache gives it; `path` follows the script's
     name."""
-    environment = {
+    environment = {**_cgi_variables(config, method, body, path), **variables}
+    run = subprocess.run(
+        [str(script)], input=body, env=environment, capture_output=True, cwd="/", timeout=60
+    )
+    assert run.returncode == 0, run.stderr
+    return parse_http(run.stdout, run.stderr.decode())
+
+
+def _cgi_variables(config: Path, method: str, body: bytes, path: str) -> dict[str, str]:
+    return {
         "REQUEST_METHOD": method,
         "SCRIPT_NAME": "/cgi-bin/ocsp.cgi",
         "REQUEST_URI": "/cgi-bin/ocsp.cgi" + path,
@@ -181,13 +273,7 @@ def run_cgi(
         "OCSP_CGI_CONFIG": str(config),
         "REMOTE_ADDR": "192.0.2.1",
         "SERVER_NAME": "ocsp.example.com",
-        **variables,
     }
-    run = subprocess.run(
-        [str(script)], input=body, env=environment, capture_output=True, cwd="/", timeout=60
-    )
-    assert run.returncode == 0, run.stderr
-    return parse_http(run.stdout, run.stderr.decode())
 
 
 def need_curl() -> None:

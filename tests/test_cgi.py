@@ -21,22 +21,25 @@ from clients import (
     parse_http,
     request,
     run_cgi,
+    run_wsgi,
     verified,
 )
 from cryptography import x509
 from cryptography.x509 import ocsp
 
+from ocsp_cgi import wsgi
 from ocsp_cgi.tools import httpd
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 MALFORMED, INTERNAL_ERROR = b"\x30\x03\x0a\x01\x01", b"\x30\x03\x0a\x01\x02"
 
 
-@pytest.fixture
-def ask(pki, cgi):
-    """ask(...) runs the CGI over the unchanged CA."""
-    return lambda *arguments, **variables: run_cgi(
-        cgi, pki.home / "ocsp-cgi.conf", *arguments, **variables
+@pytest.fixture(params=["CGI", "WSGI"])
+def ask(request, pki, cgi):
+    """ask(...) runs the CGI, or the WSGI application, over the unchanged CA."""
+    run, responder = (run_cgi, cgi) if request.param == "CGI" else (run_wsgi, wsgi.application)
+    return lambda *arguments, **variables: run(
+        responder, pki.home / "ocsp-cgi.conf", *arguments, **variables
     )
 
 

@@ -28,6 +28,7 @@ from clients import (
     openssl_ocsp,
     request,
     respond,
+    respond_wsgi,
     run_cgi,
     settle,
     verified,
@@ -36,7 +37,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.x509 import ocsp
 
 from ocsp_cgi import certificate as own_certificate
-from ocsp_cgi import config, der, limits, ocsp_http, ocsp_request, times
+from ocsp_cgi import config, der, limits, ocsp_http, ocsp_request, resident, times
 from ocsp_cgi.answer import RESPONSE_STATUS_NAMES, error_response
 
 GOOD, REVOKED, UNKNOWN = (
@@ -55,12 +56,14 @@ INDEX = V % b"0A" + R % (b"261122135115Z,keyCompromise", b"0B") + V % b"0C"
 
 
 class Core:
-    """The responder over the CA's signer and a database that the test writes.
+    """The responder over the CA's signer and a database that the test writes: in the CGI's way, or
+    as the WSGI application if there are `files`.
 
     It responds at the time `at`, or the present; `now` is the time of its last response.
     """
 
-    def __init__(self, pki, directory):
+    def __init__(self, pki, directory, files=None):
+        self.files = files
         self.home = pki.home
         self.directory = directory
         self.root = certificate(pki.home / "root-ca.crt")
@@ -88,7 +91,10 @@ class Core:
         path.write_text(
             "[root-ca]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items())
         )
+        settle(path)
         self.now = int(time.time()) if self.at is None else self.at
+        if self.files is not None:
+            return respond_wsgi(encoded, path, self.now, self.files)
         return respond(encoded, lambda: config.load(str(path)), self.now)
 
     def ask(self, encoded: bytes, **settings: object) -> bytes:
@@ -117,12 +123,21 @@ class Core:
         self, encoded: bytes, method: str = "POST", **settings: object
     ) -> tuple[dict[str, str], Answered]:
         response = self.respond(encoded, **settings)
-        return dict(ocsp_http.response(response, method).headers), response
+        if self.files is not None:
+            return response.headers, response
+        headers = ocsp_http.response(response, method).headers
+        return {name.lower(): value for name, value in headers}, response
 
 
-@pytest.fixture
-def core(pki, tmp_path):
-    return Core(pki, tmp_path)
+@pytest.fixture(scope="session")
+def resident_files():
+    """Of one process that answers the requests of all tests."""
+    return resident.ResidentFiles(settling=0)
+
+
+@pytest.fixture(params=["CGI", "WSGI"])
+def core(request, pki, tmp_path, resident_files):
+    return Core(pki, tmp_path, resident_files if request.param == "WSGI" else None)
 
 
 def table(**cases):
@@ -733,7 +748,7 @@ def test_row_52_foreign_issuers(core):
 def test_row_53_unknown_does_not_outlive_the_issuance(core):
     headers, response = core.headers(request(core.id(99)), nmin=14400)
     assert response.next_update - core.now == 900 and response.max_age == 300
-    assert headers["Cache-Control"].startswith("max-age=300,")
+    assert headers["cache-control"].startswith("max-age=300,")
     assert core.single(99).certificate_status == UNKNOWN
     core.index(INDEX + V % b"63")
     assert core.single(99).certificate_status == GOOD
@@ -1005,30 +1020,30 @@ def test_section_5_headers_of_a_response_without_nonce(core):
         return utc.strftime("%a, %d %b %Y %H:%M:%S GMT")
 
     assert headers == {
-        "Content-Type": "application/ocsp-response",
-        "Content-Length": str(len(response.der)),
-        "Last-Modified": date(core.now),
-        "Expires": date(core.now + 2880 * 60),
-        "ETag": '"' + hashlib.sha256(response.der).hexdigest() + '"',
-        "Cache-Control": "max-age=3600, public, no-transform, must-revalidate",
+        "content-type": "application/ocsp-response",
+        "content-length": str(len(response.der)),
+        "last-modified": date(core.now),
+        "expires": date(core.now + 2880 * 60),
+        "etag": '"' + hashlib.sha256(response.der).hexdigest() + '"',
+        "cache-control": "max-age=3600, public, no-transform, must-revalidate",
     }
 
 
 def test_section_5_headers_of_a_response_with_nonce(core):
     headers, response = core.headers(request(core.id(), extensions=nonce(bytes(16))))
     assert headers == {
-        "Content-Type": "application/ocsp-response",
-        "Content-Length": str(len(response.der)),
-        "Cache-Control": "max-age=0, private, no-transform",
+        "content-type": "application/ocsp-response",
+        "content-length": str(len(response.der)),
+        "cache-control": "max-age=0, private, no-transform",
     }
 
 
 def test_section_5_headers_of_an_error(core):
     headers, _ = core.headers(b"garbage")
     assert headers == {
-        "Content-Type": "application/ocsp-response",
-        "Content-Length": "5",
-        "Cache-Control": "no-cache, no-store",
+        "content-type": "application/ocsp-response",
+        "content-length": "5",
+        "cache-control": "no-cache, no-store",
     }
 
 

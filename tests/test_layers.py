@@ -42,7 +42,7 @@ LAYERS = """
     responder
     ocsp_http
     cgi client_errors
-    client_http client_checks
+    wsgi client_http client_checks
     client
     tools
     checks

@@ -1,9 +1,11 @@
 """Apache's error log: the lines of ocsp.cgi in it, and what was added while something was tried.
 
-mod_cgid's scripts write their lines as they are; mod_cgi puts Apache's own prefix before them:
+mod_cgid's scripts write their lines as they are; mod_cgi and mod_wsgi put Apache's own prefix
+before them:
 
     2026-11-29T03:20:00Z ocsp.cgi: error: ...
     [Sun Nov 29 03:20:00.123456 2026] [cgi:error] [pid 7] [client ::1:5] AH01215: 2026-11-...
+    [Sun Nov 29 03:20:00.123456 2026] [wsgi:error] [pid 7:tid 8] [client ::1:5] 2026-11-...
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from .. import limits
 
 _DAY_SECONDS = 24 * 60 * 60
 _OURS = re.compile(
-    r"(?:\[.*?\] AH01215: (?:stderr from [^:]*: )?)?"
+    r"(?:\[.*?\] (?:AH01215: (?:stderr from [^:]*: )?)?)?"
     r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ) ocsp\.cgi: (.*)"
 )
 _KIND = re.compile(r"(error|warning|never-issued): ")

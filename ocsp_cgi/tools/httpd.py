@@ -36,6 +36,9 @@ ErrorLog "{home}/run/error.log"
 <IfModule cgid_module>
     ScriptSock "{home}/run/cgid.sock"
 </IfModule>
+<IfModule wsgi_module>
+    WSGISocketPrefix "{home}/run/wsgi"
+</IfModule>
 <Directory "/">
     Require all denied
 </Directory>
@@ -107,7 +110,8 @@ def _files_of_root(directory: Path) -> list[Path]:
 
 
 def install_cgi(directory: Path, python: str = sys.executable) -> Path:
-    """Copy ocsp.cgi and its package, byte-compiled, into a directory, for this Python to run.
+    """Copy ocsp.cgi, ocsp.wsgi and their package, byte-compiled, into a directory, for this Python
+    to run.
 
     The web server's user can read them.  Returns the script's path.
     """
@@ -119,6 +123,7 @@ def install_cgi(directory: Path, python: str = sys.executable) -> Path:
         [python, "-m", "compileall", "-q", str(package)], check=True, capture_output=True
     )
     script = install_script(directory, python)
+    shutil.copy(data_files.SCRIPT.with_suffix(".wsgi"), directory)
     let_read(directory)
     return script
 
