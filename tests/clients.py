@@ -29,7 +29,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509 import ocsp
 
-from ocsp_cgi import der, responder, wsgi
+from ocsp_cgi import der, limits, responder, wsgi
 from ocsp_cgi.answer import ERROR, NEVER_ISSUED, WARNING, Answer, Log
 from ocsp_cgi.files import Files
 from ocsp_cgi.tools import httpd
@@ -139,10 +139,10 @@ def run_wsgi(
     return HTTPResponse(int(status.split()[0]), lowered, sent, errors.getvalue())
 
 
-def respond_wsgi(encoded: bytes, config: Path, now: int, files: Files) -> WSGIAnswered:
-    """The WSGI application's response at this time."""
-    application = wsgi.Application(files, lambda: now)
-    return WSGIAnswered(run_wsgi(application, config, "POST", encoded))
+def respond_wsgi(encoded: bytes | None, config: Path, now: int, files: Files) -> WSGIAnswered:
+    """The WSGI application's response at this time; with None, to a request that is too long."""
+    body = b"0" * (limits.REQUEST_BYTES + 1) if encoded is None else encoded
+    return WSGIAnswered(run_wsgi(wsgi.Application(files, lambda: now), config, "POST", body))
 
 
 def certificate(path: Path) -> x509.Certificate:
@@ -414,6 +414,28 @@ def started(
         return httpd.Apache(home, script, config, mpm, site_conf, modules)
     except httpd.Unavailable as error:
         pytest.skip(str(error))
+
+
+def started_wsgi(home: Path, script: Path, config: Path, *edits: tuple[str, str]) -> httpd.Apache:
+    """As `started`, with mod_wsgi in place of a CGI; `edits` are made in apache/ocsp-cgi-wsgi.conf.
+
+    In a virtual environment its packages are used.
+    """
+    directories = map(Path, httpd.MODULE_DIRECTORIES)
+    module = next((file for one in directories if (file := one / "mod_wsgi.so").exists()), None)
+    if module is None:
+        pytest.skip("mod_wsgi is not installed (Debian: apt-get install libapache2-mod-wsgi-py3)")
+    ours = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    version = re.search(r"-(3\.\d+)$", module.resolve().name)
+    if version and version[1] != ours:
+        pytest.skip(f"mod_wsgi is for Python {version[1]}, and the tests run under {ours}")
+    site_conf = (httpd.data_files.APACHE / "ocsp-cgi-wsgi.conf").read_text()
+    if sys.prefix != sys.base_prefix:
+        edits += (("processes=2", f"processes=2 python-home={sys.prefix}"),)
+    for old, new in edits:
+        assert old in site_conf
+        site_conf = site_conf.replace(old, new)
+    return started(home, script, config, site_conf=site_conf, modules=("wsgi",))
 
 
 def end(process: subprocess.Popen) -> None:

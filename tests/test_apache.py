@@ -1,5 +1,5 @@
-"""ocsp.cgi in a real Apache with apache/ocsp-cgi.conf, run by mod_cgid and by mod_cgi, and asked by
-real clients."""
+"""The responder in a real Apache, asked by real clients: ocsp.cgi with apache/ocsp-cgi.conf, run by
+mod_cgid and by mod_cgi, and ocsp.wsgi with apache/ocsp-cgi-wsgi.conf, run by mod_wsgi."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from clients import (
     request,
     settle,
     started,
+    started_wsgi,
     verified,
 )
 from cryptography.x509 import ocsp
@@ -46,11 +47,17 @@ def root(ca):
     return certificate(ca.home / "root-ca.crt")
 
 
-@pytest.fixture(scope="module", params=["event", pytest.param("prefork", marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="module", params=["event", pytest.param("prefork", marks=pytest.mark.slow), "wsgi"]
+)
 def apache(request, workspace, ca, cgi):
-    """A running Apache: mod_cgid in the event MPM, Debian's default, or mod_cgi in prefork."""
-    with started(
-        workspace / f"httpd-{request.param}", cgi, ca.home / "ocsp-cgi.conf", request.param
+    """A running Apache: mod_cgid in the event MPM, Debian's default; mod_cgi in prefork; or
+    mod_wsgi."""
+    home, config = workspace / f"httpd-{request.param}", ca.home / "ocsp-cgi.conf"
+    with (
+        started_wsgi(home, cgi, config)
+        if request.param == "wsgi"
+        else started(home, cgi, config, request.param)
     ) as server:
         yield server
 
