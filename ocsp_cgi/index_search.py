@@ -102,6 +102,11 @@ class Found:
         """Whether the file has a row, or is empty but for comments."""
         return self._has_row or not self._has_text
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is nothing odd about any line so far, nor a reason to mistrust one."""
+        return not self._odd and not any(row.warning or row.doubt for row in self.rows.values())
+
     def number_lines(self, file: FileIO) -> None:
         """Turn what was odd into warnings that name file and line; reads the file once more."""
         for row in self.rows.values():
@@ -197,7 +202,7 @@ def _search(file: FileIO, serial_numbers: set[int], found: Found) -> tuple[int, 
     needles = _Needles(serial_numbers)
     size = 0
     is_cut = False
-    for offset, lines, end in _whole_lines(file):
+    for offset, lines, end in whole_lines(file):
         found.recognize(lines, end)
         is_cut = _is_cut(bytes(lines[lines.rfind(b"\n", 0, end) + 1 : end]))
         for start, stop in needles.lines_in(lines, end):
@@ -353,7 +358,7 @@ def _lines_with(needles: list[bytes], block: bytes) -> set[tuple[int, int]] | No
     return places
 
 
-def _whole_lines(file: FileIO) -> Iterator[tuple[int, bytearray, int]]:
+def whole_lines(file: FileIO) -> Iterator[tuple[int, bytearray, int]]:
     """Yield (offset, lines, end): what is at this offset of the file is lines[:end].
 
     It ends behind a newline unless the file does not.  `lines` is one buffer, and only so long as

@@ -7,6 +7,9 @@ DRAINED_BYTES = 1024 * 1024
 CERT_IDS = 100  # in one request
 # Of an OBJECT IDENTIFIER; those in use have about ten, and other readers end here too.
 OID_BYTES = 63
+MAPPED_AT_ONCE_BYTES = 256 * 1024  # of an index, whose map is made within a request
+MAP_RETRY_SECONDS = 10  # after the map of an index could not be written
+MAPPED_OTHER_LINES = 32  # of an index with a map, which each search in it reads
 LOGGED_CERT_IDS = 10  # of one request
 LOGGED_METHOD_CHARACTERS = 40
 LOG_LINE_CHARACTERS = 4000  # Linux writes 4096 bytes to a pipe in one piece

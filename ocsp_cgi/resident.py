@@ -15,9 +15,13 @@ import posix
 
 from . import answer, index_file, limits
 from .files import Files
+from .index_maps import IndexMaps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Set
+
+    from . import index_search
     from .certificate import Certificate
     from .config import CASettings, Settings
     from .issuer import Issuer
@@ -33,6 +37,7 @@ class ResidentFiles(Files):
         self._settling = settling
         self._settings: dict[str, tuple[bytes, Settings]] = {}
         self._issuers: dict[CASettings, tuple[bytes, Issuer]] = {}
+        self._maps = IndexMaps()
 
     def settings(self, path: str) -> Settings:
         fingerprint = self._fingerprint(path)
@@ -61,6 +66,12 @@ class ResidentFiles(Files):
     def signer_certificates(self, ca: CASettings) -> list[Certificate]:
         return self.issuer(ca).load_own()
 
+    def find(
+        self, ca: CASettings, serial_numbers: set[int], also: Set[int] = frozenset()
+    ) -> index_search.Found:
+        found = self._maps.find(ca, serial_numbers | also)
+        return super().find(ca, serial_numbers, also) if found is None else found
+
     def _fingerprint(self, path: str) -> bytes:
         """The fingerprint of a file, to be taken before it is read; b"" if nothing of it may be
         kept."""
@@ -71,10 +82,11 @@ class ResidentFiles(Files):
             return b""
 
     def _forget_issuers(self) -> None:
-        """Keep only the issuers of configs that are kept."""
+        """Keep only the issuers, and the maps, of configs that are kept."""
         used = {ca for _, settings in list(self._settings.values()) for ca in settings.cas}
         for ca in set(self._issuers) - used:
             self._issuers.pop(ca, None)
+        self._maps.keep_only({ca.db for ca in used})
 
 
 def _files_of(ca: CASettings) -> list[str]:

@@ -14,7 +14,23 @@ import pytest
 from clients import settle
 from index_lines import NOT_REVOKING_LINES, REVOKED_ROW, REVOKING_LINES, ROW
 
-from ocsp_cgi import index_file, index_search
+from ocsp_cgi import config, index_file, index_map, index_maps, index_search
+
+
+@pytest.fixture(autouse=True, params=["search", "map"])
+def way(request, monkeypatch):
+    """Each test looks serial numbers up by a search of the file, and with a map of it."""
+    if request.param == "map":
+        search = index_search.find
+        monkeypatch.setattr(index_map, "readable_from", lambda of: 0)
+
+        def find(db: str, serial_numbers: set[int], also=frozenset()):
+            ca = config.CASettings("root-ca")
+            ca.db = db
+            found = index_maps.IndexMaps().find(ca, serial_numbers | also)
+            return search(db, serial_numbers, also) if found is None else found
+
+        monkeypatch.setattr(index_search, "find", find)
 
 
 def write(path, content: bytes) -> None:
@@ -379,14 +395,14 @@ def test_a_copy_cut_off_anywhere(find):
 def test_a_file_that_shrinks_while_it_is_read_is_torn(find, tmp_path, monkeypatch):
     monkeypatch.setattr(index_search, "_BLOCK_BYTES", 100)
     index = ROW % b"0B" * 50 + REVOKED_ROW % b"0A"
-    read_lines = index_search._whole_lines
+    read_lines = index_search.whole_lines
 
     def shrinking(file):
         for part in read_lines(file):
             yield part
             os.truncate(tmp_path / "index", len(ROW % b"0B") * 10)
 
-    monkeypatch.setattr(index_search, "_whole_lines", shrinking)
+    monkeypatch.setattr(index_search, "whole_lines", shrinking)
     monkeypatch.setattr(index_search.limits, "DATABASE_WAIT_SECONDS", 0)
     with pytest.raises(
         index_file.DatabaseUnavailable, match="index was written to while it was read"

@@ -35,8 +35,10 @@ LAYERS = """
     ocsp_response
     index_row
     index_search
+    index_map
     issuer
     files lookup
+    index_maps
     resident
     producer
     responder

@@ -1,0 +1,197 @@
+"""The maps of indexes that a process keeps in memory, and how they are made anew when an index has
+changed.
+
+    index changed ─▶ short: mapped within the request
+                  └▶ long:  another process maps it ─▶ file in `cache` ─▶ read by each process
+
+Until there is a map, the file is searched, as it is where there is no `cache`, or the map cannot be
+made.  So a map only ever saves time, and no request waits for one.
+"""
+
+from __future__ import annotations
+
+import binascii
+import os
+import subprocess
+import sys
+import threading
+import time
+
+from . import cache, index_file, index_map, limits, times
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from io import FileIO
+
+    from .config import CASettings
+    from .index_map import IndexMap
+    from .index_search import Found
+
+_SUFFIX = ".map"
+_PACKAGE_PARENT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_PROGRAM = """\
+import sys
+sys.path.insert(0, sys.argv[1])
+from ocsp_cgi import index_maps
+index_maps.write(*sys.argv[2:])
+"""
+
+
+class IndexMaps:
+    """The maps of all indexes of a process, for all its threads."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, _Known] = {}
+
+    def find(self, ca: CASettings, serial_numbers: set[int]) -> Found | None:
+        """What a search of the CA's index would find of these serial numbers; None if it has to be
+        searched.
+
+        DatabaseUnavailable if the index cannot be read.
+        """
+        known = self._known.get(ca.db)
+        if known is None:
+            known = self._known.setdefault(ca.db, _Known(ca.db))
+        return index_file.read(ca.db, lambda file: known.find(file, ca.cache, serial_numbers))
+
+    def keep_only(self, dbs: set[str]) -> None:
+        """Forget the maps of all other indexes."""
+        for db in set(self._known) - dbs:
+            self._known.pop(db, None)
+
+
+class _Known:
+    """What a process knows of one index: its map, and the process that makes the next one."""
+
+    def __init__(self, db: str) -> None:
+        self._db = db
+        self._map: IndexMap | None = None
+        self._renewing = threading.Lock()
+        self._file_read = b""  # the fingerprint of the file in which the last map was
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def find(self, file: FileIO, directory: str | None, serial_numbers: set[int]) -> Found | None:
+        of = os.fstat(file.fileno())
+        if index_file.may_be_a_mixture(str(file.name), of):
+            return None
+        known = self._map
+        if known is None or known.fingerprint != index_file.fingerprint(of):
+            known = self._renew(file, of, directory)
+        return None if known is None else known.find(file, serial_numbers)
+
+    def _renew(self, file: FileIO, of: os.stat_result, directory: str | None) -> IndexMap | None:
+        """The map of the open index, if there is one, or it can be made at once.
+
+        One thread at a time sees to that, and the others search.
+        """
+        if not self._renewing.acquire(blocking=False):
+            return None
+        try:
+            if of.st_size <= limits.MAPPED_AT_ONCE_BYTES:
+                made = index_map.make(file)
+            elif directory is not None and cache.may_write(directory):
+                made = self._read(file, of, _path(directory, self._db))
+            else:
+                made = None
+            if made is not None:
+                self._map = made
+            return made
+        except OSError:
+            return None
+        finally:
+            self._renewing.release()
+
+    def _read(self, file: FileIO, of: os.stat_result, path: str) -> IndexMap | None:
+        """The map in a file; if it is of another state of the index, a process is started that
+        makes a new one."""
+        index = os.path.abspath(str(file.name))
+        try:
+            status = os.stat(path)
+            if index_file.fingerprint(status) != self._file_read:
+                descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                with open(descriptor, "rb", buffering=0) as content:
+                    status = os.fstat(descriptor)
+                    self._map = None  # whose memory the new one needs
+                    found = index_map.read(content, index)
+                self._file_read = index_file.fingerprint(status)
+                if found is not None and found.fingerprint == index_file.fingerprint(of):
+                    return found
+        except FileNotFoundError:
+            pass
+        self._start_child(index, path)
+        return None
+
+    def _start_child(self, index: str, path: str) -> None:
+        """Start the process that writes a new map, unless it runs already."""
+        if self._child is not None and self._child.poll() is None:
+            return
+        command = [_python(), "-IS", "-c", _PROGRAM, _PACKAGE_PARENT, index, path]
+        self._child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd="/"
+        )
+
+
+def _path(directory: str, db: str) -> str:
+    """The file in `cache` for the map of an index."""
+    return f"{directory}/index-{binascii.crc32(os.fsencode(os.path.abspath(db))):08x}{_SUFFIX}"
+
+
+def _python() -> str:
+    """This Python: within another program, such as Apache, sys.executable may be that."""
+    if os.path.basename(sys.executable or "").startswith("python"):
+        return sys.executable
+    return f"{sys.prefix}/bin/python3"
+
+
+def write(index: str, path: str) -> None:
+    """Write the map of an index to a file, as the process that `_start_child` starts.
+
+    Another one that does the same is waited for, and then there is perhaps nothing left to do.
+    Afterwards this process rests as long as it has worked, so that no more than half of a processor
+    is used, however often the index changes.
+    """
+    try:
+        os.nice(10)
+        lock = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        os.lockf(lock, os.F_LOCK, 1)
+        started = time.monotonic()
+        if _write(index, path):
+            time.sleep(time.monotonic() - started)
+    except OSError as error:
+        where = error.filename or path
+        line = (
+            f"{times.log_time(int(time.time()))} ocsp.cgi: warning: {where}: {error.strerror}; so"
+            f" {index} is searched for each request, which takes longer: the web server's user must"
+            " be able to write in `cache`\n"
+        )
+        os.write(2, line.encode("ascii", "backslashreplace"))
+        time.sleep(limits.MAP_RETRY_SECONDS)
+
+
+def _write(index: str, path: str) -> bool:
+    """As `write`.  Returns whether there was anything to do."""
+    with open(index, "rb", buffering=0) as file:
+        of = os.fstat(file.fileno())
+        try:
+            with open(path, "rb") as written:
+                if index_map.fingerprint_in(written) == index_file.fingerprint(of):
+                    return False
+        except FileNotFoundError:
+            pass
+        time.sleep(max(0.0, min(index_map.readable_from(of) - time.time(), 10)))
+        made = index_map.make(file)
+    if made is None:
+        return True
+    unfinished = f"{path}.{os.getpid()}"
+    try:
+        with open(unfinished, "xb", opener=_private) as new:
+            made.write(new, index)
+        os.rename(unfinished, path)
+    except OSError:
+        os.unlink(unfinished)
+        raise
+    return True
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)

@@ -1,0 +1,173 @@
+"""The maps of a process that stays: made when an index changes, without one wrong answer."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from clients import as_nobody, settle
+from index_lines import REVOKED_ROW, ROW
+
+from ocsp_cgi import config, index_map, index_maps, index_search, limits
+from ocsp_cgi.resident import ResidentFiles
+
+
+@pytest.fixture
+def ca(place) -> config.CASettings:
+    settings = config.CASettings("root-ca")
+    settings.db, settings.cache = str(place / "db"), str(place / "cache")
+    (place / "db").mkdir()
+    (place / "cache").mkdir(mode=0o750)
+    return settings
+
+
+def serial(number: int) -> int:
+    """Twenty bytes, as `openssl ca` with `rand_serial` uses."""
+    return number * 0x9E3779B97F4A7C15F39CC0605CEDC8341082276B % 2**159
+
+
+def replace(
+    ca: config.CASettings, rows: int, revoked: frozenset[int] | set[int] = frozenset()
+) -> None:
+    """Replace the index as `openssl ca` does."""
+    path = Path(ca.db) / "index"
+    lines = [(REVOKED_ROW if n in revoked else ROW) % b"%X" % serial(n) for n in range(1, rows + 1)]
+    path.with_suffix(".new").write_bytes(b"".join(lines))
+    settle(path.with_suffix(".new"))
+    if path.exists():
+        path.rename(path.with_suffix(".old"))
+    path.with_suffix(".new").rename(path)
+
+
+LONG = limits.MAPPED_AT_ONCE_BYTES // 60
+
+
+def wait_for_map(maps: index_maps.IndexMaps, ca: config.CASettings) -> index_search.Found:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        found = maps.find(ca, {serial(1)})
+        if found is not None:
+            return found
+        time.sleep(0.02)
+    raise AssertionError("no map in 30 seconds")
+
+
+def test_a_short_index_is_mapped_at_once_without_a_file(ca, monkeypatch):
+    monkeypatch.setattr(index_map, "readable_from", lambda of: 0)
+    ca.cache = None
+    maps = index_maps.IndexMaps()
+    for revoked in (set(), {3}, {3, 4}):
+        replace(ca, 100, revoked)
+        found = maps.find(ca, set(map(serial, range(1, 102))))
+        assert {n for n in range(1, 102) if serial(n) not in found.rows} == {101}
+        assert {n for n in range(1, 101) if found.rows[serial(n)].is_revoked} == revoked
+
+
+@pytest.mark.process
+def test_a_long_index_is_mapped_by_another_process(ca):
+    """Until then it is searched; then it is not, and every process of the responder has the map."""
+    replace(ca, LONG, {3})
+    maps = index_maps.IndexMaps()
+    assert maps.find(ca, {serial(1)}) is None
+    wait_for_map(maps, ca)
+    found = maps.find(ca, {serial(3), serial(4), 5})
+    assert {number: row.is_revoked for number, row in found.rows.items()} == {
+        serial(3): True,
+        serial(4): False,
+    }
+    (file,) = Path(ca.cache).glob("*.map")
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert index_maps.IndexMaps().find(ca, {serial(1)}) is not None
+    replace(ca, LONG, {1})
+    assert maps.find(ca, {serial(1)}) is None
+    assert wait_for_map(maps, ca).rows[serial(1)].is_revoked
+
+
+@pytest.mark.process
+def test_without_a_cache_it_is_searched(ca, monkeypatch):
+    replace(ca, LONG)
+    os.chmod(ca.cache, 0o777)  # where everybody could leave a map
+    directory, ca.cache = ca.cache, None
+    for cache in (None, directory, "/nowhere"):
+        ca.cache = cache
+        maps = index_maps.IndexMaps()
+        for _ in range(3):
+            assert maps.find(ca, {serial(1)}) is None
+        if maps._known[ca.db]._child is not None:
+            maps._known[ca.db]._child.terminate()
+            maps._known[ca.db]._child.wait()
+    assert os.listdir(directory) == []
+
+
+@pytest.mark.process
+def test_a_map_that_cannot_be_written_is_logged(ca, capfd, monkeypatch):
+    replace(ca, LONG)
+    os.chmod(ca.cache, 0o500)
+    monkeypatch.setattr(limits, "MAP_RETRY_SECONDS", 0)
+    monkeypatch.setattr(os, "nice", lambda by: 0)
+    with as_nobody():
+        index_maps.write(f"{ca.db}/index", f"{ca.cache}/x.map")
+    log = capfd.readouterr().err
+    assert f" ocsp.cgi: warning: {ca.cache}/x.map.lock: Permission denied; so {ca.db}/index" in log
+
+
+@pytest.mark.process
+def test_a_link_in_the_cache_leads_nowhere(ca, place):
+    replace(ca, LONG)
+    maps = index_maps.IndexMaps()
+    maps.find(ca, {1})
+    wait_for_map(maps, ca)
+    (file,) = Path(ca.cache).glob("*.map")
+    file.rename(place / "elsewhere")
+    file.symlink_to(place / "elsewhere")
+    assert index_maps.IndexMaps().find(ca, {serial(1)}) is None
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_a_large_index_replaced_ten_times_under_load(ca):
+    """In version n of the index the serial numbers 1 to n are revoked.  No answer is older than the
+    version that was in place when it was asked for, or newer than the last when it came."""
+    rows, versions = 100_000, 10
+    replace(ca, rows)
+    files = [ResidentFiles(), ResidentFiles()]  # as of two processes
+    placing, placed = [0], [0]
+    wrong: list[str] = []
+    asked = mapped = 0
+    ended = threading.Event()
+
+    def ask(number: int) -> None:
+        nonlocal asked, mapped
+        chance = random.Random(number)
+        own = files[number % 2]
+        while not ended.is_set():
+            n = chance.randrange(1, versions + 1)
+            least = placed[0]
+            known = own._maps.find(ca, {serial(n), serial(rows), 5})
+            found = known or own.find(ca, {serial(n), serial(rows), 5})
+            most = placing[0]
+            asked, mapped = asked + 1, mapped + (known is not None)
+            is_revoked = found.rows[serial(n)].is_revoked
+            if n > most if is_revoked else n <= least:
+                wrong.append(f"{n}: revoked={is_revoked}, between {least} and {most}")
+            if serial(rows) not in found.rows or 5 in found.rows:
+                wrong.append(f"{n}: {sorted(found.rows)}")
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for version in range(1, versions + 1):
+        placing[0] = version
+        replace(ca, rows, set(range(1, version + 1)))
+        placed[0] = version
+        time.sleep(0.1 if version % 3 else 3)
+    time.sleep(2)
+    ended.set()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert mapped > asked / 10 > 100, (mapped, asked)
