@@ -378,7 +378,7 @@ def _response_extensions(
 def _responder_id(signing: Issuer, signer: Signer) -> bytes:
     if signing.settings.responder_id == "name":
         return response.responder_id_by_name(signer.certificate.subject)
-    return response.responder_id_by_key(keys.digest("sha1", signer.certificate.public_key))
+    return response.responder_id_by_key(signer.key_hash())
 
 
 def _log(lookups: list[Lookup], signer_warnings: list[str], log: Log) -> None:

@@ -34,8 +34,10 @@ class Signer:
         "_ca_certificates",
         "_chosen_at",
         "_key",
+        "_key_hash",
         "_own",
         "_settings",
+        "_warnings",
     )
 
     def __init__(
@@ -53,6 +55,8 @@ class Signer:
         # A key of which a signature has been verified, and by which algorithms; replaced as one,
         # since several threads may sign.
         self._key: tuple[Any, frozenset[bytes]] = (None, frozenset())
+        self._key_hash = b""
+        self._warnings: list[str] | None = None
         own = [one for one in own if one.is_same_holder(own[0])]
         self.certificate = certificate.newest(own, now)
         signs_itself = self.certificate.is_same_holder(self.ca)
@@ -124,9 +128,19 @@ class Signer:
                 " config)"
             ) from None
 
+    def key_hash(self) -> bytes:
+        """The SHA-1 of the certificate's key, as in a ResponderID (RFC 6960 section 4.2.1)."""
+        self._key_hash = self._key_hash or keys.digest("sha1", self.certificate.public_key)
+        return self._key_hash
+
     def warnings(self) -> list[str]:
         """What should be changed in the certificate although it is accepted (RFC 6960 section
         4.2.2.2.1, Baseline Requirements 7.1.2.8 and 7.1.2.10.7)."""
+        if self._warnings is None:
+            self._warnings = self._faults()
+        return self._warnings[:]
+
+    def _faults(self) -> list[str]:
         holder = self.certificate
         faults = {"keyUsage-lacks-digitalSignature": not holder.may_sign_data}
         for extension in holder.unusual_critical_extensions:

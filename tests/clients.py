@@ -431,7 +431,7 @@ def started_wsgi(home: Path, script: Path, config: Path, *edits: tuple[str, str]
         pytest.skip(f"mod_wsgi is for Python {version[1]}, and the tests run under {ours}")
     site_conf = (httpd.data_files.APACHE / "ocsp-cgi-wsgi.conf").read_text()
     if sys.prefix != sys.base_prefix:
-        edits += (("processes=2", f"processes=2 python-home={sys.prefix}"),)
+        edits += (("display-name=", f"python-home={sys.prefix} display-name="),)
     for old, new in edits:
         assert old in site_conf
         site_conf = site_conf.replace(old, new)
