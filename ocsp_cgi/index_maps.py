@@ -11,13 +11,14 @@ made.  So a map only ever saves time, and no request waits for one.
 from __future__ import annotations
 
 import binascii
+import contextlib
 import os
 import subprocess
 import sys
 import threading
 import time
 
-from . import cache, index_file, index_map, limits, times
+from . import answer, cache, failure, index_file, index_map, limits, times
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class _Known:
         self._renewing = threading.Lock()
         self._file_read = b""  # the fingerprint of the file in which the last map was
         self._child: subprocess.Popen[bytes] | None = None
+        self._no_child_before = 0.0  # a time.monotonic()
 
     def find(self, file: FileIO, directory: str | None, serial_numbers: set[int]) -> Found | None:
         of = os.fstat(file.fileno())
@@ -125,15 +127,22 @@ class _Known:
         """Start the process that writes a new map, unless it runs already."""
         if self._child is not None and self._child.poll() is None:
             return
+        if time.monotonic() < self._no_child_before:
+            return
         command = [_python(), "-IS", "-c", _PROGRAM, _PACKAGE_PARENT, index, path]
-        self._child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd="/"
-        )
+        try:
+            self._child = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd="/"
+            )
+        except OSError as error:
+            self._no_child_before = time.monotonic() + limits.MAP_RETRY_SECONDS
+            _warn(index, f"{command[0]}: {error.strerror}")
 
 
 def _path(directory: str, db: str) -> str:
     """The file in `cache` for the map of an index."""
-    return f"{directory}/index-{binascii.crc32(os.fsencode(os.path.abspath(db))):08x}{_SUFFIX}"
+    number = binascii.crc32(os.fsencode(os.path.abspath(db)))
+    return f"{os.path.abspath(directory)}/index-{number:08x}{_SUFFIX}"
 
 
 def _python() -> str:
@@ -157,15 +166,27 @@ def write(index: str, path: str) -> None:
         started = time.monotonic()
         if _write(index, path):
             time.sleep(time.monotonic() - started)
-    except OSError as error:
-        where = error.filename or path
-        line = (
-            f"{times.log_time(int(time.time()))} ocsp.cgi: warning: {where}: {error.strerror}; so"
-            f" {index} is searched for each request, which takes longer: the web server's user must"
-            " be able to write in `cache`\n"
+    except PermissionError as error:
+        _warn(
+            index,
+            f"{error.filename}: {error.strerror}: the web server's user must be able to read the"
+            " index, and to write in `cache`",
         )
-        os.write(2, line.encode("ascii", "backslashreplace"))
         time.sleep(limits.MAP_RETRY_SECONDS)
+    except Exception as error:
+        answer.reading(path)
+        _warn(index, failure.explain(error))
+        time.sleep(limits.MAP_RETRY_SECONDS)
+
+
+def _warn(index: str, reason: str) -> None:
+    """Log that there is no map of this index."""
+    line = (
+        f"{times.log_time(int(time.time()))} ocsp.cgi: warning: {index} is searched for each"
+        f" request, which takes longer, since there is no map of it: {reason}"
+    )
+    shown = line.encode("ascii", "backslashreplace").decode()
+    os.write(2, answer.printable(shown, limits.LOG_LINE_CHARACTERS).encode() + b"\n")
 
 
 def _write(index: str, path: str) -> bool:
@@ -182,13 +203,14 @@ def _write(index: str, path: str) -> bool:
         made = index_map.make(file)
     if made is None:
         return True
-    unfinished = f"{path}.{os.getpid()}"
+    unfinished = path + ".new"  # of the one process that has the lock
     try:
-        with open(unfinished, "xb", opener=_private) as new:
+        with open(unfinished, "wb", opener=_private) as new:
             made.write(new, index)
         os.rename(unfinished, path)
     except OSError:
-        os.unlink(unfinished)
+        with contextlib.suppress(OSError):
+            os.unlink(unfinished)
         raise
     return True
 

@@ -112,7 +112,20 @@ def test_a_map_that_cannot_be_written_is_logged(ca, capfd, monkeypatch):
     with as_nobody():
         index_maps.write(f"{ca.db}/index", f"{ca.cache}/x.map")
     log = capfd.readouterr().err
-    assert f" ocsp.cgi: warning: {ca.cache}/x.map.lock: Permission denied; so {ca.db}/index" in log
+    assert f" ocsp.cgi: warning: {ca.db}/index is searched for each request" in log
+    assert f"{ca.cache}/x.map.lock: Permission denied: the web server's user must" in log
+
+
+@pytest.mark.process
+def test_a_process_that_cannot_be_started_is_logged(ca, capfd, monkeypatch):
+    """Once in a while; the index is searched."""
+    replace(ca, LONG)
+    monkeypatch.setattr(index_maps, "_python", lambda: "/nowhere/python3")
+    maps = index_maps.IndexMaps()
+    for _ in range(3):
+        assert maps.find(ca, {serial(1)}) is None
+    log = capfd.readouterr().err
+    assert log.count("\n") == 1 and log.endswith("/nowhere/python3: No such file or directory\n")
 
 
 @pytest.mark.process

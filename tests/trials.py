@@ -59,7 +59,9 @@ from sshd import Sshd, sshd_is_installed
 
 from ocsp_cgi import config, der, index_search, limits
 from ocsp_cgi.commands import demo
+from ocsp_cgi.files import Files
 from ocsp_cgi.index_file import DatabaseUnavailable
+from ocsp_cgi.resident import ResidentFiles
 from ocsp_cgi.tools import httpd
 from ocsp_cgi.tools.openssl_ca import PrivateCA
 
@@ -95,16 +97,18 @@ def read(encoded: bytes) -> str:
 
 
 class Asker:
-    """Asks the responder, in this process, with a cache and without in turn."""
+    """Asks the responder, in this process: in turn as a CGI and as a process that stays, each with
+    a cache and without."""
 
     def __init__(self, home: Path):
-        self.configs = itertools.cycle([str(home / "ocsp-cgi.conf"), str(home / "fresh.conf")])
+        configs = [str(home / "ocsp-cgi.conf"), str(home / "fresh.conf")]
+        self.ways = itertools.cycle(itertools.product([Files(), ResidentFiles()], configs))
         self.root = certificate(home / "root-ca.crt")
         self.warnings: list[str] = []
 
     def __call__(self, encoded: bytes) -> bytes:
-        path = next(self.configs)
-        response = respond(encoded, lambda: config.load(path), int(time.time()))
+        files, path = next(self.ways)
+        response = respond(encoded, lambda: files.settings(path), int(time.time()), files)
         self.warnings = response.warnings
         return response.der
 
