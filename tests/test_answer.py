@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from ocsp_cgi import answer
@@ -116,3 +118,18 @@ def test_expiry_warnings():
         ("warning", "rsigner-expires-in-1-days"),
         ("warning", "ca-expires-in-10-days"),
     ]
+
+
+def test_each_thread_has_its_own_file():
+    """In a process that answers several requests at once, the log must not name another's."""
+    answer.reading("mine")
+
+    def read_another() -> None:
+        answer.reading("another")
+
+    thread = threading.Thread(target=read_another)
+    thread.start()
+    thread.join()
+    assert answer.explain(OSError(5, "Input/output error")).startswith("mine: ")
+    assert answer.now_reading(threading.get_ident()) == "mine"
+    assert answer.now_reading(-1) == answer.REQUEST

@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import email.utils
 import hashlib
+import importlib.util
 import io
 import os
+import socket
+import sys
 import threading
 import time
 
@@ -16,7 +19,9 @@ from clients import (
     base64_of,
     cert_id,
     certificate,
+    curl,
     nonce,
+    program,
     request,
     run_wsgi,
     verified,
@@ -24,6 +29,7 @@ from clients import (
 from cryptography.x509 import ocsp
 
 from ocsp_cgi import limits, wsgi
+from ocsp_cgi.tools import httpd
 
 pytestmark = pytest.mark.process
 
@@ -226,6 +232,7 @@ def test_a_log_that_cannot_be_written_costs_no_response(ask, encoded, root):
 def test_many_threads_each_get_their_own_response(pki, root):
     """Statuses, nonces and log lines are those of the request."""
     statuses = {"good": ocsp.OCSPCertStatus.GOOD, "bad": ocsp.OCSPCertStatus.REVOKED}
+    serials = {name: pki.serial(name) for name in statuses}
     config = pki.home / "ocsp-cgi.conf"
     application = wsgi.Application()
     wrong: list[object] = []
@@ -234,13 +241,13 @@ def test_many_threads_each_get_their_own_response(pki, root):
         for count in range(50):
             name = ("good", "bad")[(number + count) % 2]
             value = b"%d,%d" % (number, count)
-            encoded = request(cert_id(root, int(pki.serial(name), 16)), extensions=nonce(value))
+            encoded = request(cert_id(root, int(serials[name], 16)), extensions=nonce(value))
             answered = run_wsgi(application, config, "POST", encoded)
             response = verified(answered.body, root)
             if (
                 response.certificate_status != statuses[name]
                 or value not in answered.body
-                or answered.log.count(f" serial={pki.serial(name)} ") != 1
+                or answered.log.count(f" serial={serials[name]} ") != 1
                 or answered.log.count("\n") != 1
             ):
                 wrong.append((name, answered))
@@ -251,3 +258,47 @@ def test_many_threads_each_get_their_own_response(pki, root):
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+@pytest.fixture(scope="module")
+def waitress_url(pki):
+    """The address of waitress, which has nothing of Apache's, with the application."""
+    if importlib.util.find_spec("waitress") is None:
+        pytest.skip("waitress is not installed (pip install waitress)")
+    port = httpd.free_port()
+    command = [sys.executable, "-m", "waitress", f"--listen=127.0.0.1:{port}"]
+    environment = {**os.environ, "OCSP_CGI_CONFIG": str(pki.home / "ocsp-cgi.conf")}
+    options = {"cwd": httpd.data_files.PACKAGE.parent, "env": environment}
+    with program([*command, "ocsp_cgi.wsgi:application"], **options):
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["POST", "POST, chunked", "GET", "HEAD", "page"])
+def test_in_a_server_that_is_all_python(waitress_url, encoded, root, place, method):
+    (place / "request.der").write_bytes(encoded)
+    post = ("-H", "Content-Type: application/ocsp-request", "--data-binary")
+    post += (f"@{place}/request.der",)
+    options = {
+        "POST": post,
+        "POST, chunked": (*post, "-H", "Transfer-Encoding: chunked"),
+        "HEAD": ("--head",),
+    }.get(method, ())
+    path = "/" + base64_of(encoded) if method in ("GET", "HEAD") else "/"
+    for _ in range(3):
+        response = curl(*options, waitress_url + path)
+        assert response.status == 200
+        if method == "page":
+            assert b"<h1>OCSP responder</h1>" in response.body
+        elif method == "HEAD":
+            assert int(response.headers["content-length"]) > 500 and not response.body
+        else:
+            assert verified(response.body, root)
