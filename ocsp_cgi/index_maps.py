@@ -155,12 +155,12 @@ def _python() -> str:
 def write(index: str, path: str) -> None:
     """Write the map of an index to a file, as the process that `_start_child` starts.
 
+    It has the priority of those that search until it is done: with less they would starve it.
     Another one that does the same is waited for, and then there is perhaps nothing left to do.
     Afterwards this process rests as long as it has worked, so that no more than half of a processor
     is used, however often the index changes.
     """
     try:
-        os.nice(10)
         lock = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         os.lockf(lock, os.F_LOCK, 1)
         started = time.monotonic()

@@ -108,7 +108,6 @@ def test_a_map_that_cannot_be_written_is_logged(ca, capfd, monkeypatch):
     replace(ca, LONG)
     os.chmod(ca.cache, 0o500)
     monkeypatch.setattr(limits, "MAP_RETRY_SECONDS", 0)
-    monkeypatch.setattr(os, "nice", lambda by: 0)
     with as_nobody():
         index_maps.write(f"{ca.db}/index", f"{ca.cache}/x.map")
     log = capfd.readouterr().err
