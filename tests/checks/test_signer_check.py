@@ -119,7 +119,7 @@ def test_warnings_are_explained(ca):
 
 
 def test_every_warning_has_a_meaning():
-    source = inspect.getsource(Signer.warnings)
+    source = inspect.getsource(Signer._faults)
     slugs = re.findall(r'faults\[f?"([\w{}-]+)', source) + re.findall(r'\{"([\w-]+)": not', source)
     assert len(slugs) > 8
     for slug in slugs:
