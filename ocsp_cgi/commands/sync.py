@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import pwd
 import shlex
 import sys
 import time
-import traceback
-from collections.abc import Callable
 
 from .. import certificate, index_file
 from ..answer import printable
 from ..certificate import Certificate
 from ..config import CASettings, Settings
 from ..sync_state import OK, SyncState
-from ..tools import config_file, entry, index_contents, remote_source
+from ..tools import as_user, config_file, entry, index_contents, remote_source
 from ..tools.entry import CommandError
 from ..tools.index_contents import Verdict, plural
 from ..tools.index_source import Copied
@@ -122,7 +119,7 @@ class _Sync:
     def run(self) -> int:
         """Copy, as the owner of the index if this is root.  Returns the exit code."""
         if self.target is not None and os.geteuid() == 0 and self.target.owner != 0:
-            return _as_user(self.target.owner, self._run)
+            return as_user.run(self.target.owner, self._run)
         return self._run()
 
     def _run(self) -> int:
@@ -143,7 +140,7 @@ class _Sync:
         try:
             source = remote_source.parse(self.source_setting, self.arguments.insecure)
         except CommandError as error:
-            raise Failed(str(error)) from None
+            raise Failed(f"sync_from = {error}") from None
         patience = 0 if self.arguments.quiet else _PATIENCE_SECONDS
         with target.locked(patience) as place:
             copied = source.copy(target.path, place / target.path.name, self.arguments.max_size)
@@ -249,47 +246,6 @@ def _describe(verdict: Verdict) -> str:
     if verdict.malformed:
         parts.append(plural(verdict.malformed, "malformed line"))
     return ", ".join(parts)
-
-
-def _as_user(uid: int, work: Callable[[], int]) -> int:
-    """What work() returns in a child process that is this user's."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    child = os.fork()
-    if child == 0:
-        status = entry.UNKNOWN
-        try:
-            _become(uid)
-            status = work()
-        except KeyboardInterrupt:
-            status = entry.INTERRUPTED
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
-    try:
-        _, ended = os.waitpid(child, 0)
-    except KeyboardInterrupt:
-        os.waitpid(child, 0)
-        raise
-    status = os.waitstatus_to_exitcode(ended)
-    return entry.UNKNOWN if status < 0 else status
-
-
-def _become(uid: int) -> None:
-    """Give up root's rights for those of a user, with what belongs to a login."""
-    try:
-        user = pwd.getpwuid(uid)
-        groups, gid = os.getgrouplist(user.pw_name, user.pw_gid), user.pw_gid
-        os.environ.update(HOME=user.pw_dir, USER=user.pw_name, LOGNAME=user.pw_name)
-    except KeyError:  # ssh refuses to run then, but a local file can be copied
-        groups, gid = [], 65534
-    os.environ.pop("SSH_AUTH_SOCK", None)
-    os.setgroups(groups)
-    os.setgid(gid)
-    os.setuid(uid)
 
 
 def _size(word: str) -> int:

@@ -111,20 +111,20 @@ def parse(sync_from: str, insecure: bool) -> LocalSource | RemoteSource:
     if daemon or sync_from.startswith("rsync:") or path.startswith(":"):
         if not insecure:
             raise CommandError(
-                f"sync_from = {sync_from}: an rsync daemon is not authenticated, so anyone on the"
-                " way could make revoked certificates good: use ssh (HOST:PATH), or --insecure"
+                f"{sync_from}: an rsync daemon is not authenticated, so anyone on the"
+                " way could make revoked certificates good: use ssh (HOST:PATH), or"
+                " `sync --insecure`"
             )
         host, path = "", daemon.group(1) if daemon else path[1:]
     if not (remote or daemon):
         raise CommandError(
-            f"sync_from = {sync_from}: not HOST:PATH, such as ca.example.com:/root/root-ca/db/index"
+            f"{sync_from}: not HOST:PATH, such as ca.example.com:/root/root-ca/db/index"
         )
     if not path:
-        raise CommandError(f"sync_from = {sync_from}: no path after the colon")
+        raise CommandError(f"{sync_from}: no path after the colon")
     if not path.isprintable() or re.search(r"[*?\[\]{}\\]", path):
         raise CommandError(
-            f"sync_from = {sync_from}: the path must be that of one file, without * ? [ ] {{ }}"
-            " and \\"
+            f"{sync_from}: the path must be that of one file, without * ? [ ] {{ }} and \\"
         )
     argument = f"{host}:./{path}" if host and path[0] == "-" else sync_from
     return RemoteSource(host, path, argument)
