@@ -27,10 +27,9 @@ from collections.abc import Iterable, Iterator
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from . import algorithms, client_checks, client_http, der, keys, ocsp_response
+from . import algorithms, client_checks, client_http, keys, ocsp_response
 from .answer import RESPONSE_STATUS_NAMES, SUCCESSFUL
 from .certificate import (
-    AUTHORITY_INFO_ACCESS,
     PEM_LABELS,
     Certificate,
     block_der,
@@ -68,8 +67,6 @@ SKEW_SECONDS = 5 * 60
 MAX_AGE_SECONDS = 60 * 60
 _NONCES = ("required", "optional", "none")
 _HASH_NAMES = ("sha1", "sha256", "sha384", "sha512")
-_ID_AD_OCSP = bytes.fromhex("2b06010505073001")  # 1.3.6.1.5.5.7.48.1
-_URI = 0x86  # uniformResourceIdentifier of a GeneralName
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,18 +215,9 @@ def _check_issued(subject: Certificate, issuer: Certificate) -> None:
 
 
 def _ocsp_url(subject: Certificate) -> str:
-    """The first address of an OCSP responder in the certificate (RFC 5280 section 4.2.2.1)."""
-    try:
-        value = der.read(subject.extensions[AUTHORITY_INFO_ACCESS], der.SEQUENCE)
-        for description in value.elements().all(der.SEQUENCE):
-            fields = description.elements()
-            method, location = fields.expect(der.OBJECT_IDENTIFIER).contents, next(fields, None)
-            if method == _ID_AD_OCSP and location is not None and location.tag == _URI:
-                address = location.contents.decode("latin-1")
-                if address.lower().startswith(("http://", "https://")):
-                    return address
-    except (KeyError, der.DERError):
-        pass
+    """The first address of an OCSP responder in the certificate."""
+    for address in client_checks.ocsp_urls(subject):
+        return address
     raise UnusableCertificate(
         "the certificate does not say where to ask (authorityInfoAccess): give the responder's"
         " address"

@@ -35,6 +35,8 @@ SLOT_PATIENCE_SECONDS = 1  # if no slot is released for so long, one more proces
 SLOT_POLL_SECONDS = 0.005
 REFUSED_KEY_BITS = {"RSA": 1024, "DSA": 1024, "EC": 160}  # a shorter key is refused
 WEAK_KEY_BITS = {"RSA": 2048, "DSA": 2048, "EC": 224}  # a shorter one is warned of (SP 800-131A)
+NEVER_ISSUED_PER_DAY = 10  # more requests about serials that no index has make `check` warn
+ERROR_LOG_BYTES = 16 * 1024 * 1024  # of Apache's error log, from its end, which `check` reads
 # Of a short-lived certificate it is a third of its life: see warning_seconds.
 EXPIRY_WARNING_SECONDS = 30 * 24 * 60 * 60
 

@@ -16,7 +16,8 @@ class Subject(NamedTuple):
     is not installed.  `now` is in seconds since 1970.  `warning_days` and `critical_days` say how
     long before its end a certificate gives a warning, or is critical; without `warning_days` that
     is 30 days, or a third of the certificate's life if that is less.  `certificate` is the file of
-    a certificate to ask about, "" for those of the signers.
+    a certificate to ask about, "" for those of the signers.  `apache` is the command that runs
+    Apache with its configuration, such as ("httpd", "-f", FILE); by default the layout's.
     """
 
     config: str
@@ -27,3 +28,4 @@ class Subject(NamedTuple):
     warning_days: int | None = None
     critical_days: int = 7
     certificate: str = ""
+    apache: tuple[str, ...] = ()

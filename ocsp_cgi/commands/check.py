@@ -34,7 +34,9 @@ CHECKS = (
     "cache",
     "dry_run",
     "machine",
-    # What is in front of the responder: "apache", "error_log", "live".
+    "apache",
+    "error_log",
+    "live",
 )
 
 

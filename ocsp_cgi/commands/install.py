@@ -14,18 +14,17 @@ import re
 import shlex
 import shutil
 import socket
-import ssl
 import subprocess
 import sys
-import tempfile
 import time
 from functools import partial
 from pathlib import Path
 
-from .. import admission, cache, certificate, config, index_file
-from ..import_cryptography import SignerError
-from ..issuer import Issuer
-from ..tools import data_files, entry, layout, probe
+from .. import admission, cache, config, index_file
+from ..checks import live
+from ..checks.finding import Level
+from ..checks.subject import Subject
+from ..tools import data_files, entry, layout
 from ..tools.entry import CommandError
 from ..tools.plan import Plan, Record, search_path
 from ..tools.program import Program
@@ -257,44 +256,31 @@ class _Installation:
             print("Then run this command again: it sets groups and modes, and queries.")
             return
         if not self.arguments.no_reload:
-            for ca in settings.cas:
-                self._query(ca, 10.0 if reloaded else 0.0)
+            self._query(settings, 10.0 if reloaded else 0.0)
 
-    def _query(self, ca: config.CASettings, patience: float) -> None:
+    def _query(self, settings: config.Settings, patience: float) -> None:
         """Query the live responder.
 
         Right after a reload, for `patience` seconds, Apache may still respond with its old
         configuration, or not at all.
         """
-        try:
-            serial_number = certificate.load(ca.rsigner).serial_number
-            issuer_pem = _issuer_pem(ca)
-        except (OSError, certificate.CertificateError, SignerError) as error:
-            raise CommandError(
-                f"[{ca.name}] cannot be queried: {error} (in {ca.rsigner} or {ca.ca})"
-            ) from None
-        host, port = self.layout.address()
-        name = self.layout.server_name() or socket.getfqdn()
-        url = f"http://{name}{'' if port == 80 else f':{port}'}{probe.PATH}"
-        print(f"[{ca.name}] queried at {url} for {serial_number:X}, the signer's certificate:")
-        trusted = ("-VAfile", ca.rsigner) if ca.signer_trust == "local" else ("-CAfile", ca.ca)
         deadline = time.monotonic() + patience
         while True:
-            try:
-                with tempfile.NamedTemporaryFile("w") as issuer:
-                    issuer.write(issuer_pem)
-                    issuer.flush()
-                    path = Path(issuer.name)
-                    for line in probe.ask(path, serial_number, name, port, host, trusted):
-                        print(f"  {line}")
-                return
-            except probe.ProbeError as error:
-                if time.monotonic() > deadline:
-                    raise CommandError(
-                        f"installed, but the responder does not work.\n{error}\n(Apache's error"
-                        f" log: {self.layout.error_log}; the virtual host: {self.layout.site})"
-                    ) from None
+            subject = Subject(
+                str(CONFIG), settings, self.layout.user, self.layout, int(time.time())
+            )
+            findings = live.examine(subject)
+            failed = [one for one in findings if one.level is Level.FAIL]
+            if not failed or time.monotonic() > deadline:
+                break
             time.sleep(0.5)
+        for one in findings:
+            print(f"{one.what}\n  {one.where}{chr(10) if one.command else ''}  {one.command}")
+        if failed:
+            raise CommandError(
+                f"installed, but the responder does not work.\n{failed[0].what}\n(Apache's error"
+                f" log: {self.layout.error_log}; the virtual host: {self.layout.site})"
+            )
 
     # Uninstalling
 
@@ -389,17 +375,6 @@ def _can_read(path: Path, user: str) -> bool:
     command = ["test", "-r", str(path)]
     run = subprocess.run(command, user=user, group=user, extra_groups=[], cwd="/")
     return run.returncode == 0
-
-
-def _issuer_pem(ca: config.CASettings) -> str:
-    """The newest certificate of a section's CA, which may not be the first in the file.
-
-    SignerError if the file has no certificate.
-    """
-    issuer = Issuer(ca)
-    if issuer.unreadable:
-        raise issuer.unreadable
-    return ssl.DER_cert_to_PEM_cert(certificate.newest(issuer.certificates, int(time.time())).der)
 
 
 def _empty_cache() -> None:

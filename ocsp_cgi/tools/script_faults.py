@@ -1,0 +1,115 @@
+"""Why Apache cannot run a script: the file, the directories above it, a link, its interpreter."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+
+from . import apache_process
+from .apache_config import Configuration, Directive, Script
+from .cause import Cause
+
+
+def find(script: Script, configuration: Configuration, user: str) -> Cause | None:
+    """Why this user's Apache cannot run a script, None if there seems to be no reason."""
+    file = script.file
+    if not os.path.lexists(file) and apache_process.may(user, "-e", file) is not True:
+        blocked = _blocked(file, user)
+        return blocked or Cause(
+            f"{script.directive.name} leads to {file}, which does not exist",
+            script.directive.place,
+            f"ls -l {shlex.quote(os.path.dirname(file))}",
+        )
+    target = os.path.realpath(file)
+    if not os.path.exists(target):
+        return Cause(f"{file} is a link to {target}, which does not exist", file)
+    blocked = _blocked(file, user) or _blocked(target, user)
+    if blocked:
+        return blocked
+    if os.path.islink(file):
+        refused = _link_refused(file, target, configuration)
+        if refused:
+            return refused
+    if apache_process.may(user, "-x", target) is False:
+        command = f"chmod 755 {shlex.quote(target)}"
+        return Cause(f"{user} may not run {target}", target, command)
+    return _interpreter(target, user)
+
+
+def _blocked(file: str, user: str) -> Cause | None:
+    """The first directory above a file that this user may not enter."""
+    parts = os.path.dirname(file).split("/")
+    for number in range(1, len(parts) + 1):
+        directory = "/".join(parts[:number]) or "/"
+        if os.path.isdir(directory) and apache_process.may(user, "-x", directory) is False:
+            mode = stat.S_IMODE(os.stat(directory).st_mode)
+            text = f"{user} may not enter {directory} (mode {mode:o}), in which {file} is"
+            return Cause(text, directory, f"chmod o+x {shlex.quote(directory)}")
+    return None
+
+
+def _link_refused(file: str, target: str, configuration: Configuration) -> Cause | None:
+    """Why Apache does not follow a link to the script."""
+    options = _options(file, configuration)
+    place = os.path.dirname(file)
+    if "symlinksifownermatch" not in options:
+        if options.intersection(("followsymlinks", "all")):
+            return None
+        text = (
+            f"{file} is a link, and `Options +SymLinksIfOwnerMatch` is missing in the <Directory>"
+            f" of {place}"
+        )
+        return Cause(text, place)
+    owners = os.lstat(file).st_uid, os.stat(target).st_uid
+    if owners[0] != owners[1]:  # with FollowSymLinks too
+        text = (
+            f"the link {file} and its target {target} have different owners, and"
+            " `Options +SymLinksIfOwnerMatch` follows only links of the target's owner"
+        )
+        command = f"chown -h --reference={shlex.quote(target)} {shlex.quote(file)}"
+        return Cause(text, file, command)
+    return None
+
+
+def _options(file: str, configuration: Configuration) -> set[str]:
+    """The words of `Options` that are in force for a file, in lower case."""
+    options = {"followsymlinks"}  # Apache's default
+    for directive in reversed(covering(configuration, file, "Options")):
+        words = [word.lower() for word in directive.words]
+        if any(word[0] not in "+-" for word in words):
+            options = set()
+        options |= {word.lstrip("+") for word in words if word[0] != "-"}
+        options -= {word[1:] for word in words if word[0] == "-"}
+    return options
+
+
+def _interpreter(target: str, user: str) -> Cause | None:
+    try:
+        with open(target, "rb") as opened:
+            first = opened.readline(200).decode(errors="replace")
+    except OSError:
+        return None
+    if not first.startswith("#!"):
+        return Cause(f"the first line of {target} does not name a Python", target)
+    if first.endswith("\r\n"):
+        text = f"the first line of {target} ends as on Windows, so its Python is not found"
+        return Cause(text, target, f"sed -i 's/\\r$//' {shlex.quote(target)}")
+    python = (first[2:].split() or [""])[0]
+    if not os.path.exists(python) or apache_process.may(user, "-x", python) is False:
+        missing = "does not exist" if not os.path.exists(python) else f"{user} may not run"
+        return Cause(f"the first line of {target} names {python}, which {missing}", target)
+    return None
+
+
+def covering(configuration: Configuration, file: str, *names: str) -> list[Directive]:
+    """The directives with these names in a <Directory> that a file is in, the longest path
+    first."""
+    found = [
+        (len(argument), one)
+        for one in configuration.directives
+        if one.is_one_of(*names)
+        for name, argument in one.sections[-1:]
+        if name.lower() == "directory" and (file + "/").startswith(argument.rstrip("/") + "/")
+    ]
+    return [one for _, one in sorted(found, key=lambda each: each[0], reverse=True)]
