@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import re
 
+import checking
 import pytest
-from checking import problem, problems, subject_of, write_config
+from checking import problem, problems, write_config
 from clients import settle
 
 from ocsp_cgi.checks import signer
@@ -14,6 +15,11 @@ from ocsp_cgi.checks.finding import Level
 from ocsp_cgi.signer import Signer
 
 DAY = 24 * 60 * 60
+
+
+def subject_of(path, later: int = 0, **fields: object):
+    """A minute later than now, so that the last day has begun of what has just been issued."""
+    return checking.subject_of(path, later=later + 60, **fields)
 
 
 def test_a_good_signer(pki):

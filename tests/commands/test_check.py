@@ -56,8 +56,8 @@ def test_every_check_looks_at_a_good_ca(ca):
         "the config can be loaded: [root-ca]",
         f"{MYSELF} can read all 5 files of the config",
         "its key (EC, 256 bits) matches",
-        "root-ocsp.crt: expires in 89 days",
-        "root-ca.crt: expires in 3649 days",
+        "root-ocsp.crt: expires in ",
+        "root-ca.crt: expires in ",
         "db/index: 3 valid, 2 revoked, 0 expired",
         "no `cache` in [root-ca]",
         "makes a signed response: good for",
@@ -135,7 +135,7 @@ def test_exit_codes_and_quiet(ca):
     assert returned == 2
     assert not output.startswith("OCSP") and "\nOK" not in output
     assert any(
-        line.startswith("FAIL  [root-ca] ") and "expires in 89 days" in line
+        line.startswith("FAIL  [root-ca] ") and "root-ocsp.crt: expires in " in line
         for line in output.splitlines()
     )
 
