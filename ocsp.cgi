@@ -37,7 +37,8 @@ except BaseException as error:
         reason = "%r; is the whole of ocsp_cgi in %s, or installed for %s?"
         reason %= (error, directory, sys.executable)
     try:
-        line = "ocsp.cgi: " + " ".join(reason.split()) + "\n"
+        line = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        line += " ocsp.cgi: error: " + " ".join(reason.split()) + "\n"
         posix.write(2, line.encode("ascii", "backslashreplace"))
         for _ in range(1024):
             if not posix.read(0, 65536):

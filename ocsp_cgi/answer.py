@@ -22,7 +22,14 @@ RESPONSE_STATUS_NAMES = {
     UNAUTHORIZED: "unauthorized",
 }
 
-now_reading = "the request"
+# How a line of the log begins that is not the line of a request.  ERROR and WARNING need a person.
+ERROR = "error: "  # something on this host kept a request from a response
+WARNING = "warning: "  # it was answered, and there is something to look at
+NEVER_ISSUED = "never-issued: "  # a serial number of a CA of ours that is not in its index
+CLIENT_FAULT = ""  # what the client did wrong
+
+REQUEST = "the request"
+now_reading = REQUEST
 
 
 class OCSPError(Exception):
@@ -62,20 +69,36 @@ class Answer:
 
 class Log:
     """What the log will say of one request: `fields`, the (name, value) pairs of its line, and
-    `warnings`, lines before it on what the operator should look at."""
+    `notes`, the lines before it, each of which begins with its kind.
 
-    __slots__ = ("fields", "warnings")
+    With `only_problems` a request has no line unless a note or a field needs a person.
+    """
+
+    __slots__ = ("fields", "notes", "only_problems")
 
     def __init__(self) -> None:
         self.fields: list[tuple[str, str]] = []
-        self.warnings: list[str] = []
+        self.notes: list[str] = []
+        self.only_problems = False
 
-    def warn(self, *warnings: str) -> None:
-        self.warnings += warnings
+    def note(self, kind: str, *texts: str) -> None:
+        """Add a line for each text, of one of the kinds ERROR, WARNING, NEVER_ISSUED and
+        CLIENT_FAULT."""
+        self.notes += [kind + text for text in texts]
+
+    def warn(self, *texts: str) -> None:
+        self.note(WARNING, *texts)
 
     def lines(self) -> list[str]:
-        """The warnings, and the line of the request last."""
-        return [*self.warnings, " ".join([f"{name}={value}" for name, value in self.fields])]
+        """The notes, and the line of the request last; nothing if there is nothing to log."""
+        if self.only_problems and not self._has_problem():
+            return []
+        return [*self.notes, " ".join([f"{name}={value}" for name, value in self.fields])]
+
+    def _has_problem(self) -> bool:
+        kinds = (ERROR, WARNING, NEVER_ISSUED)
+        warned = any(name == "warning" for name, _ in self.fields)
+        return warned or any(note.startswith(kinds) for note in self.notes)
 
 
 def successful(
@@ -91,11 +114,29 @@ def successful(
     return Answer(SUCCESSFUL, encoded, this_update, next_update, max_age, entity_tag)
 
 
-def refusal(response_status: int, reason: str, log: Log) -> Answer:
-    """The Answer that says only what went wrong; the reason is for the log."""
+def refusal(response_status: int, reason: str, log: Log, kind: "str | None" = None) -> Answer:
+    """The Answer that says only what went wrong; the reason is for the log.
+
+    It is an error there, unless the status blames the client, or `kind` says otherwise.
+    """
+    if kind is None:
+        blamed = (MALFORMED_REQUEST, SIG_REQUIRED, UNAUTHORIZED)
+        kind = CLIENT_FAULT if response_status in blamed else ERROR
     log.fields.append(("response", RESPONSE_STATUS_NAMES[response_status]))
-    log.warn(reason)
+    log.note(kind, reason)
     return Answer(response_status, error_response(response_status))
+
+
+def expiry_warnings(expiries: list[tuple[str, int, int]], now: int) -> list[tuple[str, str]]:
+    """Log fields that warn of certificates which expire soon.
+
+    Each of `expiries` is what the certificate is, the time from which to warn, and its end.
+    """
+    return [
+        ("warning", f"{name}-expires-in-{(end - now) // 86400}-days")
+        for name, warned_from, end in expiries
+        if now >= warned_from
+    ]
 
 
 def error_response(response_status: int) -> bytes:

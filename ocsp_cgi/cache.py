@@ -5,11 +5,12 @@ One file is one response, to one CertID without a nonce, named by that CertID.  
 the response was made from:
 
     crc32 of all that follows
-    ocsp-cgi response 1 SECTION
+    ocsp-cgi response 2 SECTION
     fingerprints of the config and of every certificate it names
     the line of the index
     thisUpdate, nextUpdate, the signer's serial number, the entity tag, the fingerprint of the
-        index, and the offset of the line in it, with blanks between them
+        index, the offset of the line in it, and for each certificate whose end the log warns of
+        NAME:FROM:END, with blanks between them
     the log fields
     the DER of the OCSPResponse
 
@@ -27,13 +28,13 @@ import binascii
 import posix
 
 from . import index_file, limits
-from .answer import Answer, reading, successful
+from .answer import Answer, expiry_warnings, reading, successful
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .config import CASettings, Settings
 
-_FORMAT = b"ocsp-cgi response 1"
+_FORMAT = b"ocsp-cgi response 2"
 SUFFIX = ".ocsp"
 BUCKETS = "buckets-"
 _CACHED_FIELDS = ("serial", "status", "reason")  # of the log
@@ -46,13 +47,14 @@ class CachedResponse:
     `ca` is the section of the config, `sources` what `fingerprints` returned before any of that was
     read, `line` and `offset` are the row in the index with that `index_fingerprint`, `signer` is
     the signer's serial number; `der`, `this_update`, `next_update` and `entity_tag` as in an
-    Answer; `log_fields` as in a Log.
+    Answer; `log_fields` as in a Log; `expiries` as in a Signer.
     """
 
     __slots__ = (
         "ca",
         "der",
         "entity_tag",
+        "expiries",
         "index_fingerprint",
         "line",
         "log_fields",
@@ -76,6 +78,7 @@ class CachedResponse:
         next_update: int,
         entity_tag: str,
         log_fields: list[tuple[str, str]],
+        expiries: list[tuple[str, int, int]],
     ):
         self.ca = ca
         self.sources = sources
@@ -88,6 +91,7 @@ class CachedResponse:
         self.next_update = next_update
         self.entity_tag = entity_tag
         self.log_fields = log_fields
+        self.expiries = expiries
 
     def answer(self, now: int) -> Answer:
         max_age = self.ca.max_age_seconds
@@ -124,8 +128,7 @@ def get_unsearched(
         if cached is not None and index_file.is_unchanged(
             ca.db, cached.index_fingerprint, cached.offset, cached.line
         ):
-            if ca.stale_after is not None:
-                index_file.check_heartbeat(ca.db, ca.stale_after, now)
+            ca.check_heartbeat(now)
             return cached
     return None
 
@@ -143,12 +146,21 @@ def get(
         or _is_writable_for_all(ca.cache)
     ):
         return None
-    this_update, next_update, signer, entity_tag, index_fingerprint, offset = numbers.split(b" ")
+    this_update, next_update, signer, entity_tag, index_fingerprint, offset, *ends = numbers.split(
+        b" "
+    )
     start, end = int(this_update), int(next_update)
-    if not start <= now < (start + end) // 2:
+    if not start <= now < used_until(start, end):
         return None
     pairs = [field.split("=") for field in fields.decode().split(" ")]
-    log_fields = [*[(name, value) for name, value in pairs], ("ca", ca.name), ("cache", "hit")]
+    triples = [one.split(b":") for one in ends]
+    expiries = [(name.decode(), int(begin), int(until)) for name, begin, until in triples]
+    log_fields = [
+        *[(name, value) for name, value in pairs],
+        ("ca", ca.name),
+        ("cache", "hit"),
+        *expiry_warnings(expiries, now),
+    ]
     return CachedResponse(
         ca,
         sources,
@@ -161,7 +173,13 @@ def get(
         end,
         entity_tag.decode(),
         log_fields,
+        expiries,
     )
+
+
+def used_until(this_update: int, next_update: int) -> int:
+    """When a cached response has lived for half of its life, and a new one takes its place."""
+    return (this_update + next_update) // 2
 
 
 def put(response: CachedResponse, cert_id: bytes) -> list[str]:
@@ -180,13 +198,14 @@ def put(response: CachedResponse, cert_id: bytes) -> list[str]:
         f"{response.this_update} {response.next_update} {response.signer:x} {response.entity_tag}"
         f" {(response.index_fingerprint or b'-').decode()} {response.offset}"
     )
+    expiries = "".join([f" {name}:{start}:{end}" for name, start, end in response.expiries])
     fields = [f"{name}={value}" for name, value in response.log_fields if name in _CACHED_FIELDS]
     content = b"\n".join(
         [
             _format_and_name(response.ca),
             response.sources,
             response.line,
-            numbers.encode(),
+            (numbers + expiries).encode(),
             " ".join(fields).encode(),
             response.der,
         ]

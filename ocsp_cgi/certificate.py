@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 
-from . import der, times
+from . import der, limits, times
 from .answer import reading
 
 TYPE_CHECKING = False
@@ -166,6 +166,13 @@ class Certificate:
         return b"\xff" in self._children(BASIC_CONSTRAINTS)[:1]
 
     @property
+    def warned_from(self) -> int:
+        """The time from which to warn of its end: 30 days before, or a third of its life if that is
+        less."""
+        third = (self.not_after - self.not_before) // 3
+        return self.not_after - min(limits.EXPIRY_WARNING_DAYS * 86400, third)
+
+    @property
     def may_sign_data(self) -> bool:
         """Whether its keyUsage, if it has one, includes digitalSignature (RFC 5280 section
         4.2.1.3)."""
@@ -285,6 +292,12 @@ def _first(encoded: bytes) -> tuple[bytes, bytes]:
     """The first element of some DER, and the rest."""
     element = der.Elements(encoded, 0, len(encoded)).expect(der.SEQUENCE)
     return element.encoded, encoded[element.end :]
+
+
+def index_serial(number: int) -> str:
+    """Write a serial number as the index of `openssl ca` has it: two digits for each octet."""
+    digits = f"{abs(number):X}"
+    return ("-" if number < 0 else "") + "0" * (len(digits) % 2) + digits
 
 
 def newest(certificates: list[Certificate], now: int) -> Certificate:

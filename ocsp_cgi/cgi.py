@@ -31,11 +31,11 @@ def main(started: float) -> None:
     `started` is a time.monotonic().
     """
     answering = _thread.allocate_lock()
+    request_log = answer.Log()
     try:
         _thread.start_new_thread(_watch, (started, answering))
-        warnings = []
     except RuntimeError:
-        warnings = [_NO_THREAD]
+        request_log.warn(_NO_THREAD)
     request = ocsp_http.Request(
         _variable("REQUEST_METHOD"),
         _variable("REQUEST_URI"),
@@ -48,26 +48,29 @@ def main(started: float) -> None:
     encoded_path = posix.environ.get(b"OCSP_CGI_CONFIG", b"")
     config_path = encoded_path.decode(sys.getfilesystemencoding(), "surrogateescape")
     deadline = started + limits.DEADLINE_SECONDS
-    response, lines = ocsp_http.handle(request, config_path, _origin(), now, deadline)
-    _answer(response, warnings + lines, started, answering)
+    response, lines = ocsp_http.handle(request, config_path, _origin(), now, deadline, request_log)
+    _answer(response, lines, started, answering)
 
 
 def _watch(started: float, answering: _thread.LockType) -> None:
     """At the deadline, unless a response is on its way out, send tryLater and end the process."""
     time.sleep(max(0, started + limits.DEADLINE_SECONDS - time.monotonic()))
     admission = sys.modules.get("ocsp_cgi.admission")
+    kind, question = answer.ERROR, "does what it is on hang?"
+    if answer.now_reading == answer.REQUEST:
+        kind, question = answer.CLIENT_FAULT, "did the client not send all of it?"
     if admission and admission.overloaded:
         reason = admission.OVERLOADED
     else:
         reason = (
             f"no response within {limits.DEADLINE_SECONDS} seconds, still reading"
-            f" {answer.now_reading}: does what it is on hang? Or is this machine overloaded? Its"
-            f" load average is {posix.getloadavg()[0]:.0f}"
+            f" {answer.now_reading}: {question} Or is this machine overloaded? Its load average is"
+            f" {posix.getloadavg()[0]:.0f}"
         )
-    log = answer.Log()
-    refusal = answer.refusal(answer.TRY_LATER, reason, log)
+    request_log = answer.Log()
+    refusal = answer.refusal(answer.TRY_LATER, reason, request_log, kind)
     response = ocsp_http.response(refusal, _variable("REQUEST_METHOD"))
-    _answer(response, log.lines(), started, answering)
+    _answer(response, request_log.lines(), started, answering)
 
 
 def _answer(
@@ -147,14 +150,21 @@ def _head(response: ocsp_http.Response) -> bytes:
 
 
 def log(lines: list[str], method: str, client: str, started: float) -> None:
-    """Write the log lines of a request to Apache's error log, with the time, since mod_cgid adds
-    none.
+    """Write the log lines of a request, those of a Log, to Apache's error log, with the time, since
+    mod_cgid adds none.
 
-    What a client sent can neither break a line nor fill the log.  `started` is a time.monotonic().
+    What a client sent can neither break a line, nor fill the log, nor look like another kind of
+    line.  `started` is a time.monotonic().
     """
+    if not lines:
+        return
     milliseconds = (time.monotonic() - started) * 1000
     request = answer.printable(method, limits.LOGGED_METHOD_CHARACTERS)
+    if not request.isalpha():  # `error:`, or `warning=` behind a blank
+        request = "".join([f"\\x{ord(one):02x}" if one in " :=" else one for one in request])
     for line in [*lines[:-1], f"{request} {lines[-1]} client={client} ms={milliseconds:.0f}"]:
+        if line.startswith(answer.NEVER_ISSUED):
+            line += f" client={client}"
         line = f"{times.log_time(int(time.time()))} ocsp.cgi: {line}"
         line = line.encode("ascii", "backslashreplace").decode()
         _write(2, answer.printable(line, limits.LOG_LINE_CHARACTERS).encode() + b"\n")

@@ -7,14 +7,18 @@ import sys
 from typing import NoReturn
 
 from . import __version__
-from .commands import check, demo, install, query, serve
+from .commands import check, compare, demo, explain, install, migrate, query, serve, sync
 from .tools import entry
 
 _COMMANDS = {
     "demo": demo,
     "serve": serve,
     "install": install,
+    "sync": sync,
     "check": check,
+    "explain": explain,
+    "compare": compare,
+    "migrate": migrate,
     "query": query,
 }
 

@@ -88,6 +88,19 @@ class CASettings:
             return limits.MAX_AGE_SECONDS
         return min(limits.MAX_AGE_SECONDS, self.max_age * 60)
 
+    def check_heartbeat(self, now: int) -> None:
+        """DatabaseUnavailable, with the outcome of the last copy, if the index was last copied more
+        than `stale_after` ago."""
+        if self.stale_after is None:
+            return
+        try:
+            index_file.check_heartbeat(self.db, self.stale_after, now)
+        except index_file.DatabaseUnavailable as error:
+            from . import sync_state
+
+            last = sync_state.outcome(self.db, self.stale_after, now)
+            raise index_file.DatabaseUnavailable(f"{error}{last}") from None
+
 
 class Settings:
     """The whole config: `hyperlink`, "" if there is none, and `versions` for the page; `log`, which
@@ -117,6 +130,14 @@ def load(path: str) -> Settings:
         ) from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not UTF-8, so it is not a config") from None
+    return parse(text, path, fingerprint)
+
+
+def parse(text: str, path: str, fingerprint: bytes = b"") -> Settings:
+    """The settings in the text of the config in this file, which need not be there yet.
+
+    ConfigError if it has a mistake in it.
+    """
     if "\0" in text:
         raise ConfigError(f"{path}: a NUL byte in it, so it is not a config")
     directory = path.rpartition("/")[0]

@@ -122,7 +122,7 @@ def check_heartbeat(db: str, minutes: int, now: int) -> None:
     except OSError as error:
         raise DatabaseUnavailable(
             f"{path}: {error.strerror}. With `stale_after`, the job that copies the index must"
-            " touch this file"
+            " touch this file: does it run?"
         ) from None
     if age > minutes * 60:
         raise DatabaseUnavailable(
@@ -132,7 +132,7 @@ def check_heartbeat(db: str, minutes: int, now: int) -> None:
     if age < -limits.HEARTBEAT_AHEAD_SECONDS:
         raise DatabaseUnavailable(
             f"{path}: its time is {duration(-age)} in the future, so it does not say when the"
-            " index was last copied: set this host's clock, then run the copy job again"
+            " index was last copied: set this host's clock, then run the copy job again."
         )
 
 

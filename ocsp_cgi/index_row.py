@@ -20,7 +20,7 @@ certificate.
 
 from __future__ import annotations
 
-from . import der, times
+from . import certificate, der, times
 from . import ocsp_response as response
 from .ocsp_request import Extension
 from .ocsp_response import CertStatus
@@ -186,8 +186,9 @@ def read(
             ignored = (numbers_in(words) & serial_numbers) - revoked
         for number in sorted(ignored):
             warnings.append(
-                f"contains {number:X}, but not as the serial number of a row (six fields with TABs"
-                " between them, the serial number in the fourth): ignored"
+                f"contains {certificate.index_serial(number)}, but not as the serial number of a"
+                " row (six fields with TABs between them, the serial number in the fourth):"
+                " ignored"
             )
     return rows, warnings
 

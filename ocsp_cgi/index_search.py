@@ -46,14 +46,24 @@ _MOST_WARNINGS = 10  # of one search
 class Found:
     """What a search has found: `rows` by serial number, and `warnings` about lines, for the log.
 
-    `fingerprint` is the fingerprint of the index, b"" if the index was written to so lately that it
+    `path` is the index, `fingerprint` its fingerprint, b"" if it was written to so lately that it
     may still change under the same one.  `is_settled` is False if only revocations can be trusted,
     so that a row may be missing.
     """
 
-    __slots__ = ("_has_row", "_has_text", "_odd", "is_settled", "rows", "fingerprint", "warnings")
+    __slots__ = (
+        "_has_row",
+        "_has_text",
+        "_odd",
+        "fingerprint",
+        "is_settled",
+        "path",
+        "rows",
+        "warnings",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, path: str) -> None:
+        self.path = path
         self.rows: dict[int, index_row.Row] = {}
         self.warnings: list[str] = []
         self.fingerprint = b""
@@ -98,7 +108,7 @@ class Found:
             if row.warning:
                 self._warn(row.offset, row.warning)
         offsets = {offset for odd in self._odd for offset in (odd[0], odd[2]) if offset is not None}
-        lines = _line_numbers(file, sorted(offsets))
+        lines = line_numbers(file, sorted(offsets))
         for offset, text, other in self._odd:
             end = "" if other is None else f" line {lines[other]}"
             self.warnings.append(f"{file.name} line {lines[offset]}: {text}{end}")
@@ -146,7 +156,7 @@ def find(db: str, serial_numbers: set[int], also: Set[int] = frozenset()) -> Fou
 
 
 def _find(file: FileIO, serial_numbers: set[int], also: Set[int]) -> Found:
-    found = Found()
+    found = Found(str(file.name))
     before = posix.fstat(file.fileno())
     size, is_cut = _search(file, serial_numbers | also, found)
     if before.st_size == 0:
@@ -173,7 +183,7 @@ def _find(file: FileIO, serial_numbers: set[int], also: Set[int]) -> Found:
         raise _Doubt(reason, found, False)
     for row in found.rows.values():
         if row.doubt:
-            (line,) = _line_numbers(file, [row.offset]).values()
+            (line,) = line_numbers(file, [row.offset]).values()
             raise _Doubt(f"{file.name} line {line}: {row.doubt}", found, False)
     if not 0 <= time.time() - after.st_ctime < limits.DATABASE_SETTLING_SECONDS:
         found.fingerprint = index_file.fingerprint(after)
@@ -368,7 +378,7 @@ def _whole_lines(file: FileIO) -> Iterator[tuple[int, bytearray, int]]:
         yield offset, buffer, rest
 
 
-def _line_numbers(file: FileIO, offsets: list[int]) -> dict[int, int]:
+def line_numbers(file: FileIO, offsets: list[int]) -> dict[int, int]:
     """The numbers of the lines that begin at these offsets, which are in ascending order."""
     numbers: dict[int, int] = {}
     position, newlines = 0, 0

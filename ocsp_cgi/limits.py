@@ -34,13 +34,7 @@ SIGNING_SECONDS = 0.25
 SLOT_PATIENCE_SECONDS = 1  # if no slot is released for so long, one more process signs
 SLOT_POLL_SECONDS = 0.005
 REFUSED_KEY_BITS = {"RSA": 1024, "DSA": 1024, "EC": 160}  # a shorter key is refused
+EXPIRY_WARNING_DAYS = 30  # before the end of a certificate, or a third of its life if that is less
 WEAK_KEY_BITS = {"RSA": 2048, "DSA": 2048, "EC": 224}  # a shorter one is warned of (SP 800-131A)
 NEVER_ISSUED_PER_DAY = 10  # more requests about serials that no index has make `check` warn
 ERROR_LOG_BYTES = 16 * 1024 * 1024  # of Apache's error log, from its end, which `check` reads
-# Of a short-lived certificate it is a third of its life: see warning_seconds.
-EXPIRY_WARNING_SECONDS = 30 * 24 * 60 * 60
-
-
-def warning_seconds(not_before: int, not_after: int) -> int:
-    """How long before its end a certificate with this validity gives a warning."""
-    return min(EXPIRY_WARNING_SECONDS, (not_after - not_before) // 3)

@@ -15,6 +15,8 @@ import binascii
 
 from . import config, limits, responder, times
 from .answer import (
+    CLIENT_FAULT,
+    ERROR,
     INTERNAL_ERROR,
     MALFORMED_REQUEST,
     SUCCESSFUL,
@@ -197,7 +199,7 @@ def _decode(digits: str) -> bytes:
     return binascii.a2b_base64(digits + "=" * (-len(digits) % 4))
 
 
-def _is_short(encoded: bytes) -> bool:
+def is_short(encoded: bytes) -> bool:
     """Whether the DER from a path lacks bytes at its end, as it does after a proxy has merged the
     slashes in its base64.
 
@@ -227,34 +229,41 @@ def response(answer: Answer, method: str) -> Response:
 
 
 def handle(
-    request: Request, config_path: str, origin: str, now: int, deadline: "float | None" = None
+    request: Request,
+    config_path: str,
+    origin: str,
+    now: int,
+    deadline: "float | None" = None,
+    log: "Log | None" = None,
 ) -> tuple[Response, list[str]]:
     """Answer an HTTP request at a time in seconds since 1970.  Never raises.
 
     `config_path` is "" where OCSP_CGI_CONFIG is not set, `origin` the scheme, host and port to show
-    on the HTML page, `deadline` that of responder.respond.  Returns the response, and lines for the
-    log: warnings first, and the line of the request last.
+    on the HTML page, `deadline` that of responder.respond, `log` what is to be logged already.
+    Returns the response, and the lines of the Log.
     """
-    log = Log()
+    log = log or Log()
     try:
         try:
             encoded = ocsp_request(request)
         except NotOCSP as error:
             return _page(error.status, request, config_path, origin, log), log.lines()
-        answer = responder.respond(encoded, lambda: _load_config(config_path), now, log, deadline)
+        answer = responder.respond(
+            encoded, lambda: _load_config(config_path, log), now, log, deadline
+        )
         if answer.response_status == UNAUTHORIZED:
             path = config_path or config.DEFAULT_PATH
-            log.warn(f"the config is {path}{_why_default(config_path)}")
+            log.note(CLIENT_FAULT, f"the config is {path}{_why_default(config_path)}")
         is_malformed = answer.response_status == MALFORMED_REQUEST
-        if is_malformed and request.method != "POST" and encoded and _is_short(encoded):
-            log.warn(_MERGED_SLASHES)
+        if is_malformed and request.method != "POST" and encoded and is_short(encoded):
+            log.warn(MERGED_SLASHES)
     except Exception as error:
-        log = Log()
+        log.fields = []
         answer = refusal(INTERNAL_ERROR, explain(error), log)
     return response(answer, request.method), log.lines()
 
 
-_MERGED_SLASHES = (
+MERGED_SLASHES = (
     "the path lacks digits of its base64: a proxy in front of this server has merged its slashes,"
     " or cut it off. nginx passes a path on unchanged with `proxy_pass http://HOST;` without a path"
     " behind HOST (or with `merge_slashes off;` in the server block); Apache with `ProxyPass ..."
@@ -262,13 +271,15 @@ _MERGED_SLASHES = (
 )
 
 
-def _load_config(path: str) -> config.Settings:
+def _load_config(path: str, log: Log) -> config.Settings:
     try:
-        return config.load(path or config.DEFAULT_PATH)
+        settings = config.load(path or config.DEFAULT_PATH)
     except config.ConfigError as error:
         if path:
             raise
         raise config.ConfigError(f"{error}{_why_default(path)}") from None
+    log.only_problems = settings.log == "problems"
+    return settings
 
 
 def _why_default(config_path: str) -> str:
@@ -286,14 +297,14 @@ def _page(http_status: int, request: Request, config_path: str, origin: str, log
 
     hyperlink, library = "", None
     try:
-        settings = _load_config(config_path)
+        settings = _load_config(config_path, log)
         hyperlink = settings.hyperlink
         if settings.versions == "show":
             library = import_cryptography.crypto_library()
     except config.ConfigError as error:
-        log.warn(str(error))
+        log.note(ERROR, str(error))
     except Exception as error:
-        log.warn(explain(error))
+        log.note(ERROR, explain(error))
     body = page.render(http_status, origin + page.quote(_split(request)[1]), hyperlink, library)
     headers = [
         ("Content-Type", "text/html; charset=utf-8"),

@@ -7,7 +7,7 @@ since clients differ in whether they write a hash's NULL parameters, and compare
 
 from __future__ import annotations
 
-from . import der
+from . import certificate, der
 from .answer import MALFORMED_REQUEST, OCSPError
 
 TYPE_CHECKING = False
@@ -75,10 +75,8 @@ class CertID:
     def index_serial(self) -> str:
         """The serial number as the index of `openssl ca` has it, shortened where it is far longer
         than one can be."""
-        digits = f"{abs(self.serial_number):X}"
-        if len(digits) > 64:
-            return f"{digits[:64]}..."
-        return ("-" if self.serial_number < 0 else "") + "0" * (len(digits) % 2) + digits
+        serial = certificate.index_serial(self.serial_number)
+        return f"{serial[:64]}..." if len(serial) > 64 else serial
 
 
 class Extension:

@@ -11,9 +11,18 @@ What a response says is decided here, and only here.
 
 from __future__ import annotations
 
-from . import admission, cache, der, index_file, index_search, keys, limits
+from . import admission, cache, certificate, der, index_file, index_search, keys, limits
 from . import ocsp_response as response
-from .answer import UNAUTHORIZED, Answer, Log, OCSPError, successful
+from .answer import (
+    CLIENT_FAULT,
+    NEVER_ISSUED,
+    UNAUTHORIZED,
+    Answer,
+    Log,
+    OCSPError,
+    expiry_warnings,
+    successful,
+)
 from .files import Files
 from .import_cryptography import SignerError
 from .issuer import is_refused, refuse_shared
@@ -122,26 +131,37 @@ def nonce_length(request: OCSPRequest) -> int | None:
 def _get_cached(
     request: OCSPRequest, settings: Settings, now: int, log: Log, files: Files
 ) -> Answer | None:
-    """The Answer for a cached response, if there is one and the whole database still says the
-    same."""
+    """The Answer for a cached response, if there is one that may be used."""
+    usable = find_cached(request, settings, now, files)
+    if usable is None:
+        return None
+    cached, found, row = usable
+    log.warn(*found.warnings)
+    if found.fingerprint:  # so that the next request need not search
+        cached.index_fingerprint, cached.offset = found.fingerprint, row.offset
+        log.warn(*cache.put(cached, request.request_list[0].req_cert.encoded))
+    log.fields = cached.log_fields
+    return cached.answer(now)
+
+
+def find_cached(
+    request: OCSPRequest, settings: Settings, now: int, files: Files
+) -> tuple[cache.CachedResponse, index_search.Found, Row] | None:
+    """The cached response to a request, if there is one and the whole database still says the same;
+    with what was found there, and the row.  Nothing is written."""
     cert_id = request.request_list[0].req_cert
     for ca in settings.cas:
-        if not _is_cachable(request, ca):
+        if not is_cachable(request, ca):
             continue
         cached = cache.get(cert_id.encoded, ca, settings, now)
         if cached is None or is_refused(ca, settings):
             continue
-        _check_heartbeat(ca, now)
+        ca.check_heartbeat(now)
         found = files.find(ca.db, {cert_id.serial_number}, {cached.signer})
         row, signer_row = found.rows.get(cert_id.serial_number), found.rows.get(cached.signer)
         if row is None or row.line != cached.line or not _lets_sign(signer_row, ca, cached.signer):
             continue
-        log.warn(*found.warnings)
-        if found.fingerprint:  # so that the next request need not search
-            cached.index_fingerprint, cached.offset = found.fingerprint, row.offset
-            log.warn(*cache.put(cached, cert_id.encoded))
-        log.fields = cached.log_fields
-        return cached.answer(now)
+        return cached, found, row
     return None
 
 
@@ -155,7 +175,7 @@ def _lets_sign(row: Row | None, ca: CASettings, serial_number: int) -> bool:
     return not row.is_revoked and row.expiry in ends
 
 
-def _is_cachable(request: OCSPRequest, ca: CASettings) -> bool:
+def is_cachable(request: OCSPRequest, ca: CASettings) -> bool:
     """Whether a response of this CA would be the same for every client that asks about the
     certificate."""
     return (
@@ -172,14 +192,17 @@ def _produce(request: OCSPRequest, settings: Settings, now: int, log: Log, files
     lookups, signing = _authorize(request, files.issuers(settings), now, log)
     signer = signing.signer(now)
     warnings = signer.warnings()
+    never_issued = []
     found = None
     for issuer in {lookup.issuer: None for lookup in lookups if lookup.issuer}:
-        _check_heartbeat(issuer.settings, now)
+        issuer.settings.check_heartbeat(now)
         found, about_signer = _look_up(
             issuer, lookups, signer if issuer is signing else None, files
         )
         log.warn(*found.warnings)
         warnings += about_signer
+        never_issued += _never_issued(issuer, lookups, found.path)
+    log.note(NEVER_ISSUED, *never_issued[: limits.LOGGED_CERT_IDS])
 
     ends = [lookup.next_update(now, signer) for lookup in lookups]
     singles = [lookup.single_response(now, end) for lookup, end in zip(lookups, ends)]
@@ -197,8 +220,9 @@ def _produce(request: OCSPRequest, settings: Settings, now: int, log: Log, files
     has_nonce = any(one.extn_id == ID_PKIX_OCSP_NONCE for one in extensions)
     entity_tag = "" if has_nonce else keys.digest("sha256", encoded).hex()
     _log(lookups, warnings, log)
+    log.fields += expiry_warnings(signer.expiries, now)
     row = None if lookups[0].is_unknown else lookups[0].row
-    if row and found and entity_tag and _is_cachable(request, signing.settings):
+    if row and found and entity_tag and is_cachable(request, signing.settings):
         cached = cache.CachedResponse(
             signing.settings,
             sources,
@@ -211,6 +235,7 @@ def _produce(request: OCSPRequest, settings: Settings, now: int, log: Log, files
             next_update,
             entity_tag,
             lookups[0].log_fields(),
+            signer.expiries,
         )
         log.warn(*cache.put(cached, lookups[0].cert_id.encoded))
     return successful(encoded, now, next_update, now, max_age, entity_tag)
@@ -234,7 +259,7 @@ def _authorize(
     signing = _choose_issuer(lookups, now, log)
     for lookup in lookups:
         lookup.choose_issuer(signing, now)
-    log.warn(*_not_signed_for(lookups, signing))
+    log.note(CLIENT_FAULT, *_not_signed_for(lookups, signing))
     return lookups, signing
 
 
@@ -270,7 +295,7 @@ def _choose_issuer(lookups: list[Lookup], now: int, log: Log) -> Issuer:
 
 
 def _not_signed_for(lookups: list[Lookup], signing: Issuer) -> list[str]:
-    """Warnings about CertIDs of other CAs of the config, for which the signer cannot speak."""
+    """Log lines about CertIDs of other CAs of the config, for which the signer cannot speak."""
     others = [one for one in lookups if one.issuers and not one.issuer]
     others = [one for one in others if not one.issuers[0].refused]
     if not others:
@@ -307,6 +332,15 @@ def _look_up(
     return found, []
 
 
+def _never_issued(issuer: Issuer, lookups: list[Lookup], index: str) -> list[str]:
+    """Log lines about the serial numbers of a CA that its index does not have, each once."""
+    own = [one for one in lookups if one.issuer is issuer and one.row is None]
+    absent = {one.cert_id.serial_number: one.cert_id.index_serial for one in own}
+    return [
+        f"serial={serial} ca={issuer.settings.name} is not in {index}" for serial in absent.values()
+    ]
+
+
 def check_signer_row(ca: CASettings, signer: Signer, row: Row, is_settled: bool) -> None:
     """Check what the index of a CA says of the CA's own signer.
 
@@ -320,15 +354,11 @@ def check_signer_row(ca: CASettings, signer: Signer, row: Row, is_settled: bool)
         )
     if is_settled and is_another:
         raise index_file.DatabaseUnavailable(
-            f"{ca.db}: its row for serial {signer.certificate.serial_number:X} does not have the"
+            f"{ca.db}: its row for serial"
+            f" {certificate.index_serial(signer.certificate.serial_number)} does not have the"
             f" expiry of {ca.rsigner}, which has this serial: it is the database of another CA."
             f" Correct `db` or `rsigner` in [{ca.name}]"
         )
-
-
-def _check_heartbeat(ca: CASettings, now: int) -> None:
-    if ca.stale_after is not None:
-        index_file.check_heartbeat(ca.db, ca.stale_after, now)
 
 
 def _response_extensions(

@@ -132,6 +132,13 @@ class Signer:
             warnings.append("ca-" + _short_key(self.ca))
         return warnings
 
+    @property
+    def expiries(self) -> list[tuple[str, int, int]]:
+        """Whose end to warn of, from when on, and when it is: see answer.expiry_warnings."""
+        own, ca = self.certificate, self.ca
+        named = [("rsigner", own)] if own.der == ca.der else [("rsigner", own), ("ca", ca)]
+        return [(name, one.warned_from, one.not_after) for name, one in named]
+
     def algorithm(self, preferred: list[bytes]) -> algorithms.SignatureAlgorithm:
         """The first of the client's preferred AlgorithmIdentifiers (DER) that the key can sign
         with, else the key's own (RFC 6960 section 4.4.7.2)."""

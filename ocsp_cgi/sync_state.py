@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from . import index_file
+from .answer import printable
 
 OK = "ok"
 REFUSED = "refused"  # what was copied was not put in place
@@ -43,6 +44,22 @@ def read(db: str) -> SyncState | None:
         return SyncState(int(found.pop("ended")), *(found[name] for name in _NAMES[1:]))
     except (OSError, ValueError, KeyError):
         return None
+
+
+def outcome(db: str, minutes: int, now: int) -> str:
+    """What to add to a message that the index of a `db` setting was last copied more than so many
+    minutes ago: how the last attempt ended, and the command to run; "" if that explains nothing."""
+    state = read(db)
+    if state is None:
+        return ""
+    age = max(0, now - state.ended)
+    last = f" The last copy, {index_file.duration(age)} ago,"
+    if state.result == OK:
+        if age > minutes * 60:
+            return ""
+        return f"{last} succeeded: is {printable(state.source)} itself kept up to date?"
+    verb = "was refused" if state.result == REFUSED else "failed"
+    return f"{last} {verb}: {printable(state.reason, 500)}; {printable(state.fix, 300)}"
 
 
 def write(db: str, state: SyncState) -> None:

@@ -26,7 +26,7 @@ from cryptography import x509
 from cryptography.x509 import ocsp
 
 from ocsp_cgi import der, responder
-from ocsp_cgi.answer import Answer, Log
+from ocsp_cgi.answer import ERROR, NEVER_ISSUED, WARNING, Answer, Log
 from ocsp_cgi.tools import httpd
 
 HASH_OIDS = {
@@ -41,12 +41,15 @@ OCSP_NONCE = "1.3.6.1.5.5.7.48.1.2"
 
 
 class Answered:
-    """An Answer, with the fields and warnings of the Log that came with it."""
+    """An Answer, with the Log that came with it: its `fields` and `notes`, and `warnings`, the
+    notes without their kinds."""
 
     def __init__(self, response: Answer, log: Log):
         self._answer = response
         self.fields = log.fields
-        self.warnings = log.warnings
+        self.notes = log.notes
+        kinds = rf"^(?:{ERROR}|{WARNING}|{NEVER_ISSUED})"
+        self.warnings = [re.sub(kinds, "", note) for note in log.notes]
 
     def __getattr__(self, name: str):
         return getattr(self._answer, name)

@@ -152,8 +152,8 @@ def test_overloaded_until_the_deadline(host, cgi):
     response = run_cgi(cgi, host.config, body=host.with_nonce)
     assert response.body == TRY_LATER
     assert (
-        " ocsp.cgi: overloaded: more requests need a signature than this machine can make within 10"
-        " seconds. What helps: " in response.log
+        " ocsp.cgi: error: overloaded: more requests need a signature than this machine can make"
+        " within 10 seconds. What helps: " in response.log
     )
     assert "hang" not in response.log and "response=tryLater" in response.log
 

@@ -67,12 +67,52 @@ def test_refusal(status, name):
     made = answer.refusal(status, "the reason", log)
     assert (made.response_status, made.der) == (status, bytes((0x30, 3, 0x0A, 1, status)))
     assert (made.max_age, made.entity_tag) == (0, "")
-    assert log.lines() == ["the reason", f"response={name}"]
+    blames_client = name in ("malformedRequest", "sigRequired", "unauthorized")
+    kind = "" if blames_client else "error: "
+    assert log.lines() == [f"{kind}the reason", f"response={name}"]
 
 
-def test_the_log_has_its_warnings_first():
+def test_the_log_has_its_notes_first():
     log = Log()
     log.fields.append(("status", "good"))
     log.warn("one", "two")
+    log.note(answer.NEVER_ISSUED, "three")
+    log.note(answer.CLIENT_FAULT, "four")
     log.fields.append(("ms", "7"))
-    assert log.lines() == ["one", "two", "status=good ms=7"]
+    assert log.lines() == [
+        "warning: one",
+        "warning: two",
+        "never-issued: three",
+        "four",
+        "status=good ms=7",
+    ]
+
+
+@pytest.mark.parametrize(
+    "kind, field, is_problem",
+    [
+        (answer.ERROR, "nonce", True),
+        (answer.WARNING, "nonce", True),
+        (answer.NEVER_ISSUED, "nonce", True),
+        (answer.CLIENT_FAULT, "nonce", False),
+        (answer.CLIENT_FAULT, "warning", True),
+    ],
+)
+def test_only_problems(kind, field, is_problem):
+    log = Log()
+    log.note(kind, "text")
+    log.fields.append((field, "x"))
+    lines = log.lines()
+    assert lines == [f"{kind}text", f"{field}=x"]
+    log.only_problems = True
+    assert log.lines() == (lines if is_problem else [])
+
+
+def test_expiry_warnings():
+    expiries = [("rsigner", 1000, 1000 + 2 * 86400), ("ca", 5000, 10**6)]
+    assert answer.expiry_warnings(expiries, 999) == []
+    assert answer.expiry_warnings(expiries, 1000) == [("warning", "rsigner-expires-in-2-days")]
+    assert answer.expiry_warnings(expiries, 86400) == [
+        ("warning", "rsigner-expires-in-1-days"),
+        ("warning", "ca-expires-in-10-days"),
+    ]

@@ -538,6 +538,7 @@ class Filler:
             self.one.next_update,
             self.one.entity_tag,
             self.one.log_fields,
+            self.one.expiries,
         )
         began = time.process_time()
         assert cache.put(cached, cert_id) == []
@@ -746,11 +747,12 @@ def test_many_processes_at_once(responder, cgi):
 def test_a_file_can_be_read_by_a_person(responder):
     responder.fill()
     _, form, _, line, numbers, log_fields = responder.files[0].read_bytes().split(b"\n")[:6]
-    assert form == b"ocsp-cgi response 1 root-ca"
+    assert form == b"ocsp-cgi response 2 root-ca"
     assert line in (responder.home / "db" / "index").read_bytes() and b"CN=good" in line
     assert numbers.startswith(
         f"{responder.now} {responder.now + 3600} {responder.serial('root-ocsp'):x} ".encode()
     )
+    assert re.fullmatch(rb".* rsigner:\d+:\d+ ca:\d+:\d+", numbers)
     assert log_fields.decode() == f"serial={responder.ca.serial('good')} status=good"
 
 

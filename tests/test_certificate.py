@@ -204,6 +204,12 @@ def test_an_issuer_without_a_key_identifier_is_not_compared_by_it():
     assert read(authority(OTHER_KEY_ID)).may_be_issued_by(read(subject="CA")) is True
 
 
+@pytest.mark.parametrize("days, warned", [(3650, 30), (91, 30), (90, 30), (89, 89 / 3), (3, 1)])
+def test_warned_from(days, warned):
+    end = BEGIN + days * 86400
+    assert read(end=end).warned_from == end - warned * 86400
+
+
 @pytest.mark.parametrize(
     "validities, now, expected",
     [

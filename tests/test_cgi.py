@@ -372,7 +372,7 @@ def test_without_its_package_it_responds_and_logs_a_hint(place, pki, request_abo
     response = run_cgi(script, pki.home / "ocsp-cgi.conf", "POST", request_about("good"))
     assert response.body == INTERNAL_ERROR
     assert (
-        "No module named 'ocsp_cgi'" in response.log
+        "Z ocsp.cgi: error: ModuleNotFoundError(\"No module named 'ocsp_cgi'\")" in response.log
         and f"is the whole of ocsp_cgi in {place}, or installed for" in response.log
     )
 

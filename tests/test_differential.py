@@ -33,8 +33,10 @@ from clients import (
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509 import ocsp
 
-from ocsp_cgi import config, der, ocsp_request
+from ocsp_cgi import config, der, index_search, ocsp_request
 from ocsp_cgi.answer import error_response
+from ocsp_cgi.issuer import Issuer
+from ocsp_cgi.tools import comparison
 
 pytestmark = pytest.mark.slow
 
@@ -60,6 +62,22 @@ DIFFERENCES = {
     "argument": "3: the reason stays when its argument cannot be read",
     "date": "0: revoked, where openssl sends internalError for all",
     "odd line": "2: skipped, where openssl refuses the database",
+}
+
+# What an operator reads about each of these, as a key of comparison.REASONS.
+REASON_OF = {
+    **{name: name for name in DIFFERENCES},
+    "bytes behind the request": "unreadable request",
+    "version": "unreadable request",
+    "nonce twice": "unreadable request",
+    "critical": "unknown critical extension",
+    "other hash": "foreign",
+    "S": "type",
+    "reason 0 or 8": "no reason",
+    "reason of RFC 5280": "reason",
+    "keyTime": "date of a reason",
+    "argument": "date of a reason",
+    "odd line": "index",
 }
 
 MALFORMED, UNAUTHORIZED = error_response(1), error_response(6)
@@ -368,11 +386,21 @@ def compare(case: Case, serials, odd_line: bool, ours: bytes, theirs: bytes | No
     return shown
 
 
+def judge(settings: config.Settings, index_is_refused: bool) -> comparison.Judge:
+    ca = settings.cas[0]
+
+    def row_of(number: int):
+        return index_search.find(ca.db, {number}).rows.get(number)
+
+    return comparison.Judge(ca, row_of, Issuer(ca).matches, -1, index_is_refused)
+
+
 def test_every_difference_from_openssl_ocsp_is_intended(pki, tmp_path):
     root = certificate(pki.home / "root-ca.crt")
     draw = random.Random(6960)
     shown: collections.Counter[str] = collections.Counter()
     answered = 0
+    explained: set[str] = set()
     for number in range(DATABASES):
         home = tmp_path / str(number)
         home.mkdir()
@@ -427,9 +455,22 @@ def test_every_difference_from_openssl_ocsp_is_intended(pki, tmp_path):
                     f"database {number}: {case.encoded.hex()}\n{index!r}\n{ours.warnings}"
                     f" {case.differences}"
                 ) from error
+            verdict = judge(settings, odd_line).compare(
+                case.encoded, ours.der, their_response or b""
+            )
+            assert not verdict.is_different, (case.encoded.hex(), index, verdict)
+            # `critical` spelled out as FALSE is another encoding of the same.
+            if differences != {"nonce critical"}:
+                assert bool(verdict.reasons) == bool(differences), (verdict, differences)
+            allowed = {REASON_OF[one] for one in differences}
+            if "hash" in " ".join(case.differences):  # of two reasons for internalError, both
+                allowed.add("unknown hash")
+            assert verdict.reasons <= allowed, (verdict, differences)
+            explained |= verdict.reasons
             shown.update(differences)
             answered += not differences
     assert set(shown) == set(DIFFERENCES), set(DIFFERENCES) ^ set(shown)
+    assert explained == set(REASON_OF.values())
     print(
         f"{DATABASES * REQUESTS_EACH} requests, {answered} answered alike; differences:"
         f" {dict(shown.most_common())}"

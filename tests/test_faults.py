@@ -287,7 +287,7 @@ def test_fault(broken, prepared, fault):
     assert (response.status, response.body) == (200, expected)
     assert ("Cache-Control", "no-cache, no-store") in response.headers
     warning, line = (text.replace(str(home), "HOME") for text in lines)
-    assert warning.startswith(message), warning
+    assert warning.startswith(f"error: {message}"), warning
     assert "response=" in line and "report this" not in warning
 
 
@@ -303,7 +303,8 @@ def test_fault_in_the_cgi(broken, prepared, cgi, fault):
         expected,
         {"content-type", "content-length", "cache-control"},
     )
-    assert message.replace("HOME", str(home)) in response.log and "Traceback" not in response.log
+    assert f"Z ocsp.cgi: error: {message}".replace("HOME", str(home)) in response.log
+    assert "Traceback" not in response.log
     page = run_cgi(cgi, home / "ocsp-cgi.conf", "GET")
     assert page.status == 200 and str(home) not in page.body.decode()
 
@@ -356,11 +357,15 @@ def test_what_hangs_ends_at_the_deadline_with_try_later(prepared, cgi, place):
         response = parse_http(output)
         assert (response.status, response.body) == (200, TRY_LATER), name
         assert limits.DEADLINE_SECONDS - 1 < seconds < limits.DEADLINE_SECONDS * 2
-        what = str(hung[name] / name).replace("/index", "") if name else "the request"
-        assert (
-            f"no response within 10 seconds, still reading {what}" in log
-            and "POST response=tryLater" in log
-        )
+        if name:
+            what = "error: no response within 10 seconds, still reading "
+            what += str(hung[name] / name).replace("/index", "")
+        else:
+            what = (
+                "no response within 10 seconds, still reading the request: did the client not send"
+                " all of it?"
+            )
+        assert f" ocsp.cgi: {what}" in log and "POST response=tryLater" in log
 
 
 def test_client_that_does_not_wait_for_its_response(prepared, cgi):

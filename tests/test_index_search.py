@@ -176,7 +176,7 @@ def test_every_way_to_search_finds_the_same(tmp_path, monkeypatch):
         ]
         content = ROW % b"0B" + b"".join(lines) + ROW % b"0C"
         write(tmp_path / "index", content)
-        expected = index_search.Found()
+        expected = index_search.Found(str(tmp_path / "index"))
         offset = 0
         for line in content.split(b"\n"):
             expected.consider(line, offset, {10, 0xABCDEF01})
@@ -199,24 +199,24 @@ def test_every_way_to_search_finds_the_same(tmp_path, monkeypatch):
     [
         (
             ROW % b"0B" + b"V\t270220135115Z\t\t0A\tunknown\n",
-            "line 2: contains A, but not as the serial number of a row",
+            "line 2: contains 0A, but not as the serial number of a row",
         ),
         (
             ROW % b"0B" + b"R 270220135115Z 261122135115Z 0A unknown /CN=x\n",
             "line 2: not a row of six fields, but it says R: revoked. Write it as",
         ),
-        (ROW % b"0x0A" + ROW % b"0B", "line 1: contains A, but not as the serial number of a row"),
+        (ROW % b"0x0A" + ROW % b"0B", "line 1: contains 0A, but not as the serial number of a row"),
         (
             ROW % b"0B" + (ROW % b"0C").rstrip() + b"\t" + ROW % b"0A",
-            "line 2: contains A, but not as the serial number of a row",
+            "line 2: contains 0A, but not as the serial number of a row",
         ),
         (
             ROW % b"0B" + b"V 270220135115Z 0A unknown /CN=x\n",
-            "line 2: contains A, but not as the serial",
+            "line 2: contains 0A, but not as the serial",
         ),
         (
             ROW % b"0B" + b"no serial is like 0A\n",
-            "line 2: contains A, but not as the serial number",
+            "line 2: contains 0A, but not as the serial number",
         ),
         (
             ROW % b"0B" + ROW % b"0A" + REVOKED_ROW % b"0a",

@@ -21,7 +21,8 @@ LAYERS = """
     answer page last_resort
     der
     index_file
-    config sync_state
+    sync_state
+    config
     buckets
     cache
     admission

@@ -395,7 +395,7 @@ def test_an_error_in_the_default_config_says_why_it_is_that_one(handle, monkeypa
         for http_request in (get(f"/x/{TEXT}", "/x"), get("/x", "/x")):
             log = handle(http_request, "")[1]
             assert (
-                log.startswith(f"{tmp_path}/ocsp-cgi.conf")
+                log.startswith(f"error: {tmp_path}/ocsp-cgi.conf")
                 and message in log
                 and "suexec drops" in log
             )

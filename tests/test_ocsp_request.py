@@ -106,8 +106,8 @@ def test_an_unknown_hash_may_have_any_parameters(parameters):
         (0x12345, "012345"),
         (-10, "-0A"),
         (2**256 - 1, "F" * 64),
-        (2**256, "1" + "0" * 63 + "..."),
-        (-(2**2000), "1" + "0" * 63 + "..."),
+        (2**256, "01" + "0" * 62 + "..."),
+        (-(2**2000), "-01" + "0" * 61 + "..."),
     ],
 )
 def test_index_serial(serial_number, text):

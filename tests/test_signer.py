@@ -415,6 +415,8 @@ def test_expired_ca(ask):
         "-extensions",
         "ca_ext",
     )
+    ask.later = 24 * 3600 - 60
+    assert ("warning", "ca-expires-in-0-days") in ask(ca="day-ca.crt").fields
     ask.later = 2 * 24 * 3600
     assert "HOME/day-ca.crt: expired on " in ask.refused(ca="day-ca.crt")
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from .. import authority_info, certificate, config
 from ..answer import printable
 from ..certificate import CertificateError
-from ..tools import apache_config, apache_process, entry, script_faults
-from ..tools.apache_config import Script, VirtualHost
+from ..tools import apache_config, apache_dump, apache_process, entry, script_faults
+from ..tools.apache_config import Script
 from ..tools.cause import Server
 from ..tools.http_causes import called
 from .finding import Finding, Level
@@ -26,11 +26,11 @@ def examine(subject: Subject) -> list[Finding]:
     if subject.layout is None and not subject.apache:
         text = "Apache is not installed, as far as is known here"
         return [Finding(Level.FAIL, text, "", "apt-get install apache2 (RHEL: dnf install httpd)")]
-    apache = apache_config.command(subject.layout, subject.apache)
+    apache = apache_dump.command(subject.layout, subject.apache)
     shown = " ".join(map(shlex.quote, apache))
     try:
-        configuration = apache_config.read(apache)
-    except apache_config.Unreadable as error:
+        configuration = apache_dump.read(apache)
+    except apache_dump.Unreadable as error:
         return [_refused(str(error), f"{shown} -t")]
     # What is of the server as a whole; no virtual host is meant.
     main = apache_config.MAIN_SERVER
@@ -133,8 +133,8 @@ def _shadowed(script: Script, server: Server) -> Iterator[Finding]:
     host = script.virtual_host
     if not host.place:
         return
-    address = "127.0.0.1" if host.address == "*" else host.address
-    answering = server.configuration.answering(host.name, address, _port(host))
+    address, port = server.configuration.address_of(host)
+    answering = server.configuration.answering(host.name, address, port)
     if answering.place == host.place or any(
         one.virtual_host.place == answering.place and one.path == script.path
         for one in server.configuration.scripts()
@@ -195,7 +195,3 @@ def _name_in_certificate(subject: Subject, server: Server) -> Iterator[Finding]:
         if responders:
             text += f"; the responder is in {called(responders[0])}: `ServerAlias` is missing there"
         yield Finding(Level.WARN, text, host.place or printable(url), server.control("reload"))
-
-
-def _port(host: VirtualHost) -> int:
-    return int(host.port) if host.port.isdigit() else 80

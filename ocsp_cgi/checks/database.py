@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from .. import config, index_file, index_search, limits
+from .. import certificate, config, index_file, index_search, limits
 from ..answer import OCSPError, printable
 from ..config import CASettings
 from ..issuer import Issuer
@@ -71,8 +71,9 @@ def look(config_path: str, name: str, now: int) -> dict[str, Any]:
 def without_row(ca: CASettings, serial_number: int) -> str:
     """What it means that the database has no row of its CA's signer."""
     return (
-        f"{ca.db}: no row of {ca.rsigner}, serial {serial_number:X}: is this index older than that"
-        f" certificate, or another CA's? Copy it from the host of [{ca.name}]"
+        f"{ca.db}: no row of {ca.rsigner}, serial {certificate.index_serial(serial_number)}:"
+        " is this index older than that certificate, or another CA's?"
+        f" Copy it from the host of [{ca.name}]"
         " (warning=rsigner-has-no-row-in-db)"
     )
 

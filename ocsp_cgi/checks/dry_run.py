@@ -6,7 +6,8 @@ from __future__ import annotations
 from typing import Any
 
 from .. import config, responder
-from ..answer import RESPONSE_STATUS_NAMES, SUCCESSFUL, Log, OCSPError
+from ..answer import NEVER_ISSUED, RESPONSE_STATUS_NAMES, SUCCESSFUL, Log, OCSPError
+from ..certificate import index_serial
 from ..config import CASettings
 from ..issuer import Issuer
 from ..ocsp_request import encode_request
@@ -68,14 +69,18 @@ def ask(config_path: str, name: str, now: int) -> dict[str, Any]:
         "response": RESPONSE_STATUS_NAMES[answered.response_status],
         "status": status,
         "delegated": delegated,
-        "serial": f"{number:X}",
-        "warnings": log.lines()[:-1],
+        "serial": index_serial(number),
+        "warnings": [
+            note.partition(": ")[2]  # without its kind
+            for note in log.notes
+            if not note.startswith(NEVER_ISSUED)  # the status says so
+        ],
     }
 
 
 def _findings(ca: CASettings, made: dict[str, Any], user: str) -> list[Finding]:
     where = f"[{ca.name}]"
-    warnings = [one.removeprefix("warning: ").removeprefix("error: ") for one in made["warnings"]]
+    warnings = made["warnings"]
     if made["response"] != RESPONSE_STATUS_NAMES[SUCCESSFUL]:
         texts = warnings or [f"the response is {made['response']}"]
         return [Finding(Level.FAIL, text, where) for text in texts]

@@ -9,7 +9,7 @@ import shlex
 
 from .. import index_file, limits, times
 from ..answer import printable
-from ..tools import apache_config, error_log
+from ..tools import apache_config, apache_dump, error_log
 from ..tools.error_log import Extract, Line
 from .finding import Finding, Level
 from .subject import Subject
@@ -20,36 +20,34 @@ _QUOTED_CHARACTERS = 300
 
 
 def examine(subject: Subject) -> list[Finding]:
-    findings = []
-    for path in _logs(subject):
-        if apache_config.is_no_file(path):
-            findings.append(
-                Finding(
-                    Level.OK,
-                    f"not checked: the error log is `{printable(path)}` and not a file; look there"
-                    " for `ocsp.cgi: error: `",
-                )
-            )
-            continue
-        try:
-            extract = error_log.read(path, subject.now - _DAY_SECONDS)
-        except PermissionError:
-            text = "not checked: this user may not read the error log"
-            findings.append(Finding(Level.WARN, text, path, f"sudo tail {shlex.quote(path)}"))
-        except OSError as error:
-            text = f"not checked: the error log cannot be read: {error.strerror}"
-            findings.append(Finding(Level.WARN, text, path))
-        else:
-            findings += _examine(path, extract, subject.now)
-    return findings
+    return [finding for log in _logs(subject) for finding in examine_log(log, subject.now)]
+
+
+def examine_log(log: str, now: int) -> list[Finding]:
+    """What is in one ErrorLog, a path or what Apache takes in its place."""
+    if apache_config.is_no_file(log):
+        text = (
+            f"not checked: the error log is `{printable(log)}` and not a file; look there for"
+            " `ocsp.cgi: error: `"
+        )
+        return [Finding(Level.OK, text)]
+    try:
+        extract = error_log.read(log, now - _DAY_SECONDS)
+    except PermissionError:
+        text = "not checked: this user may not read the error log"
+        return [Finding(Level.WARN, text, log, f"sudo tail {shlex.quote(log)}")]
+    except OSError as error:
+        text = f"not checked: the error log cannot be read: {error.strerror}"
+        return [Finding(Level.WARN, text, log)]
+    return _examine(log, extract, now)
 
 
 def _logs(subject: Subject) -> list[str]:
     """The logs in which lines of ocsp.cgi may be: the main one, and those of the virtual hosts that
     lead to it."""
     try:
-        configuration = apache_config.read(apache_config.command(subject.layout, subject.apache))
-    except apache_config.Unreadable:
+        configuration = apache_dump.read(apache_dump.command(subject.layout, subject.apache))
+    except apache_dump.Unreadable:
         return [subject.layout.error_log] if subject.layout else []
     logs = configuration.error_logs(apache_config.MAIN_SERVER)
     for script in configuration.scripts():
@@ -59,9 +57,10 @@ def _logs(subject: Subject) -> list[str]:
 
 def _examine(path: str, extract: Extract, now: int) -> list[Finding]:
     span = now - extract.since
-    period = "the last day" if span >= _DAY_SECONDS else f"the last {index_file.duration(span)}"
+    period = "the last day"
     if span < _DAY_SECONDS:
-        period += f", since {limits.ERROR_LOG_BYTES >> 20} MiB of the log have no more"
+        read = f"{limits.ERROR_LOG_BYTES >> 20} MiB"
+        period = f"the last {index_file.duration(span)} (no more than {read} are read)"
     of_kind: dict[str, list[Line]] = collections.defaultdict(list)
     for line in extract.lines:
         of_kind[line.kind].append(line)

@@ -3,23 +3,26 @@ this machine's virtual host, whatever its name resolves to."""
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import shlex
 import socket
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .. import authority_info, certificate, index_search
+from .. import authority_info, certificate, index_file, index_row, index_search
 from ..answer import OCSPError, printable
 from ..certificate import Certificate, CertificateError
 from ..config import CASettings
 from ..issuer import Issuer
-from ..tools import apache_config, diagnosis, entry, error_log, probe
-from ..tools.apache_config import Configuration
+from ..tools import apache_dump, diagnosis, entry, error_log, probe
+from ..tools.apache_config import Configuration, VirtualHost
 from ..tools.cause import Cause, Server, ways_of
 from ..tools.probe import Fault, Outcome, Question, Symptom, Target
 from .finding import Finding, Level
 from .subject import Subject
 
+_BEGINNING_BYTES = 64 * 1024
 _HERE = "on this machine, bypassing DNS"
 
 
@@ -34,10 +37,10 @@ class _Asked(NamedTuple):
 def examine(subject: Subject) -> list[Finding]:
     if subject.settings is None:
         return [Finding(Level.WARN, "not asked: the config cannot be loaded", subject.config)]
-    apache = apache_config.command(subject.layout, subject.apache)
+    apache = apache_dump.command(subject.layout, subject.apache)
     try:
-        configuration = apache_config.read(apache)
-    except apache_config.Unreadable:
+        configuration = apache_dump.read(apache)
+    except apache_dump.Unreadable:
         configuration = None  # which is a finding of apache.py's
     asking = _Asking(subject, apache, configuration)
     if subject.certificate:
@@ -135,11 +138,24 @@ class _Asking:
             return [Finding(Level.WARN, text, ca.rsigner)]
         newest = certificate.newest(issuer.certificates, self._subject.now)
         asked = _Asked(ca, _question(ca, own, newest), "its signer's certificate")
+        if asked.question.expected == "unknown":
+            asked = self._about_another(asked)
         targets = list(self._targets())
         if not targets:
             text = f"[{printable(ca.name)}] not asked: no virtual host leads to ocsp.cgi"
             return [Finding(Level.WARN, text, "", f"{entry.program()} install")]
         return [finding for whom in targets for finding in self._ask(asked, whom, _HERE, None)]
+
+    def _about_another(self, asked: _Asked) -> _Asked:
+        """A question about the first row of the index, where it does not have the signer: to ask
+        for what was never issued would put a line for that into the log."""
+        serial_number = _first_serial(asked.ca)
+        if serial_number is None:
+            return asked
+        other = copy.copy(asked.question.certificate)
+        other.serial_number = serial_number
+        question = _question(asked.ca, other, asked.question.issuer)
+        return _Asked(asked.ca, question, f"serial {certificate.index_serial(serial_number)}")
 
     def _targets(self) -> Iterator[Target]:
         """Where the responder is on this machine."""
@@ -148,18 +164,16 @@ class _Asking:
             seen = set()
             for script in configuration.scripts():
                 host = script.virtual_host
-                port = int(host.port) if host.port.isdigit() else _port(configuration)
-                address = "127.0.0.1" if host.address in ("*", "0.0.0.0") else host.address
-                name = host.name or socket.getfqdn()
-                whom = Target(name, port, script.path, address.replace("[::]", "::1"))
-                if whom not in seen and not self._is_for_tls(host, port):
+                address, port = configuration.address_of(host)
+                whom = Target(host.name or socket.getfqdn(), port, script.path, address)
+                if whom not in seen and not self._is_for_tls(host):
                     seen.add(whom)
                     yield whom
         elif layout is not None and layout.server_name():
             address, port = layout.address()
             yield Target(layout.server_name(), port, "/cgi-bin/ocsp.cgi", address)
 
-    def _is_for_tls(self, host: apache_config.VirtualHost, port: int) -> bool:
+    def _is_for_tls(self, host: VirtualHost) -> bool:
         assert self._configuration is not None
         engine = self._configuration.in_force(host, "SSLEngine")
         return bool(engine and engine[0].words[0].lower() == "on")
@@ -244,6 +258,19 @@ def _expected(ca: CASettings, about: Certificate) -> str:
     return "revoked" if ca.unissued == "revoked" else "unknown"
 
 
+def _first_serial(ca: CASettings) -> int | None:
+    """The serial number in the first row of a CA's index, None if there is none."""
+    try:
+        lines = index_file.read(ca.db, lambda file: file.read(_BEGINNING_BYTES)).split(b"\n")
+    except OCSPError:
+        return None
+    for line in lines[:-1]:
+        with contextlib.suppress(ValueError, IndexError):
+            if index_row.is_row(line):
+                return int(line.split(b"\t")[3], 16)
+    return None
+
+
 def _distinct(outcomes: list[Outcome]) -> list[Fault]:
     """The faults, each kind with each text once."""
     found: dict[tuple[Symptom, str], Fault] = {}
@@ -269,11 +296,3 @@ def _is_here(address: str) -> bool:
         return True
     except OSError:
         return False
-
-
-def _port(configuration: Configuration) -> int:
-    """The port of the main server: the first that Apache listens on."""
-    for one in configuration.directives:
-        if one.is_one_of("Listen") and (port := one.words[0].rpartition(":")[2]).isdigit():
-            return int(port)
-    return 80

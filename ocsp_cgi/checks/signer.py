@@ -143,8 +143,8 @@ def thresholds(holder: Certificate, subject: Subject) -> tuple[int, int]:
     critical = subject.critical_days * _DAY
     if subject.warning_days is not None:
         return subject.warning_days * _DAY, critical
-    warning = limits.warning_seconds(holder.not_before, holder.not_after)
-    return warning, min(critical, warning * subject.critical_days // 30)
+    warning = holder.not_after - holder.warned_from
+    return warning, min(critical, warning * subject.critical_days // limits.EXPIRY_WARNING_DAYS)
 
 
 def _days(seconds: int) -> str:

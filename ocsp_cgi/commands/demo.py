@@ -16,7 +16,6 @@ from pathlib import Path
 
 from ..tools import data_files, entry, environment, httpd
 from ..tools.cgi_server import CGIServer
-from ..tools.entry import CommandError
 from ..tools.openssl_ca import PrivateCA
 
 CONFIG = """\
@@ -44,8 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Returns 0 if every response was right."""
     data_files.require()
-    if shutil.which("openssl") is None:
-        raise CommandError("the command openssl is missing: install the package openssl")
+    environment.require_openssl()
     environment.ensure("cryptography")
     for number in (signal.SIGTERM, signal.SIGHUP):
         # which also stops Apache and removes the directory

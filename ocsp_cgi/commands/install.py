@@ -27,16 +27,15 @@ from ..installation import jobs, missing, server_name, site
 from ..installation.permissions import FILES, Permissions, check_directories
 from ..installation.removal import Removal
 from ..installation.site import Site, SitePlan
-from ..tools import apache_config, config_file, data_files, entry, layout
+from ..tools import apache_dump, config_file, data_files, entry, layout
 from ..tools.entry import CommandError
 from ..tools.files import content
+from ..tools.layout import CACHE, PREFIX
 from ..tools.plan import Plan, Problem, search_path
 from ..tools.program import LAUNCHER, Program, launched_prefix
 from ..tools.record import Record, check_trusted
 
-PREFIX = "/opt/ocsp-cgi"
 LOCK = Path("/run/ocsp-cgi-install.lock")
-CACHE = "/var/cache/ocsp-cgi"
 SYNC_SOURCE = "ca.example.com:/root/root-ca/db/index"
 
 _IN_PLACE = "everything is in place"
@@ -234,8 +233,8 @@ class _Installation:
             arguments.server_name, arguments.path, arguments.include, before, settings
         )
         try:
-            configuration = apache_config.read(apache_config.command(self.layout))
-        except apache_config.Unreadable as error:
+            configuration = apache_dump.read(apache_dump.command(self.layout))
+        except apache_dump.Unreadable as error:
             raise CommandError(
                 f"Apache refuses its configuration, so its virtual hosts cannot be read: {error}"
             ) from None
@@ -244,8 +243,8 @@ class _Installation:
 
     def _check_included(self, its_site: Site) -> None:
         try:
-            configuration = apache_config.read(apache_config.command(self.layout))
-        except apache_config.Unreadable:
+            configuration = apache_dump.read(apache_dump.command(self.layout))
+        except apache_dump.Unreadable:
             return  # which `check` says
         text = site.not_included(its_site, configuration)
         if text:
@@ -428,7 +427,7 @@ def _prefix() -> str:
     """Where the program was installed: it may be this one."""
     if data_files.IS_INSTALLED:
         return str(data_files.PACKAGE.parent)
-    return launched_prefix() or PREFIX
+    return launched_prefix() or str(PREFIX)
 
 
 def _source(word: str, cas: list[CASettings]) -> tuple[str, str]:

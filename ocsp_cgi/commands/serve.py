@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"{error}; on Debian or Ubuntu: apt-get install python3-cryptography"
         ) from None
     handler = _Handler(config_path, arguments.text)
-    server = Server(listeners, handler.respond, cgi.log)
+    server = Server(listeners, handler.respond, handler.log)
     signals: list[int] = []
 
     def stop(number: int, _: FrameType | None) -> None:
@@ -99,6 +99,18 @@ class _Handler:
         if self._prints_text:
             self._print(request, response)
         return response, lines
+
+    def log(self, lines: list[str], method: str, client: str, started: float) -> None:
+        """As cgi.log.  What was not even HTTP is a client's fault, and no problem of ours."""
+        is_http = not lines or not lines[-1].startswith("http=")
+        if is_http or self._logs_all():
+            cgi.log(lines, method, client, started)
+
+    def _logs_all(self) -> bool:
+        try:
+            return config.load(self._config_path).log == "all"
+        except config.ConfigError:
+            return True
 
     def _print(self, request: ocsp_http.Request, response: ocsp_http.Response) -> None:
         try:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .. import admission, cache, config
 from ..checks.owners import SYNC_USER
-from ..tools import apache_config, files, layout
+from ..tools import apache_dump, files, layout
 from ..tools.apache_config import Configuration, Directive
 from ..tools.entry import CommandError
 from ..tools.layout import SNIPPET, Layout
@@ -132,8 +132,8 @@ class Removal:
 
     def _configuration(self) -> Configuration | None:
         try:
-            return apache_config.read(apache_config.command(self._layout))
-        except apache_config.Unreadable:
+            return apache_dump.read(apache_dump.command(self._layout))
+        except apache_dump.Unreadable:
             return None
 
     def _directives(self, configuration: Configuration) -> list[Directive]:
@@ -171,7 +171,7 @@ class Removal:
     def _disable(self, module: str) -> None:
         run("a2dismod", "--quiet", "--purge", module)
         self._plan.apache("restart")
-        error = apache_config.test(apache_config.command(self._layout))
+        error = apache_dump.test(apache_dump.command(self._layout))
         if error:
             run("a2enmod", "--quiet", module)
             raise CommandError(f"Apache needs it: {error}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .. import config
-from ..tools import apache_config, data_files
+from ..tools import apache_dump, data_files
 from ..tools.apache_config import Configuration, VirtualHost
 from ..tools.entry import CommandError, program
 from ..tools.files import content
@@ -105,7 +105,7 @@ class SitePlan:
         if not others:
             raise CommandError(
                 f"--include: no virtual host on port 80 has the name {site.name}"
-                f" (`{apache_config.command(layout)[0]} -t -D DUMP_VHOSTS` lists them); without"
+                f" (`{apache_dump.command(layout)[0]} -t -D DUMP_VHOSTS` lists them); without"
                 " --include a new one is made for it"
             )
         self._plan_removal_of_own()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from . import layout
-from .apache_config import Configuration, VirtualHost
+from .apache_config import Configuration, Directive, VirtualHost
 from .layout import Layout
 from .probe import Fault, Outcome, Target
 
@@ -46,6 +46,11 @@ class Case(NamedTuple):
     outcomes: Sequence[Outcome]
     whom: Target
     server: Server
+
+    def directives(self, *names: str) -> list[Directive]:
+        """The directives with these names that are in force for what was asked."""
+        server = self.server
+        return server.configuration.in_force_at(server.virtual_host, self.whom.path, *names)
 
     @property
     def ways(self) -> list[str]:

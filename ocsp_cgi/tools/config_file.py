@@ -4,7 +4,6 @@ in it is changed while all else in it stays."""
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import stat
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from .. import config
 from ..config import CASettings, Settings
 from .entry import CommandError
+from .files import write
 
 
 def add_argument(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +31,14 @@ def load(arguments: argparse.Namespace) -> Settings:
     """The config that the options of `add_argument` name.  CommandError if it cannot be used."""
     try:
         return config.load(path(arguments))
+    except config.ConfigError as error:
+        raise CommandError(str(error)) from None
+
+
+def parse(text: str, file: str) -> Settings:
+    """The settings in the text of this config.  CommandError if it cannot be used."""
+    try:
+        return config.parse(text, file)
     except config.ConfigError as error:
         raise CommandError(str(error)) from None
 
@@ -59,34 +67,14 @@ def edit(file: str, changes: dict[tuple[str, str], str | None]) -> bool:
         after = _edited(before, changes)
         if after == before:
             return False
+        config.parse(after, str(target))
         of = target.stat()
-        unfinished = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            with open(unfinished, "x", encoding="utf-8", newline="") as new:
-                new.write(after)
-                os.fchown(new.fileno(), of.st_uid, of.st_gid)
-                os.fchmod(new.fileno(), stat.S_IMODE(of.st_mode))
-                new.flush()
-                os.fsync(new.fileno())
-            _check(unfinished, target)
-            unfinished.rename(target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                unfinished.unlink()
-            raise
+        write(target, after.encode(), stat.S_IMODE(of.st_mode), (of.st_uid, of.st_gid))
     except config.ConfigError as error:
         raise CommandError(str(error)) from None
     except OSError as error:
         raise CommandError(f"{error.filename or target}: {error.strerror}") from None
     return True
-
-
-def _check(unfinished: Path, target: Path) -> None:
-    """ConfigError, as if it were in `target`, if the new text could not be loaded."""
-    try:
-        config.load(str(unfinished))
-    except config.ConfigError as error:
-        raise config.ConfigError(str(error).replace(str(unfinished), str(target))) from None
 
 
 def _edited(text: str, changes: dict[tuple[str, str], str | None]) -> str:

@@ -98,7 +98,7 @@ def _content_length(case: Case) -> Cause | None:
 
 def _filter(case: Case) -> Cause | None:
     """A directive that changes responses."""
-    found = case.server.configuration.in_force(case.server.virtual_host, *_CHANGING)
+    found = case.directives(*_CHANGING)
     for one in found:
         words = " ".join(one.words).lower()
         is_for_some = one.name.lower().startswith("add")
@@ -113,7 +113,7 @@ def _filter(case: Case) -> Cause | None:
 
 def _suexec(case: Case) -> Cause | None:
     """Scripts that run as another user lose their environment."""
-    found = case.server.configuration.in_force(case.server.virtual_host, "SuexecUserGroup")
+    found = case.directives("SuexecUserGroup")
     named = case.server.configuration.environment(
         case.server.virtual_host, case.whom.path, "OCSP_CGI_CONFIG"
     )
@@ -141,9 +141,7 @@ def _own_line(case: Case) -> Cause | None:
 def _merged_slashes(case: Case) -> Cause | None:
     is_malformed = case.fault.text == "malformedRequest"
     if is_malformed and "GET with //" in case.ways and "POST" not in case.ways:
-        found = case.server.configuration.in_force(
-            case.server.virtual_host, "RewriteRule", "ProxyPass"
-        )
+        found = case.directives("RewriteRule", "ProxyPass")
         where = found[0].place if found else ""
         return Cause(f"something merges the slashes in the path of a GET: {PROXY}", where)
     return None

@@ -1,5 +1,5 @@
-"""The packages that a command needs, installed into .venv in the checkout if this Python lacks
-them."""
+"""What a command needs: openssl, and Python packages, which are installed into .venv in the
+checkout if this Python lacks them."""
 
 from __future__ import annotations
 
@@ -51,6 +51,12 @@ def ensure(*packages: str) -> None:
         "or install python3-venv and run this command again; elsewhere, run\n"
         f"  python3 -m pip install {' '.join(missing)}"
     )
+
+
+def require_openssl() -> None:
+    """CommandError if the command openssl is not installed."""
+    if shutil.which("openssl") is None:
+        raise CommandError("the command openssl is missing: install the package openssl")
 
 
 class _CommandFailed(Exception):

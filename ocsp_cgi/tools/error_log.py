@@ -11,7 +11,6 @@ from __future__ import annotations
 import calendar
 import os
 import re
-import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,8 +65,8 @@ def parse(text: str) -> Line | None:
     found = _OURS.match(text)
     if not found:
         return None
-    try:
-        seconds = calendar.timegm(time.strptime(found[1], "%Y-%m-%dT%H:%M:%SZ"))
+    try:  # strptime would take a second for a long log
+        seconds = calendar.timegm(tuple(map(int, re.findall(r"\d+", found[1]))))
     except ValueError:
         return None
     kind = _KIND.match(found[2])

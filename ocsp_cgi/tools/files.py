@@ -28,17 +28,22 @@ def digest(path: Path) -> str:
         return ""
 
 
-def write(path: Path, content: bytes, mode: int) -> None:
-    """Write a file so that it is never seen half-written."""
+def write(path: Path, content: bytes, mode: int, owner: tuple[int, int] | None = None) -> None:
+    """Write a file so that it is never seen half-written, not even after a crash.
+
+    `owner` is a user and a group, by default those of this process.
+    """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        if owner:
+            os.chown(unfinished, *owner)
         unfinished.chmod(mode)
         unfinished.rename(path)
-    except OSError:
+    except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
 

@@ -26,13 +26,12 @@ _REDIRECTING = ("Redirect", "RedirectMatch", "RedirectPermanent", "RedirectTemp"
 def wrong_host(case: Case) -> Cause | None:
     """Another virtual host answers than the one with the responder, or none has it."""
     host = case.server.virtual_host
-    if _leads_to(case.server, case.whom) is not None:
+    scripts = case.server.configuration.scripts()
+    others = [one.virtual_host for one in scripts if one.path == case.whom.path]
+    if host.place in [one.place for one in others]:
         return None
-    others = [
-        script.virtual_host
-        for script in case.server.configuration.scripts()
-        if script.path == case.whom.path and script.virtual_host.place not in ("", host.place)
-    ]
+    if not others and _leads_to(case.server, case.whom) is not None:
+        return None
     if not others:
         text = f'`ScriptAlias "{case.whom.path}" ...` is missing in {called(host)}'
         return Cause(text, host.place, case.server.control("reload"))
@@ -62,7 +61,7 @@ def from_log(case: Case) -> Cause | None:
         if "ModSecurity: " in line and ("denied" in line or "Access" in line):
             return _mod_security(line)
         if "AH01630" in line or "AH01797" in line:
-            return _denied(script, case.server) or _quoted(line)
+            return _denied(case) or _quoted(line)
         if "Options ExecCGI is off" in line:
             text = "`Options +ExecCGI` is missing for the script: use `ScriptAlias`, not `Alias`"
             return Cause(text, script.directive.place if script else case.server.virtual_host.place)
@@ -91,14 +90,15 @@ def _mod_security(line: str) -> Cause:
     )
 
 
-def _denied(script: Script | None, server: Server) -> Cause | None:
+def _denied(case: Case) -> Cause | None:
     """The `Require` that keeps clients out."""
+    script = _leads_to(case.server, case.whom)
     if script is None:
         return None
-    requiring = script_faults.covering(server.configuration, script.file, "Require", "Deny")
+    requiring = script_faults.covering(case.server.configuration, script, "Require", "Deny")
     around = [
         one
-        for one in server.configuration.in_force(server.virtual_host, "Require", "Deny")
+        for one in case.directives("Require", "Deny")
         if any(name.lower().startswith("location") for name, _ in one.sections)
     ]
     for one in (*around, *requiring):
@@ -108,7 +108,7 @@ def _denied(script: Script | None, server: Server) -> Cause | None:
                 f"`{one.name} {' '.join(one.words)}` in <{section}> keeps clients out: write"
                 f" `Require all granted` in the <Directory> of {script.file.rpartition('/')[0]}",
                 one.place,
-                server.control("reload"),
+                case.server.control("reload"),
             )
         break
     return None
@@ -133,7 +133,7 @@ def no_cgi(case: Case) -> Cause | None:
 def redirect(case: Case) -> Cause | None:
     if case.fault.reply is None or not 300 <= case.fault.reply.status < 400:
         return None
-    found = case.server.configuration.in_force(case.server.virtual_host, *_REDIRECTING)
+    found = case.directives(*_REDIRECTING)
     redirecting = [one for one in found if _may_redirect(one)]
     if not redirecting:
         text = (
@@ -204,9 +204,9 @@ def status(case: Case) -> Cause | None:
     """What an HTTP status alone says."""
     number = case.fault.reply.status if case.fault.reply else 0
     if number == 401:
-        return _login(case.server)
+        return _login(case)
     if number == 413:
-        limits = case.server.configuration.in_force(case.server.virtual_host, "LimitRequestBody")
+        limits = case.directives("LimitRequestBody")
         if limits:
             text = f"`LimitRequestBody {limits[0].words[0]}` is too small: write 65536"
             return Cause(text, limits[0].place, case.server.control("reload"))
@@ -219,7 +219,7 @@ def unlogged(case: Case) -> Cause | None:
     """What is likely with an HTTP status of which the log says nothing, or cannot be read."""
     number = case.fault.reply.status if case.fault.reply else 0
     modules = case.server.configuration.modules
-    if number == 403 and (cause := _denied(_leads_to(case.server, case.whom), case.server)):
+    if number == 403 and (cause := _denied(case)):
         return cause
     if number == 403 and all("POST" in way for way in case.ways) and "security2" in modules:
         return Cause(
@@ -231,14 +231,14 @@ def unlogged(case: Case) -> Cause | None:
     return None
 
 
-def _login(server: Server) -> Cause | None:
-    found = server.configuration.in_force(server.virtual_host, "Require", "AuthType")
+def _login(case: Case) -> Cause | None:
+    found = case.directives("Require", "AuthType")
     asking = [one for one in found if one.words[:2] not in (("all", "granted"), ("all", "denied"))]
     if not asking:
         return None
     one = asking[0]
     text = f"`{one.name} {' '.join(one.words)}`: clients cannot log in; write `Require all granted`"
-    return Cause(text, one.place, server.control("reload"))
+    return Cause(text, one.place, case.server.control("reload"))
 
 
 def called(host: VirtualHost) -> str:

@@ -1,4 +1,5 @@
-"""Where Debian, Ubuntu, RHEL and Fedora keep Apache's files, and how Apache is reloaded."""
+"""Where Debian, Ubuntu, RHEL and Fedora keep Apache's files, where ours go, and how Apache is
+reloaded."""
 
 from __future__ import annotations
 
@@ -12,6 +13,9 @@ from .files import content
 from .plan import run, search_path
 
 SNIPPET = Path("/etc/ocsp-cgi/apache.conf")  # what `install --include` writes
+
+PREFIX = Path("/opt/ocsp-cgi")  # where the program goes
+CACHE = Path("/var/cache/ocsp-cgi")
 
 
 class Layout(NamedTuple):

@@ -6,6 +6,7 @@ import time
 
 from .. import algorithms, der, times
 from ..answer import RESPONSE_STATUS_NAMES, SUCCESSFUL, printable
+from ..certificate import index_serial
 from ..ocsp_request import (
     ID_PKIX_OCSP_NONCE,
     ID_PKIX_OCSP_PREF_SIG_ALGS,
@@ -88,7 +89,7 @@ def response(encoded: bytes) -> str:
     if ocsp_response.response_status == SUCCESSFUL:
         responder = _hexadecimal(ocsp_response.responder_key_hash or b"")
         if ocsp_response.responder_name is not None:
-            responder = _name(ocsp_response.responder_name)
+            responder = distinguished_name(ocsp_response.responder_name)
         lines += [
             "    Response Type: Basic OCSP Response",
             "    Version: 1 (0x0)",
@@ -103,8 +104,9 @@ def response(encoded: bytes) -> str:
             f"    Signature Algorithm: {_signature_algorithm(ocsp_response.signature_algorithm)}"
         )
         for signer in ocsp_response.certificates():
+            issuer = distinguished_name(signer.issuer)
             lines.append(
-                f"    Certificate: {_name(signer.subject)}, issued by {_name(signer.issuer)},"
+                f"    Certificate: {distinguished_name(signer.subject)}, issued by {issuer},"
             )
             serial = _serial(signer.serial_number)
             end = openssl_time(signer.not_after)
@@ -141,12 +143,16 @@ def _cert_id(cert_id: CertID) -> list[str]:
     ]
 
 
+def extension_name(extn_id: bytes) -> str:
+    """openssl's name of an extension, from the contents of its OBJECT IDENTIFIER."""
+    return _EXTENSION_NAMES.get(extn_id) or _oid(extn_id)
+
+
 def _extensions(title: str, extensions: dict[bytes, Extension], indent: int) -> list[str]:
     lines = [f"{title}:"] if extensions else []
     for extension in extensions.values():
         critical = " critical" if extension.critical else ""
-        name = _EXTENSION_NAMES.get(extension.extn_id) or _oid(extension.extn_id)
-        lines.append(f"    {name}:{critical}")
+        lines.append(f"    {extension_name(extension.extn_id)}:{critical}")
         lines.append("        " + _extension_value(extension))
     return _indent(lines, indent)
 
@@ -174,7 +180,7 @@ def _signature_algorithm(identifier: bytes) -> str:
     return f"{algorithm.key_type} with {algorithm.hash_name}"
 
 
-def _name(encoded: bytes) -> str:
+def distinguished_name(encoded: bytes) -> str:
     """A Name (RFC 5280 section 4.1.2.4) as `openssl ocsp` prints it, or its bytes if malformed."""
     attributes = []
     try:
@@ -202,8 +208,7 @@ def _oid(contents: bytes) -> str:
 
 
 def _serial(number: int) -> str:
-    digits = f"{abs(number):X}"
-    return printable(("-" if number < 0 else "") + "0" * (len(digits) % 2) + digits)
+    return printable(index_serial(number))
 
 
 def _hexadecimal(data: bytes) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import enum
-import hashlib
 import http.client
 import os
 import socket
@@ -19,8 +18,9 @@ from typing import NamedTuple
 
 from ..answer import RESPONSE_STATUS_NAMES, SUCCESSFUL, printable
 from ..certificate import Certificate
-from ..ocsp_request import CertID, Extension, encode_request, nonce_extension
+from ..ocsp_request import Extension, encode_request, nonce_extension
 from ..ocsp_response import MalformedResponse, OCSPResponse
+from .sample_requests import cert_id
 
 _SECONDS = 20
 _MOST_BYTES = 64 * 1024
@@ -176,13 +176,8 @@ def _ways(question: Question, whom: Target) -> list[_Way]:
 
 
 def _request(question: Question, extension: Extension | None) -> bytes:
-    issuer = question.issuer
-    name_hash, key_hash = (
-        hashlib.new("sha1", part, usedforsecurity=False).digest()
-        for part in (issuer.subject, issuer.public_key)
-    )
-    cert_id = CertID.make("sha1", name_hash, key_hash, question.certificate.serial_number)
-    return encode_request([cert_id], [] if extension is None else [extension])
+    about = cert_id(question.issuer, question.certificate.serial_number)
+    return encode_request([about], [] if extension is None else [extension])
 
 
 def _exchange(way: _Way, whom: Target) -> tuple[Reply | None, Fault | None]:

@@ -7,7 +7,7 @@ import shlex
 import stat
 
 from . import apache_process
-from .apache_config import Configuration, Directive, Script
+from .apache_config import Configuration, Directive, Script, is_below
 from .cause import Cause
 
 
@@ -28,7 +28,7 @@ def find(script: Script, configuration: Configuration, user: str) -> Cause | Non
     if blocked:
         return blocked
     if os.path.islink(file):
-        refused = _link_refused(file, target, configuration)
+        refused = _link_refused(script, target, configuration)
         if refused:
             return refused
     if apache_process.may(user, "-x", target) is False:
@@ -49,9 +49,9 @@ def _blocked(file: str, user: str) -> Cause | None:
     return None
 
 
-def _link_refused(file: str, target: str, configuration: Configuration) -> Cause | None:
+def _link_refused(script: Script, target: str, configuration: Configuration) -> Cause | None:
     """Why Apache does not follow a link to the script."""
-    options = _options(file, configuration)
+    file, options = script.file, _options(script, configuration)
     place = os.path.dirname(file)
     if "symlinksifownermatch" not in options:
         if options.intersection(("followsymlinks", "all")):
@@ -72,10 +72,10 @@ def _link_refused(file: str, target: str, configuration: Configuration) -> Cause
     return None
 
 
-def _options(file: str, configuration: Configuration) -> set[str]:
-    """The words of `Options` that are in force for a file, in lower case."""
+def _options(script: Script, configuration: Configuration) -> set[str]:
+    """The words of `Options` that are in force for a script, in lower case."""
     options = {"followsymlinks"}  # Apache's default
-    for directive in reversed(covering(configuration, file, "Options")):
+    for directive in reversed(covering(configuration, script, "Options")):
         words = [word.lower() for word in directive.words]
         if any(word[0] not in "+-" for word in words):
             options = set()
@@ -102,14 +102,15 @@ def _interpreter(target: str, user: str) -> Cause | None:
     return None
 
 
-def covering(configuration: Configuration, file: str, *names: str) -> list[Directive]:
-    """The directives with these names in a <Directory> that a file is in, the longest path
-    first."""
+def covering(configuration: Configuration, script: Script, *names: str) -> list[Directive]:
+    """The directives with these names in a <Directory> that the script is in, those that win
+    first: of a longer path before a shorter one, of the virtual host before the main server, a
+    later one before an earlier one."""
     found = [
-        (len(argument), one)
-        for one in configuration.directives
-        if one.is_one_of(*names)
+        ((len(argument), one.virtual_host != "", number), one)
+        for number, one in enumerate(configuration.directives)
+        if one.is_one_of(*names) and one.virtual_host in ("", script.virtual_host.place)
         for name, argument in one.sections[-1:]
-        if name.lower() == "directory" and (file + "/").startswith(argument.rstrip("/") + "/")
+        if name.lower() == "directory" and is_below(script.file, argument)
     ]
     return [one for _, one in sorted(found, key=lambda each: each[0], reverse=True)]

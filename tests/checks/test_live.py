@@ -59,6 +59,26 @@ def test_all_is_well(web, place, mpm):
         )
 
 
+def test_several_cas(own_web, place):
+    """Each signer is asked about, and a certificate's issuer is found among all."""
+    second = PrivateCA(place / "second", "Second CA")
+    second.issue("root-ocsp", "ocsp_ext")
+    file = Path(own_web.config)
+    settings = file.read_text().partition("[responder]")[0].replace("[root-ca]", "[second]")
+    for name in ("db", "root-ca.crt", "root-ocsp.crt", "private/root-ocsp.key"):
+        settings = re.sub(rf"= {name}$", f"= {second.home}/{name}", settings, flags=re.MULTILINE)
+    file.write_text(f"{file.read_text()}\n{settings}")
+    settle(second.home / "db" / "index")
+    httpd.let_read(second.home)
+    with own_web.serving(place) as (apache, subject):
+        first, other = live.examine(subject)
+        assert first.what == f"[root-ca] its signer's certificate: good, by {ALL_WAYS}"
+        assert other.what == f"[second] its signer's certificate: good, by {ALL_WAYS}"
+        asked = with_url(own_web._replace(ca=second), f"http://127.0.0.1:{apache.port}{PATH}")
+        [good] = live.examine(subject._replace(certificate=asked))
+        assert good.what == f"[second] {asked}: good, by {ALL_WAYS}"
+
+
 REDIRECT = "Redirect permanent / https://www.example.com/"
 REWRITE = "RewriteEngine on\nRewriteRule ^ https://%{HTTP_HOST}%{REQUEST_URI} [R=301,L]"
 SLASHES = "    AllowEncodedSlashes NoDecode\n"
@@ -115,6 +135,16 @@ FAULTS = {
     ),
     "Require": (
         ("Require all granted", "Require all denied"),
+        (),
+        "HTTP status 403: `Require all denied` in <Directory",
+    ),
+    "Require, though the main server grants": (
+        (
+            "<VirtualHost",
+            '<Directory "${OCSP_CGI_BIN}">\nRequire all granted\n</Directory>\n<VirtualHost',
+            "        Require all granted",
+            "        Require all denied",
+        ),
         (),
         "HTTP status 403: `Require all denied` in <Directory",
     ),
@@ -214,6 +244,20 @@ def test_a_directory_that_apache_may_not_enter(own_web, place):
         assert finding.level is Level.FAIL
         assert f"HTTP status 403: {user()} may not enter {directory} (mode" in finding.what
         assert finding.command == f"chmod o+x {directory}"
+
+
+def test_nothing_that_was_never_issued_is_asked_for(own_web, place):
+    """Where the index does not have the signer, its first row is asked for."""
+    index = own_web.ca.home / "db" / "index"
+    signer = own_web.ca.serial("root-ocsp")
+    lines = [line for line in index.read_text().splitlines() if signer not in line]
+    index.write_text("\n".join(lines) + "\n")
+    settle(index)
+    with own_web.serving(place) as (apache, subject):
+        [finding] = live.examine(subject)
+        serial = lines[0].split("\t")[3]
+        assert finding.what == f"[root-ca] serial {int(serial, 16):X}: good, by {ALL_WAYS}"
+        assert signer not in apache.error_log
 
 
 @pytest.mark.root

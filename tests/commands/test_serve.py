@@ -657,6 +657,28 @@ def test_threads_are_limited_and_active_clients_are_not_disconnected(small, monk
     assert threading.active_count() <= before + 4
 
 
+@pytest.mark.slow
+def test_log_of_problems_alone(place, ca, ocsp_request):
+    """Also of what is not even HTTP; and everything once the config cannot be read."""
+    config_file = ca.home / "ocsp-cgi.conf"
+    config_file.write_text(config_file.read_text() + "log = problems\n")
+    server = Serving(place, config_file)
+    try:
+        server.send(post(ocsp_request()))
+        server.send(b"no HTTP\r\n\r\n")
+        assert server.log == ""
+        (ca.home / "private" / "root-ocsp.key").unlink()
+        server.send(post(ocsp_request()))
+        error, line = server.log.splitlines()
+        assert "Z ocsp.cgi: error: " in error and "response=internalError" in line
+        config_file.unlink()
+        server.send(b"no HTTP\r\n\r\n")
+        reason, line = server.log.splitlines()[2:]
+        assert "error:" not in reason and "http=400" in line
+    finally:
+        server.end()
+
+
 # Starting and ending
 
 

@@ -1,4 +1,4 @@
-"""The probe: three kinds of requests, and what a wrong response says about Apache."""
+"""The probe: the ways in which it asks, and what is wrong with what comes back."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import threading
 import pytest
 from clients import run_cgi
 
-from ocsp_cgi import config
-from ocsp_cgi.commands import install
+from ocsp_cgi import certificate
 from ocsp_cgi.tools import probe
+from ocsp_cgi.tools.probe import Question, Symptom, Target
 
 OCSP_TYPE = "application/ocsp-response"
+PATH = "/cgi-bin/ocsp.cgi"
+WAYS = ["POST", "GET with %2F", "GET with //", "GET after //", "POST by HTTP/1.0"]
 
 
 class Server:
@@ -33,7 +35,7 @@ class Server:
         self.port = self._server.server_port
 
     def __enter__(self):
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     def __exit__(self, *exception):
@@ -52,15 +54,17 @@ def respond_with(handler, status, content_type, body, length=None):
 
 
 @pytest.fixture
-def ask(pki):
-    def ask(respond, serial_number=None):
+def question(pki):
+    about, issuer = (certificate.load(str(pki.home / name)) for name in ("bad.crt", "root-ca.crt"))
+    return Question(about, issuer, expected="revoked")
+
+
+@pytest.fixture
+def ask(question):
+    def ask(respond, ways=1, **fields):
         with Server(respond) as server:
-            return probe.ask(
-                pki.home / "root-ca.crt",
-                serial_number or int(pki.serial("bad"), 16),
-                "ocsp.example.com",
-                server.port,
-            )
+            whom = Target("ocsp.example.com", server.port, PATH, "127.0.0.1")
+            return probe.ask(question._replace(**fields), whom, ways)
 
     return ask
 
@@ -74,202 +78,223 @@ def responder(pki, cgi):
         change=lambda body: body,
         content_type="application/ocsp-response",
         path=lambda path: path,
+        headers=lambda headers: headers,
     ):
         request = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
-        requested = path(handler.path.partition(probe.PATH)[2])
+        requested = path(handler.path.partition(PATH)[2])
         result = run_cgi(cgi, pki.home / "ocsp-cgi.conf", handler.command, request, requested)
-        respond_with(handler, result.status, content_type, change(result.body))
+        body = change(result.body)
+        sent = {**result.headers, "content-type": content_type, "content-length": str(len(body))}
+        handler.send_response(result.status)
+        for name, value in headers(sent).items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        handler.wfile.write(body)
 
     return respond
 
 
 @pytest.mark.slow
-def test_three_kinds_of_requests(ask, responder):
+def test_every_way(ask, responder):
     seen = []
 
     def respond(handler):
-        assert handler.headers["Host"] == "ocsp.example.com"
-        seen.append((handler.command, handler.path))
+        assert handler.headers["Host"].partition(":")[0] == "ocsp.example.com"
+        seen.append((handler.command, handler.path.removeprefix(PATH), handler.request_version))
         responder(handler)
 
-    assert ask(respond) == [
-        f"{way}: revoked, Response verify OK" for way in ("POST", "GET with %2F", "GET with //")
+    outcomes = ask(respond, None)
+    assert [(one.way, one.status, one.faults) for one in outcomes] == [
+        (way, "revoked", ()) for way in WAYS
     ]
-    (post, _), (escaped, escaped_path), (plain, plain_path) = seen
-    assert (post, escaped, plain) == ("POST", "GET", "GET")
-    assert (
-        "%2F" in escaped_path
-        and "//" not in escaped_path
-        and "//" in plain_path
-        and "%" not in plain_path
-    )
+    assert [(method, version) for method, _, version in seen] == [
+        ("POST", "HTTP/1.1"),
+        ("GET", "HTTP/1.1"),
+        ("GET", "HTTP/1.1"),
+        ("GET", "HTTP/1.1"),
+        ("POST", "HTTP/1.0"),
+    ]
+    _, escaped, plain, doubled, _ = [path for _, path, _ in seen]
+    assert "%2F%2F" in escaped and "//" not in escaped
+    assert "//" in plain and "%" not in plain
+    assert doubled == "/" + escaped
 
 
-@pytest.mark.slow
-def test_a_serial_number_of_any_sign(ask, responder):
-    assert ask(responder, 0x80)[0] == "POST: unknown, Response verify OK"
-    assert ask(responder, -66)[0].startswith("POST: ")
-
-
-@pytest.mark.slow
-def test_a_chain_and_a_signer_that_is_trusted_locally(pki, place, cgi):
-    """The issuer in the CertID is the signer's, wherever it is in `ca`."""
-    ca = pki.copy(place / "ca")
-    ca.issue("issuing", "ca_ext")
-    ca.openssl(
-        "req",
-        "-x509",
-        "-new",
-        "-key",
-        "private/root-ocsp.key",
-        "-subj",
-        "/CN=local",
-        "-out",
-        "local.crt",
-    )
-    (ca.home / "chain.crt").write_text(
-        (ca.home / "issuing.crt").read_text() + (ca.home / "root-ca.crt").read_text()
-    )
-    settings = (
-        "[root-ca]\ndb = db\nca = {}\nrsigner = {}\nrkey = private/root-ocsp.key\n"
-        "signer_trust = {}\n"
-    )
-    for values, option in (
-        (("chain.crt", "root-ocsp.crt", "issued"), "-CAfile"),
-        (("root-ca.crt", "local.crt", "local"), "-VAfile"),
-    ):
-        (ca.home / "ocsp-cgi.conf").write_text(settings.format(*values))
-        [section] = config.load(str(ca.home / "ocsp-cgi.conf")).cas
-        (ca.home / "issuer.pem").write_text(install._issuer_pem(section))
-
-        def respond(handler):
-            request = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
-            path = handler.path.partition(probe.PATH)[2]
-            result = run_cgi(cgi, ca.home / "ocsp-cgi.conf", handler.command, request, path)
-            respond_with(handler, result.status, OCSP_TYPE, result.body)
-
-        trusted = (option, section.rsigner if option == "-VAfile" else section.ca)
-        with Server(respond) as server:
-            lines = probe.ask(
-                ca.home / "issuer.pem",
-                int(ca.serial("bad"), 16),
-                "ocsp.example.com",
-                server.port,
-                trusted=trusted,
-            )
-        assert lines[0] == "POST: revoked, Response verify OK"
+def one_fault(outcomes) -> tuple[Symptom, str, bool]:
+    [outcome] = outcomes
+    fault = outcome.faults[0]
+    return fault.symptom, fault.text, outcome.is_usable
 
 
 @pytest.mark.parametrize(
-    "respond, message",
+    "respond, symptom, text",
     [
         (
             lambda handler: respond_with(handler, 404, "text/html", b"no"),
-            'POST: HTTP status 404. `ScriptAlias "/cgi-bin/ocsp.cgi"` is missing',
-        ),
-        (
-            lambda handler: respond_with(handler, 403, "text/html", b"no"),
-            "POST: HTTP status 403. `Require all granted`",
-        ),
-        (
-            lambda handler: respond_with(handler, 500, "text/html", b"no"),
-            "POST: HTTP status 500. Apache could not run the script",
-        ),
-        (
-            lambda handler: respond_with(handler, 503, "text/html", b"no"),
-            "POST: HTTP status 503. mod_cgid's daemon does not respond",
-        ),
-        (
-            lambda handler: respond_with(handler, 418, "text/html", b"no"),
-            "POST: HTTP status 418. The error log of Apache may say why",
-        ),
-        (
-            lambda handler: respond_with(handler, 301, "text/html", b"no"),
-            "POST: HTTP status 301. something redirects: OCSP needs plain HTTP",
+            Symptom.HTTP_STATUS,
+            "HTTP status 404",
         ),
         (
             lambda handler: respond_with(handler, 200, "text/html", b"<p>"),
-            "POST: the Content-Type is text/html, not application/ocsp-response: another",
+            Symptom.NOT_OCSP,
+            "the Content-Type is text/html, not application/ocsp-response",
         ),
         (
             lambda handler: respond_with(handler, 200, "", b"<p>"),
-            "POST: the Content-Type is missing, not application/ocsp-response",
+            Symptom.NOT_OCSP,
+            "the Content-Type is missing, not application/ocsp-response",
         ),
         (
-            lambda handler: respond_with(
-                handler, 200, "text/x-python", b"#!/usr/bin/python3 -IS\n"
-            ),
-            "POST: Apache sent the script's source",
-        ),
-        (
-            lambda handler: respond_with(handler, 200, OCSP_TYPE, b"0\x03\x0a\x01\x03", False),
-            "POST: Content-Length is missing. `SetEnv ap_tr",
+            lambda handler: respond_with(handler, 200, "text/x-python", b"#!/usr/bin/python3\n"),
+            Symptom.SOURCE,
+            "the script was sent, not run",
         ),
         (
             lambda handler: respond_with(handler, 200, OCSP_TYPE, b"0\x03", 5),
-            "POST: the response was cut off after 2 bytes",
+            Symptom.CUT_OFF,
+            "the response was cut off after 2 bytes",
         ),
         (
             lambda handler: respond_with(handler, 200, OCSP_TYPE, b""),
-            "POST: the 0 bytes received are not an OCSPResponse",
+            Symptom.NOT_OCSP,
+            "the 0 bytes received are not an OCSPResponse",
+        ),
+        # An error of OCSP is the first thing to say, whatever else is wrong.
+        (
+            lambda handler: respond_with(handler, 200, OCSP_TYPE, b"0\x03\x0a\x01\x03", False),
+            Symptom.ERROR_RESPONSE,
+            "tryLater",
         ),
         (
-            lambda handler: respond_with(handler, 200, OCSP_TYPE, b"0\x03\x0a\x01\x03"),
-            "POST: tryLater. A line in Apache's error log says why",
+            lambda handler: respond_with(handler, 500, "text/html", b"0\x03\x0a\x01\x02"),
+            Symptom.ERROR_RESPONSE,
+            "internalError",
         ),
-        (
-            lambda handler: handler.close_connection and None,
-            "POST: no response from 127.0.0.1 port",
-        ),
+        (lambda handler: None, Symptom.NO_RESPONSE, "no response from 127.0.0.1 port"),
     ],
 )
-@pytest.mark.slow
-def test_the_fault_is_named(ask, respond, message):
-    with pytest.raises(probe.ProbeError) as error:
-        ask(respond)
-    assert str(error.value).startswith(message)
+def test_what_is_not_a_response_for_clients(ask, respond, symptom, text):
+    found, said, is_usable = one_fault(ask(respond))
+    assert (found, is_usable) == (symptom, False) and said.startswith(text)
 
 
-def test_connection_refused(pki):
+def test_nobody_listens(question):
     with socket.socket() as taken:  # bound, so that no other process listens there
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-        with pytest.raises(
-            probe.ProbeError,
-            match=f"connection refused at 127.0.0.1 port {port}. Is Apache .*`Listen {port}`",
-        ):
-            probe.ask(pki.home / "root-ca.crt", 1, "ocsp.example.com", port)
+        outcomes = probe.ask(question, Target("ocsp.example.com", port, PATH, "127.0.0.1"))
+    assert one_fault(outcomes) == (
+        Symptom.CONNECTION_REFUSED,
+        f"connection refused at 127.0.0.1 port {port}",
+        False,
+    )
 
 
-def test_a_404_for_escaped_slashes_alone_names_their_directive(ask, responder):
-    def respond(handler):
-        if "%2F" in handler.path:
-            return respond_with(handler, 404, "text/html", b"no")
-        return responder(handler)
+def changed(**fields):
+    """Headers in which some are replaced, or with None are left out."""
 
-    with pytest.raises(
-        probe.ProbeError,
-        match=(
-            r"^GET with %2F: 404. `AllowEncodedSlashes NoDecode` is missing; it must be inside "
-        ),
-    ):
-        ask(respond)
+    def change(headers):
+        merged = {**headers, **{name.replace("_", "-"): value for name, value in fields.items()}}
+        return {name: value for name, value in merged.items() if value is not None}
+
+    return change
 
 
 @pytest.mark.slow
-def test_merged_slashes_and_changed_responses(ask, responder):
+@pytest.mark.parametrize(
+    "options, symptom, text, is_usable",
+    [
+        (
+            {"change": lambda body: body[:-1] + bytes((body[-1] ^ 1,))},
+            Symptom.UNTRUSTED,
+            "the response signer's certificate is not signed by the issuer",
+            False,
+        ),
+        ({"change": lambda body: body[:100]}, Symptom.NOT_OCSP, "the 100 bytes received", False),
+        (
+            {"content_type": f"{OCSP_TYPE}; charset=utf-8"},
+            Symptom.CONTENT_TYPE,
+            f"the Content-Type is {OCSP_TYPE}; charset=utf-8, and not exactly",
+            False,
+        ),
+        (
+            {"headers": changed(content_length=None)},
+            Symptom.NO_CONTENT_LENGTH,
+            "Content-Length is missing",
+            False,
+        ),
+    ],
+)
+def test_a_response_that_was_changed(ask, responder, options, symptom, text, is_usable):
+    found, said, usable = one_fault(ask(lambda handler: responder(handler, **options)))
+    assert (found, usable) == (symptom, is_usable) and said.startswith(text), said
+
+
+@pytest.mark.slow
+def test_merged_slashes(ask, responder):
     def merge(path):
         return path.replace("//", "/")
 
-    with pytest.raises(probe.ProbeError, match=r"^GET with //: malformedRequest. "):
-        ask(lambda handler: responder(handler, path=merge))
-    with pytest.raises(probe.ProbeError, match=r"^POST: openssl cannot verify the response: "):
-        ask(
-            lambda handler: responder(
-                handler, change=lambda body: body[:-1] + bytes((body[-1] ^ 1,))
-            )
-        )
-    with pytest.raises(
-        probe.ProbeError, match=r"^POST: the 100 bytes received are not an OCSPResponse"
-    ):
-        ask(lambda handler: responder(handler, change=lambda body: body[:100]))
+    outcomes = ask(lambda handler: responder(handler, path=merge), 3)
+    assert [one.is_usable for one in outcomes] == [True, True, False]
+    assert outcomes[2].faults[0].text == "malformedRequest"
+
+
+@pytest.mark.slow
+def test_an_old_response_is_noticed(ask, responder):
+    """A cache that repeats a response to POST: the nonce is another one's."""
+    stored = []
+
+    def repeat(handler):
+        responder(handler, change=lambda body: stored.append(body) or stored[0])
+
+    [first] = ask(repeat)
+    assert first.status == "revoked" and first.faults == ()
+    found, said, is_usable = one_fault(ask(repeat))
+    assert (found, is_usable) == (Symptom.UNTRUSTED, False) and "another nonce" in said
+
+
+@pytest.mark.slow
+def test_another_status_than_that_of_the_index(ask, responder):
+    found, said, is_usable = one_fault(ask(responder, expected="good"))
+    assert (found, said, is_usable) == (
+        Symptom.WRONG_STATUS,
+        "revoked, but the index says good",
+        False,
+    )
+
+
+@pytest.mark.slow
+def test_headers_that_caches_need_and_the_clock(ask, responder):
+    def without(headers):
+        return {name: value for name, value in headers.items() if name not in ("etag", "date")}
+
+    def respond(handler):
+        handler.date_time_string = lambda: "Sun, 19 Mar 2023 01:00:00 GMT"
+        responder(handler, headers=without)
+
+    post, get = ask(respond, 2)
+    assert post.is_usable and get.is_usable
+    assert [fault.symptom for fault in post.faults] == [Symptom.CLOCK]
+    assert [fault.symptom for fault in get.faults] == [Symptom.CACHING, Symptom.CLOCK]
+    assert get.faults[0].text == "ETag missing, so caches cannot keep the response"
+
+
+@pytest.mark.parametrize(
+    "url, expected",
+    [
+        ("http://ocsp.example.com", Target("ocsp.example.com", 80, "/", "ocsp.example.com")),
+        ("http://[::1]:8080/x", Target("::1", 8080, "/x", "::1")),
+        ("https://ocsp.example.com/", None),
+        ("ldap://ocsp.example.com/", None),
+        ("http:///x", None),
+        ("http://a:99999/", None),
+    ],
+)
+def test_urls(url, expected):
+    if expected is None:
+        with pytest.raises(ValueError):
+            probe.target(url)
+    else:
+        assert probe.target(url) == expected
+        assert probe.target(probe.target(url).url) == expected

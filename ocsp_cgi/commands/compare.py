@@ -1,0 +1,41 @@
+"""Compare the responses of the old shell script or `openssl ocsp` with those of ocsp.cgi."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..tools import accounts, comparing, config_file, entry, environment
+from ..tools.old_responder import Pipeline, Script
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    config_file.add_argument(parser)
+    parser.add_argument(
+        "--script",
+        metavar="FILE",
+        help="the old script, run as Apache runs it (default: `openssl ocsp` with the files of the"
+        " config)",
+    )
+    comparing.add_arguments(parser)
+    accounts.add_argument(parser)
+    parser.add_argument(
+        "ca", metavar="CA", nargs="*", help="a section of the config (default: all)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Returns 0 if no response is different without a reason."""
+    settings = config_file.load(arguments)
+    chosen = config_file.choose(settings, arguments.ca)
+    environment.require_openssl()
+    account = accounts.account(arguments.user)
+    script = None
+    if arguments.script:
+        script = Script(Path(arguments.script), account)
+        accounts.check_program(Path(arguments.script), account)
+    different = 0
+    for ca in chosen:
+        old = script or Pipeline(ca, account)
+        different += comparing.compare(settings, ca, old, account, arguments.rows, arguments.save)
+    return entry.WARNING if different else entry.OK

@@ -1,0 +1,30 @@
+"""Why an index was not copied."""
+
+from __future__ import annotations
+
+from .. import sync_state
+
+
+class NotCopied(Exception):
+    """`result` as in SyncState, `reason` in the operator's words, `fix` the command to run."""
+
+    result = sync_state.FAILED
+
+    def __init__(self, reason: str, fix: str = ""):
+        super().__init__(reason)
+        self.reason = reason
+        self.fix = fix
+
+
+class Failed(NotCopied):
+    """Nothing could be copied."""
+
+
+class Refused(NotCopied):
+    """What was copied must not replace the index, or only if a person says so with --force."""
+
+    result = sync_state.REFUSED
+
+    def __init__(self, reason: str, may_be_forced: bool = False):
+        super().__init__(reason)
+        self.may_be_forced = may_be_forced

@@ -1,0 +1,61 @@
+"""`migrate`, really run as root on a Debian with its own Apache; only the script is named."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from test_install_as_root import NAME, new_machine, wheels  # noqa: F401  fixtures
+
+pytestmark = [pytest.mark.slow, pytest.mark.root]
+
+SCRIPT = """\
+#!/bin/bash
+INDEX="/srv/ca/db/index"
+CA="/etc/ssl/certs/my-ca.crt"
+if [ "${CONTENT_TYPE}" = "application/ocsp-request" ]; then
+  printf "Content-Type: application/ocsp-response\\r\\n\\r\\n"
+  cat | openssl ocsp -index "$INDEX" -CA "$CA" -rkey /etc/ssl/private/my-ocsp.key \\
+      -rsigner /etc/ssl/certs/my-ocsp.crt -nmin 5 -reqin /dev/stdin -respout /dev/stdout | cat
+else printf "Content-Type: text/html\\r\\n\\r\\n<html>OCSP</html>"; fi
+"""
+ASK = (
+    "cd {home}; openssl ocsp -issuer root-ca.crt -CAfile root-ca.crt -cert bad.crt"
+    " -url http://localhost/cgi-bin/ocsp.cgi 2>&1"
+)
+
+
+def test_migrate_there_and_back(new_machine, pki):  # noqa: F811
+    machine = new_machine()
+    machine.install("--server-name", NAME)
+    machine.sh(
+        "rm /usr/lib/cgi-bin/ocsp.cgi; mkdir -p /srv/ca/db; chgrp www-data /etc/ssl/private;"
+        f" chmod 710 /etc/ssl/private; cd {pki.home};"
+        " cp -p db/index /srv/ca/db/; cp root-ca.crt /etc/ssl/certs/my-ca.crt;"
+        " cp root-ocsp.crt /etc/ssl/certs/my-ocsp.crt;"
+        " cp private/root-ocsp.key /etc/ssl/private/my-ocsp.key;"
+        " chgrp www-data /etc/ssl/private/my-ocsp.key; chmod 640 /etc/ssl/private/my-ocsp.key;"
+        f" cat >/usr/lib/cgi-bin/ocsp.cgi <<'END'\n{SCRIPT}END\n"
+        "chmod 755 /usr/lib/cgi-bin/ocsp.cgi"
+    )
+    assert "bad.crt: revoked" in machine.sh(ASK.format(home=pki.home))
+    command = [sys.executable, "-m", "ocsp_cgi", "migrate", "/usr/lib/cgi-bin/ocsp.cgi"]
+    migrated = machine.run(*command).stdout
+    assert "http://localhost/cgi-bin/ocsp.cgi has answered." in migrated
+    assert "000-default.conf, in <VirtualHost *:80> (line 1):\n      AllowEncod" in migrated
+    config = machine.sh("cat /etc/ssl/ocsp-cgi.conf")
+    assert config == (
+        "[my-ca]\n"
+        "db      = /srv/ca/db/index\n"
+        "ca      = /etc/ssl/certs/my-ca.crt\n"
+        "rsigner = /etc/ssl/certs/my-ocsp.crt\n"
+        "rkey    = /etc/ssl/private/my-ocsp.key\n"
+        "nmin    = 5\n"
+        "cache   = /var/cache/ocsp-cgi\n"
+    )
+    assert machine.sh("readlink /usr/lib/cgi-bin/ocsp.cgi") == "/opt/ocsp-cgi/ocsp.cgi\n"
+    assert "bad.crt: revoked" in machine.sh(ASK.format(home=pki.home))
+    assert machine.sh("ls -A /var/cache/ocsp-cgi; tail -1 /var/log/apache2/error.log")
+    machine.run(*command, "--back")
+    assert machine.sh("cat /usr/lib/cgi-bin/ocsp.cgi") == SCRIPT
+    assert "bad.crt: revoked" in machine.sh(ASK.format(home=pki.home))
