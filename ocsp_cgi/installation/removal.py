@@ -27,7 +27,7 @@ _USED_BY = {  # directives of each module that stop working, silently or not, wi
     "env": ("SetEnv", "PassEnv", "UnsetEnv"),
 }
 _JOB_ENDS = ("", ".service", ".timer")
-_DEBIANS = "serve-cgi-bin.conf"  # which leads to cgi-bin wherever cgid is enabled
+_DEBIANS = "serve-cgi-bin.conf"  # which leads to cgi-bin wherever a module runs scripts
 
 
 class Removal:
@@ -156,7 +156,8 @@ class Removal:
             if others:
                 return str(others[0])
         for one in directives:
-            if one.place.rpartition(":")[0].endswith(_DEBIANS):
+            file = Path(one.place.rpartition(":")[0])
+            if file.name in (_DEBIANS, f"{module}.conf"):
                 continue
             if module in _USED_BY:
                 if one.is_one_of(*_USED_BY[module]):

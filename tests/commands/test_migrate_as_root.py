@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from test_install_as_root import NAME, new_machine, wheels  # noqa: F401  fixtures
+from machine import NAME
 
 pytestmark = [pytest.mark.slow, pytest.mark.root]
 
@@ -25,7 +25,7 @@ ASK = (
 )
 
 
-def test_migrate_there_and_back(new_machine, pki):  # noqa: F811
+def test_migrate_there_and_back(new_machine, pki):
     machine = new_machine()
     machine.install("--server-name", NAME)
     machine.sh(
