@@ -1,5 +1,5 @@
-"""A machine to install on, as root: this Debian, or one made to look like RHEL, in namespaces of its
-own.  What is written to /etc, /opt, /usr, /var and /run is only in memory and disappears
+"""A machine to install on, as root: this Debian, or one made to look like RHEL, in namespaces of
+its own.  What is written to /etc, /opt, /usr, /var and /run is only in memory and disappears
 afterwards, and port 80 is in a network with nothing but loopback.
 """
 

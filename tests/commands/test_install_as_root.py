@@ -90,9 +90,7 @@ def test_install_and_uninstall(new_machine, pki):
         line for line in installed if "/cache/" not in line
     ]
     gone = machine.install("--uninstall")
-    assert (
-        "\n  /etc/ssl/ocsp/root-ocsp.key\n    rm /etc/ssl/ocsp/root-ocsp.key\n" in gone.stdout
-    )
+    assert "\n  /etc/ssl/ocsp/root-ocsp.key\n    rm /etc/ssl/ocsp/root-ocsp.key\n" in gone.stdout
     own = ("/etc/ssl/ocsp ", "/etc/ssl/ocsp/")
     assert "left" not in gone.stdout, gone.stdout
     assert [line for line in machine.listing if not line.startswith(own)] == [
@@ -152,7 +150,9 @@ def test_it_is_well_only_if_check_agrees(new_machine, pki):
         run = machine.install(check=False)
         assert (run.returncode, run.stderr) == (entry.CRITICAL, "")
         assert message in run.stdout, f"{edit}: {run.stdout}"
-        assert run.stdout.endswith("\nAll is installed, but `ocsp-cgi check` has found the above.\n")
+        assert run.stdout.endswith(
+            "\nAll is installed, but `ocsp-cgi check` has found the above.\n"
+        )
         assert f"{site}: left as it is" in run.stdout
     machine.sh("apachectl stop; while [ -e /run/apache2/apache2.pid ]; do sleep 0.1; done")
     run = machine.install(check=False)

@@ -94,7 +94,10 @@ def test_without_a_scheduler(two):
             "say which CA that is of, [root-ca], [sub-ca]: --sync-from root-ca=",
         ),
         (["--sync-from", "sub-ca=ca.example.com:/root/db/"], "must name the index file"),
-        (["--sync-from", "sub-ca=rsync://ca/db/index"], "rsync's own protocol is not authenticated"),
+        (
+            ["--sync-from", "sub-ca=rsync://ca/db/index"],
+            "rsync's own protocol is not authenticated",
+        ),
         (
             ["--sync-from", "sub-ca=/a/index", "--sync-from", "sub-ca=/b/index"],
             "a second one for [sub-ca]",
@@ -132,8 +135,10 @@ def test_one_of_two_cas_is_copied_by_cron(two):
     # What cron types, as the user that it names.
     job = two.sh("grep '^[*]' /etc/cron.d/ocsp-cgi-sync").strip().split(" ", 6)
     assert job[:6] == ["*"] * 5 + ["ocsp-sync"]
-    two.sh("cat /var/pushed/index | sed 's/^V/E/' >/var/pushed/new; touch /var/pushed/heartbeat;"
-           " mv /var/pushed/new /var/pushed/index")
+    two.sh(
+        "cat /var/pushed/index | sed 's/^V/E/' >/var/pushed/new; touch /var/pushed/heartbeat;"
+        " mv /var/pushed/new /var/pushed/index"
+    )
     two.run("runuser", "-u", "ocsp-sync", "--", "sh", "-c", job[6])
     two.sh("cmp /var/pushed/index /etc/ssl/ocsp/sub/db/index")
     assert "ocsp-cgi check --quiet" in two.sh("cat /etc/cron.d/ocsp-cgi-check")
@@ -159,7 +164,14 @@ def test_by_systemd_and_nothing_left(two):
     )
     two.install("--uninstall")
     names = ("/etc/ssl/ocsp", "/etc/ssl/ocsp-cgi.conf ")
-    users = ("/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow", "/etc/subuid", "/etc/subgid")
+    users = (
+        "/etc/passwd",
+        "/etc/shadow",
+        "/etc/group",
+        "/etc/gshadow",
+        "/etc/subuid",
+        "/etc/subgid",
+    )
     assert [line for line in two.listing if not line.startswith((*names, *users))] == [
         line for line in before if not line.startswith((*names, *users))
     ]

@@ -24,7 +24,10 @@ def test_the_command_knows_where_it_is_installed(new_machine, pki):
     assert "ocsp-cgi" in machine.run(COMMAND, "--version").stdout
     assert "[mine]" in machine.run(COMMAND, "check").stdout
     for run in (machine.install(), machine.run(COMMAND, "install")):
-        assert run.stdout.replace("/etc/ssl/mine.conf: the config exists, and is left as it is\n", "") == UNCHANGED + WELL
+        assert (
+            run.stdout.replace("/etc/ssl/mine.conf: the config exists, and is left as it is\n", "")
+            == UNCHANGED + WELL
+        )
     moved = machine.install("--prefix", "/opt/elsewhere", check=False)
     assert moved.returncode == 1
     assert f"{COMMAND}: the program is installed in /opt/other; to move it" in moved.stderr

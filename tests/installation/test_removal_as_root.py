@@ -14,7 +14,9 @@ def test_cgid_stays_if_others_use_it(new_machine, pki):
     machine = new_machine()
     machine.bring_files(pki)
     machine.install("--server-name", NAME)
-    machine.sh("printf '#!/bin/sh\\n' >/usr/lib/cgi-bin/counter; chmod 755 /usr/lib/cgi-bin/counter")
+    machine.sh(
+        "printf '#!/bin/sh\\n' >/usr/lib/cgi-bin/counter; chmod 755 /usr/lib/cgi-bin/counter"
+    )
     gone = machine.install("--uninstall").stdout
     assert (
         "the module cgid: left enabled, because /usr/lib/cgi-bin/counter uses it; if not: a2dismod"
