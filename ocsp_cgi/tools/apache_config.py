@@ -171,7 +171,7 @@ class Configuration(NamedTuple):
                     file = found.expand(re.sub(r"\$(\d)", r"\\\1", target))
                     return Script(path, file, directive, virtual_host)
             elif path == prefix or path.startswith(prefix.rstrip("/") + "/"):
-                file = (target + path[len(prefix) :]).rstrip("/")
+                file = (target + path[len(prefix) :]).rstrip("/") or "/"
                 return Script(path, file, directive, virtual_host)
         return None
 
