@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import fcntl
 import os
-import re
 import shlex
 import shutil
 import subprocess
@@ -22,8 +21,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .. import config
-from ..config import CASettings, Settings
-from ..installation import jobs, missing, server_name, site
+from ..config import Settings
+from ..installation import jobs, missing, server_name, site, sources
 from ..installation.permissions import FILES, Permissions, check_directories
 from ..installation.removal import Removal
 from ..installation.site import Site, SitePlan
@@ -36,7 +35,6 @@ from ..tools.program import LAUNCHER, Program, launched_prefix
 from ..tools.record import Record, check_trusted
 
 LOCK = Path("/run/ocsp-cgi-install.lock")
-SYNC_SOURCE = "ca.example.com:/root/root-ca/db/index"
 
 _IN_PLACE = "everything is in place"
 _RELOAD_SECONDS = 10  # in which Apache may still answer with its old configuration
@@ -78,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="[CA=]HOST:PATH",
         action="append",
         default=[],
-        help=f"copy the index from there every minute, for example from {SYNC_SOURCE}; once for"
+        help=f"copy the index from there every minute, for example from {sources.EXAMPLE}; once for"
         " each CA",
     )
     parser.add_argument(
@@ -173,10 +171,12 @@ class _Installation:
         settings = self._settings()
         its_site = self._plan_site(settings)
         self.program.plan_link()
-        sync = self._plan_sync(settings)
+        its_sources = sources.Sources(self.plan, settings)
+        its_sources.take(self.arguments.sync_from, self.arguments.offline, self.layout.packages)
         self._plan_config()
         Permissions(self.plan, settings, self.config, self.layout.user).plan()
-        self._plan_jobs(settings, sync)
+        its_sources.plan(self.config)
+        self._plan_jobs(settings)
         self._plan_labels(settings)
         if not self._carry_out():
             return self._finish(False)
@@ -250,49 +250,8 @@ class _Installation:
         if text:
             self.plan.problem(text)
 
-    def _plan_sync(self, settings: Settings) -> dict[str, str]:
-        """The sources that --sync-from gives, by CA; `settings` has them from now on."""
-        found: dict[str, str] = {}
-        for word in self.arguments.sync_from:
-            name, source = _source(word, settings.cas)
-            if name in found:
-                raise CommandError(f"--sync-from {word}: a second one for [{name}]")
-            found[name] = source
-        single = settings.cas[0] if len(settings.cas) == 1 else None
-        former = jobs.former_source()
-        if former and single and not single.sync_from and not found:
-            self.plan.notes.append("`sync_from` is taken from the job of an earlier version")
-            found[single.name] = former
-        for ca in settings.cas:
-            if found.get(ca.name, ca.sync_from) == ca.sync_from:
-                found.pop(ca.name, None)
-            else:
-                ca.sync_from = found[ca.name]
-            if ca.sync_from and ":" in ca.sync_from.partition("/")[0] and not shutil.which("rsync"):
-                raise CommandError(
-                    f"[{ca.name}] cannot be copied from {ca.sync_from}: the command rsync is"
-                    f" missing: {self.layout.packages} rsync"
-                )
-        if any(ca.sync_from for ca in settings.cas):
-            jobs.plan_user(self.plan)
-        offline = self.record.other.setdefault("offline", [])
-        named = [_source(word, settings.cas)[0] for word in self.arguments.sync_from]
-        for name in named:
-            if self.arguments.offline and name not in offline:
-                offline.append(name)
-            if not self.arguments.offline and name in offline:
-                offline.remove(name)
-        return found
-
-    def _plan_jobs(self, settings: Settings, sources: dict[str, str]) -> None:
+    def _plan_jobs(self, settings: Settings) -> None:
         plan, offline = self.plan, self.record.other["offline"]
-        for name, source in sources.items():
-            plan.add(
-                f"set sync_from = {source} for [{name}] in {self.config}",
-                lambda name=name, source=source: jobs.edit(  # type: ignore[misc]
-                    plan, self.config, {(name, "sync_from"): source}
-                ),
-            )
         copied = [ca for ca in settings.cas if ca.sync_from]
         if copied:
             for ca in copied:
@@ -428,38 +387,6 @@ def _prefix() -> str:
     if data_files.IS_INSTALLED:
         return str(data_files.PACKAGE.parent)
     return launched_prefix() or str(PREFIX)
-
-
-def _source(word: str, cas: list[CASettings]) -> tuple[str, str]:
-    """The CA and the source that a --sync-from names."""
-    name, equals, source = word.partition("=")
-    names = [ca.name for ca in cas]
-    if not equals or name not in names:
-        if len(names) != 1:
-            several = ", ".join(f"[{one}]" for one in names)
-            raise CommandError(
-                f"--sync-from {word}: say which CA that is of, {several}:"
-                f" --sync-from {shlex.quote(names[0])}={SYNC_SOURCE}"
-            )
-        name, source = names[0], word
-    is_remote = ":" in source.partition("/")[0]
-    if "://" in source or re.match(r"[^/]*::", source):
-        raise CommandError(
-            f"--sync-from {word}: rsync's own protocol is not authenticated, so anybody on the way"
-            f" could unrevoke: use ssh, as in {SYNC_SOURCE}"
-        )
-    if (
-        not source.isprintable()
-        or source.startswith(("-", ":"))
-        or source != source.strip()
-        or source.endswith(("/", ":"))
-        or not (is_remote or source.startswith("/"))
-    ):
-        raise CommandError(
-            f"--sync-from {word}: must name the index file on the CA's host, for example"
-            f" {SYNC_SOURCE}, or the path of a file here"
-        )
-    return name, source
 
 
 def _print_problems(title: str, problems: list[Problem]) -> None:
