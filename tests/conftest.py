@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from clients import settle
+from machine import new_machine, wheels  # noqa: F401  fixtures
 
 from ocsp_cgi.commands import demo
 from ocsp_cgi.tools import httpd

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .. import certificate, index_file, index_row, index_search
+from .. import authority_info, certificate, index_file, index_row, index_search
 from ..answer import OCSPError, printable
 from ..certificate import Certificate, CertificateError
 from ..config import CASettings
@@ -58,8 +58,6 @@ class _Asking:
 
     def at_its_url(self) -> list[Finding]:
         """Ask about the certificate that was given, at the URL in it, each address of its name."""
-        from .. import client_checks  # `cryptography` may be missing
-
         file = self._subject.certificate
         try:
             about = certificate.load(file)
@@ -70,7 +68,7 @@ class _Asking:
         if asked is None:
             text = "not issued by any CA of the config, by the name and key of its issuer"
             return [Finding(Level.FAIL, text, file)]
-        urls = client_checks.ocsp_urls(about)
+        urls = authority_info.ocsp_urls(about)
         if not urls:
             text = (
                 "names no OCSP responder (authorityInfoAccess), so no client asks: issue it with"

@@ -56,10 +56,10 @@ def _scheduler(copied: list[CASettings]) -> Finding:
         return Finding(missing, text, where, f"systemctl enable --now {_TIMER}")
     if (CRON / _CRON_JOB).exists():
         where = str(CRON / _CRON_JOB)
-        if _cron_runs():
+        if cron_runs():
             return Finding(Level.OK, f"cron copies {names}", where)
         text = f"cron is to copy {names}, but no cron daemon is running"
-        return Finding(missing, text, where, _start_cron())
+        return Finding(missing, text, where, start_cron())
     text = f"nothing copies {names} regularly: `sync_from` is set, but no job is installed"
     return Finding(missing, text, "", install)
 
@@ -152,7 +152,7 @@ def _systemctl(question: str) -> bool:
     return asked.returncode == 0
 
 
-def _cron_runs() -> bool:
+def cron_runs() -> bool:
     for path in PROCESSES.glob("[0-9]*/comm"):
         try:
             if path.read_text().strip() in _DAEMONS:
@@ -162,7 +162,7 @@ def _cron_runs() -> bool:
     return False
 
 
-def _start_cron() -> str:
+def start_cron() -> str:
     has_crond = shutil.which("crond", path=search_path())
     name = "crond" if has_crond else "cron"
     if layout.systemd_runs():

@@ -18,7 +18,7 @@ from test_compare import CHECKOUT, let_serve, write_script
 
 from ocsp_cgi import config
 from ocsp_cgi.tools import apache_lines, httpd, migration
-from ocsp_cgi.tools.plan import Record
+from ocsp_cgi.tools.record import Record
 from ocsp_cgi.tools.swap import Swap
 
 SITE = """\
