@@ -150,17 +150,17 @@ def _ages(ca: CASettings, seen: dict[str, Any] | None, subject: Subject) -> list
                 " host's clock right, and that of the CA's host?"
             )
             findings.append(Finding(Level.WARN, text, where, "timedatectl"))
-    if ca.stale_after is not None:
+    if ca.stale_after:
         try:
             index_file.check_heartbeat(ca.db, ca.stale_after, subject.now)
         except OCSPError as error:
             findings.append(Finding(Level.FAIL, str(error), where, _copy(ca), tuple(measures)))
             return findings
         texts.append(f"stale_after = {ca.stale_after} minutes")
-    elif heartbeat is not None or sync_job.is_remote(ca.sync_from):
+    elif ca.stale_after is None and (heartbeat is not None or sync_job.is_remote(ca.sync_from)):
         text = (
             "no `stale_after`: if the job that copies the index stops, revoked certificates stay"
-            " good, and nobody notices"
+            " good, and nobody notices (`stale_after = never` if it is copied by hand)"
         )
         command = commands.set_setting(subject.config, ca.name, "stale_after", "10")
         findings.append(Finding(Level.WARN, text, where, command))

@@ -33,10 +33,14 @@ def examine(subject: Subject) -> list[Finding]:
     findings = _old_jobs(subject)
     if not copied:
         return findings
-    scheduler = _scheduler(copied)
-    findings.append(scheduler)
+    # What comes on a stick is copied by hand.
+    by_job = [ca for ca in copied if ca.stale_after != 0 or is_remote(ca.sync_from)]
+    scheduler = _scheduler(by_job) if by_job else None
+    if scheduler is not None:
+        findings.append(scheduler)
+    is_scheduled = scheduler is not None and scheduler.level == Level.OK
     for ca in copied:
-        findings.append(_last_run(ca, subject, scheduler.level == Level.OK))
+        findings.append(_last_run(ca, subject, is_scheduled and ca in by_job))
     return findings
 
 

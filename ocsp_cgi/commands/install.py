@@ -251,14 +251,14 @@ class _Installation:
             self.plan.problem(text)
 
     def _plan_jobs(self, settings: Settings) -> None:
-        plan, offline = self.plan, self.record.other["offline"]
+        plan = self.plan
         copied = [ca for ca in settings.cas if ca.sync_from]
         if copied:
             for ca in copied:
                 check_directories(ca, settings.cas, self.config)
-            jobs.Copying(plan, self.config, copied, offline).plan()
+            jobs.Copying(plan, self.config, copied).plan()
         # What comes on a stick is copied by hand.
-        if any(ca.name not in offline or jobs.is_remote(ca) for ca in copied):
+        if any(ca.stale_after != 0 or jobs.is_remote(ca) for ca in copied):
             jobs.Job(plan, "ocsp-cgi-sync").plan(jobs.directories(copied))
         if self.arguments.check or self.record.other.get("check"):
             jobs.Job(plan, "ocsp-cgi-check").plan([])

@@ -139,18 +139,17 @@ def plan_user(plan: Plan) -> None:
 class Copying:
     """Copies for the first time, and lets responses depend on it from then on."""
 
-    def __init__(self, plan: Plan, config: Path, cas: list[CASettings], offline: list[str]):
+    def __init__(self, plan: Plan, config: Path, cas: list[CASettings]):
         self._plan = plan
         self._config = config
         self._cas = [ca for ca in cas if ca.sync_from]
-        self._offline = offline
 
     def plan(self) -> None:
         due = [ca for ca in self._cas if not _is_copied(ca)]
         if due:
             names = " and ".join(f"[{ca.name}]" for ca in due)
             self._plan.add(f"copy {names} with `ocsp-cgi sync`", partial(self._copy, due))
-        unset = [ca for ca in self._cas if not ca.stale_after and ca.name not in self._offline]
+        unset = [ca for ca in self._cas if ca.stale_after is None]
         for ca in unset:
             if _is_copied(ca):
                 text = f"set stale_after = {STALE_AFTER} for [{ca.name}] in {self._config}"
@@ -167,7 +166,7 @@ class Copying:
             print(f"    {line}")
         for ca in due:
             if _is_copied(ca):
-                if not ca.stale_after and ca.name not in self._offline:
+                if ca.stale_after is None:
                     print(f"  set stale_after = {STALE_AFTER} for [{ca.name}] in {self._config}")
                     self._limit(ca)
                 continue

@@ -23,6 +23,7 @@ class Sources:
         self._plan = plan
         self._settings = settings
         self._new: dict[str, str] = {}
+        self._never_stale: list[str] = []
 
     def take(self, words: list[str], is_offline: bool, packages: str) -> None:
         """Take those that --sync-from gives; `settings` has them from now on.
@@ -35,7 +36,7 @@ class Sources:
             if name in found:
                 raise CommandError(f"--sync-from {word}: a second one for [{name}]")
             found[name] = source
-        self._note_offline(list(found), is_offline)
+        self._set_limits(list(found), is_offline)
         former = jobs.former_source()
         if former and len(cas) == 1 and not cas[0].sync_from and not found:
             self._plan.notes.append("`sync_from` is taken from the job of an earlier version")
@@ -53,13 +54,17 @@ class Sources:
         if any(ca.sync_from for ca in cas):
             jobs.plan_user(self._plan)
 
-    def _note_offline(self, names: list[str], is_offline: bool) -> None:
-        offline = self._plan.record.other.setdefault("offline", [])
-        for name in names:
-            if is_offline and name not in offline:
-                offline.append(name)
-            if not is_offline and name in offline:
-                offline.remove(name)
+    def _set_limits(self, names: list[str], is_offline: bool) -> None:
+        """The index of an offline CA may be as old as it is; that of another gets a limit when it
+        has been copied."""
+        for ca in self._settings.cas:
+            if ca.name not in names:
+                continue
+            if is_offline and ca.stale_after != 0:
+                self._never_stale.append(ca.name)
+                ca.stale_after = 0
+            if not is_offline and ca.stale_after == 0:
+                ca.stale_after = None
 
     def plan(self, config: Path) -> None:
         """Plan that the config has them."""
@@ -67,6 +72,11 @@ class Sources:
             self._plan.add(
                 f"set sync_from = {source} for [{name}] in {config}",
                 partial(jobs.edit, self._plan, config, {(name, "sync_from"): source}),
+            )
+        for name in self._never_stale:
+            self._plan.add(
+                f"set stale_after = never for [{name}] in {config}",
+                partial(jobs.edit, self._plan, config, {(name, "stale_after"): "never"}),
             )
 
 

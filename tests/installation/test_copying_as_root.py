@@ -181,16 +181,17 @@ def test_by_systemd_and_nothing_left(two):
 def test_an_offline_ca_and_a_source_that_does_not_answer(two):
     two.sh(CRON)
     options = ("--sync-from", "sub-ca=/var/pushed/index", "--offline")
-    run = install(two, *options, check=False).stdout  # of which `check` warns
-    assert "\n  set stale_after" not in run
-    assert "stale_after" not in two.sh("cat /etc/ssl/ocsp-cgi.conf")
-    assert "Nothing to change" in two.install(check=False).stdout
+    run = install(two, *options).stdout
+    assert "\n  set stale_after = never for [sub-ca] in /etc/ssl/ocsp-cgi.conf\n" in run
+    assert run.endswith(WELL)
+    assert two.sh("cat /etc/ssl/ocsp-cgi.conf").count("stale_after = never\n") == 1
+    assert "Nothing to change" in two.install().stdout
     two.sh("test ! -e /etc/cron.d/ocsp-cgi-sync")
     run = two.install("--sync-from", "root-ca=/var/nowhere/index", check=False)
     assert run.returncode == 1
     assert "[root-ca] could not be copied from /var/nowhere/index, as said above" in run.stdout
     assert "\n    [root-ca] " in run.stdout.partition("could not be copied")[0]
-    assert "stale_after" not in two.sh("cat /etc/ssl/ocsp-cgi.conf")
+    assert "stale_after = 10" not in two.sh("cat /etc/ssl/ocsp-cgi.conf")
 
 
 def test_the_job_of_an_earlier_version_is_replaced(new_machine, pki):
