@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -102,6 +103,8 @@ def pytest_runtest_protocol(item: pytest.Item):
 
 
 def pytest_configure() -> None:
+    # A shell that starts this with `&` ignores Ctrl-C for it, and for every program it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # Where the product is installed, no test may read its config.
     os.environ["OCSP_CGI_CONFIG"] = "/nowhere/ocsp-cgi.conf"
     if shutil.which("openssl") is None:

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -612,6 +613,7 @@ def test_comparing_with_the_index_of_the_ca_host(explain, ca):
 def test_comparing_with_another_host(explain, ca, place, monkeypatch):
     if not sshd_is_installed() or shutil.which("rsync") is None:
         pytest.skip("sshd or rsync is not installed (Debian: apt-get install openssh-server rsync)")
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
     explain.index(row())
     (place / "index file").write_bytes(row(serial=b"0B") + row(b"R", 100, b"261122135115Z"))
     (place / "link").symlink_to("index file")
@@ -634,7 +636,7 @@ def test_comparing_with_another_host(explain, ca, place, monkeypatch):
             assert explained["Response"] == "good" and explained.code == 1
         missing = explain("CAFE0A12", f"--from={sshd.host}:{place}/none")
         assert missing["CA host"] == f"{sshd.host}:{place}/none: no such file"
-    assert not list(Path("/tmp").glob("ocsp-cgi-explain-*"))
+    assert not list(place.glob("ocsp-cgi-explain-*"))
 
 
 def test_what_cannot_be_asked_about(explain, ca):
