@@ -28,7 +28,7 @@ from clients import (
     settle,
 )
 from index_lines import NOT_REVOKING_LINES, REVOKED_ROW, REVOKING_LINES
-from sshd import Sshd, sshd_is_installed
+from sshd import NEEDS_LOGIN, Sshd, sshd_is_installed
 
 from ocsp_cgi import config, sync_state
 from ocsp_cgi.commands import explain as command
@@ -609,6 +609,7 @@ def test_comparing_with_the_index_of_the_ca_host(explain, ca):
         assert explain("0B", f"--from={other}")["CA host"].startswith(f"{other}: {reason}")
 
 
+@NEEDS_LOGIN
 @pytest.mark.slow
 def test_comparing_with_another_host(explain, ca, place, monkeypatch):
     if not sshd_is_installed() or shutil.which("rsync") is None:
