@@ -56,6 +56,11 @@ _MOST = {
 }
 
 
+def is_remote(source: str) -> bool:
+    """Whether a `sync_from` names another host, with a colon before the first slash."""
+    return ":" in source.partition("/")[0]
+
+
 class ConfigError(OCSPError):
     """The config cannot be read or used; the text says where, and how to fix it."""
 
@@ -92,6 +97,11 @@ class CASettings:
         if self.max_age is None:
             return limits.MAX_AGE_SECONDS
         return min(limits.MAX_AGE_SECONDS, self.max_age * 60)
+
+    @property
+    def is_copied_from_host(self) -> bool:
+        """Whether the index is copied from another host."""
+        return self.sync_from is not None and is_remote(self.sync_from)
 
     def check_heartbeat(self, now: int) -> None:
         """DatabaseUnavailable, with the outcome of the last copy, if the index was last copied more
@@ -229,7 +239,7 @@ def _value(
         if value not in kind:
             raise ConfigError(f"{wrong} {' or '.join(kind)}")
         return value
-    if kind == _PATH or (kind == _SOURCE and ":" not in value.partition("/")[0]):
+    if kind == _PATH or (kind == _SOURCE and not is_remote(value)):
         value = value.rstrip("/") or "/"
         return value if value[0] == "/" or not directory else f"{directory}/{value}"
     if kind == _SOURCE or (kind == _DAYS_OR_CA and value == "ca"):

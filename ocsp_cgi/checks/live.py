@@ -15,7 +15,7 @@ from ..answer import OCSPError, printable
 from ..certificate import Certificate, CertificateError
 from ..config import CASettings
 from ..issuer import Issuer
-from ..tools import apache_dump, diagnosis, entry, error_log, probe
+from ..tools import apache_dump, diagnosis, entry, error_log, issuer_of, probe
 from ..tools.apache_config import Configuration, VirtualHost
 from ..tools.cause import Cause, Server, ways_of
 from ..tools.probe import Fault, Outcome, Question, Symptom, Target
@@ -78,21 +78,11 @@ class _Asking:
         return [finding for url in urls for finding in self._at(url, asked)]
 
     def _asked_about(self, about: Certificate, file: str) -> _Asked | None:
-        from .. import algorithms, keys
-
-        for ca in self._cas():
-            for issuer in Issuer(ca).certificates:
-                if not certificate.same_name(about.issuer, issuer.subject):
-                    continue
-                try:
-                    issued = keys.verifies(
-                        issuer, about.signature, about.tbs, about.signature_algorithm
-                    )
-                except algorithms.Unsupported:
-                    issued = True
-                if issued:
-                    return _Asked(ca, _question(ca, about, issuer), file)
-        return None
+        found, _ = issuer_of.of_certificate(about, [Issuer(ca) for ca in self._cas()])
+        if not found:
+            return None
+        ca = found[0].settings
+        return _Asked(ca, _question(ca, about, found[0].certificates[0]), file)
 
     def _at(self, url: str, asked: _Asked) -> list[Finding]:
         """Ask at a URL, through DNS."""

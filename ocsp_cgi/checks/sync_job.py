@@ -34,7 +34,7 @@ def examine(subject: Subject) -> list[Finding]:
     if not copied:
         return findings
     # What comes on a stick is copied by hand.
-    by_job = [ca for ca in copied if ca.stale_after != 0 or is_remote(ca.sync_from)]
+    by_job = [ca for ca in copied if ca.stale_after != 0 or ca.is_copied_from_host]
     scheduler = _scheduler(by_job) if by_job else None
     if scheduler is not None:
         findings.append(scheduler)
@@ -48,7 +48,7 @@ def _scheduler(copied: list[CASettings]) -> Finding:
     """Whether something runs the job every minute."""
     names = " and ".join(f"[{ca.name}]" for ca in copied)
     # What is pushed here, or comes on a stick, may well be copied by hand.
-    remote = any(is_remote(ca.sync_from) for ca in copied)
+    remote = any(ca.is_copied_from_host for ca in copied)
     missing = Level.FAIL if remote else Level.WARN
     install = commands.ours("install")
     if layout.systemd_runs() and (UNITS / _TIMER).exists():
@@ -103,11 +103,6 @@ def _state(db: str) -> tuple[int, str, str, str, str] | None:
     if state is None:
         return None
     return state.ended, state.source, state.result, state.reason, state.fix
-
-
-def is_remote(sync_from: str | None) -> bool:
-    """Whether a `sync_from` names another host."""
-    return sync_from is not None and ":" in sync_from.partition("/")[0]
 
 
 def _old_jobs(subject: Subject) -> list[Finding]:

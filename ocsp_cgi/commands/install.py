@@ -258,7 +258,7 @@ class _Installation:
                 check_directories(ca, settings.cas, self.config)
             jobs.Copying(plan, self.config, copied).plan()
         # What comes on a stick is copied by hand.
-        if any(ca.stale_after != 0 or jobs.is_remote(ca) for ca in copied):
+        if any(ca.stale_after != 0 or ca.is_copied_from_host for ca in copied):
             jobs.Job(plan, "ocsp-cgi-sync").plan(jobs.directories(copied))
         if self.arguments.check or self.record.other.get("check"):
             jobs.Job(plan, "ocsp-cgi-check").plan([])

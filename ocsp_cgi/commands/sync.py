@@ -12,12 +12,15 @@ from .. import certificate, index_file
 from ..answer import printable
 from ..certificate import Certificate
 from ..config import CASettings, Settings
+from ..import_cryptography import SignerError
+from ..signer import load_certificates, load_own
 from ..sync_state import OK, SyncState
 from ..tools import as_user, config_file, entry, index_contents, remote_source
 from ..tools.entry import CommandError
-from ..tools.index_contents import Verdict, plural
+from ..tools.index_contents import Verdict
 from ..tools.index_source import Copied
 from ..tools.index_target import Busy, Target
+from ..tools.labelled import plural
 from ..tools.not_copied import Failed, NotCopied, Refused
 
 _GIBIBYTE = 1024**3
@@ -215,15 +218,10 @@ def _delegated_signer(ca: CASettings) -> Certificate | None:
     """The certificate that a CA issued to its responder; None if it signs itself, if its signer is
     of another CA, or if there is none that can be read yet."""
     try:
-        own = certificate.load_all(ca.rsigner)
-        issuers = certificate.load_all(ca.ca)
-    except (OSError, certificate.CertificateError):
+        signer = certificate.newest(load_own(ca.rsigner), int(time.time()))
+        issuers = load_certificates("ca", ca.ca)
+    except SignerError:
         return None
-    # A chain may be in any order.
-    own.sort(key=lambda one: certificate.OCSP_SIGNING not in one.extended_key_usages)
-    signer = certificate.newest(
-        [one for one in own if one.is_same_holder(own[0])], int(time.time())
-    )
     if any(signer.is_same_holder(issuer) for issuer in issuers):
         return None
     is_issued = any(certificate.same_name(signer.issuer, one.subject) for one in issuers)

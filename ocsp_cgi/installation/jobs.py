@@ -180,7 +180,7 @@ class Copying:
                 f"{text}.  When this works, run `{LAUNCHER.name} install` again",
                 f"{LAUNCHER.name} sync {ca.name}",
             )
-            if is_remote(ca):
+            if ca.is_copied_from_host:
                 self._plan.advice.append(_how_to_log_in(ca))
 
     def _limit(self, ca: CASettings) -> None:
@@ -193,10 +193,6 @@ def edit(plan: Plan, config: Path, changes: dict[tuple[str, str], str | None]) -
     config_file.edit(str(config), changes)
     if was_ours:
         plan.record.wrote(config, content(config))
-
-
-def is_remote(ca: CASettings) -> bool:
-    return sync_job.is_remote(ca.sync_from)
 
 
 def _is_copied(ca: CASettings) -> bool:

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 from .. import index_file
-from ..checks.owners import above
+from ..checks.owners import closed
 from ..config import CASettings
 from ..tools import as_user
 from ..tools.entry import program
@@ -25,11 +25,11 @@ def find(cas: list[CASettings], user: str) -> list[Problem]:
     ]
     found = as_user.call(user, _states, [path for path, _ in wanted])
     problems = []
-    for (path, problem), (exists, closed) in zip(wanted, found):
-        if problem.text.startswith(path) and not exists and not closed:
+    for (path, problem), (exists, place) in zip(wanted, found):
+        if problem.text.startswith(path) and not exists and not place:
             problems.append(problem)
-        elif closed:
-            problems.append(_unreadable(path, closed, user))
+        elif place:
+            problems.append(_unreadable(path, place, user))
         elif not problem.text.startswith(path):
             problems.append(problem)
     return list(dict.fromkeys(problems))
@@ -83,20 +83,12 @@ def _index(ca: CASettings) -> tuple[str, Problem]:
     )
 
 
-def _unreadable(path: str, closed: str, user: str) -> Problem:
-    what = "enter" if os.path.isdir(closed) and closed != path else "read"
-    where = "" if closed == path else f", because it cannot {what} {closed}"
+def _unreadable(path: str, place: str, user: str) -> Problem:
+    what = "enter" if os.path.isdir(place) and place != path else "read"
+    where = "" if place == path else f", because it cannot {what} {place}"
     return Problem(f"{path}: {user} cannot read it{where}")
 
 
 def _states(paths: list[str]) -> list[tuple[bool, str]]:
     """Of each path, whether it exists, and what keeps this user from reading it, "" if nothing."""
-    return [(os.path.lexists(path), _closed(path)) for path in paths]
-
-
-def _closed(path: str) -> str:
-    for name in (path, os.path.realpath(path)):
-        for directory in above(name):
-            if os.path.isdir(directory) and not os.access(directory, os.X_OK):
-                return directory
-    return path if os.path.exists(path) and not os.access(path, os.R_OK) else ""
+    return [(os.path.lexists(path), closed(path)) for path in paths]

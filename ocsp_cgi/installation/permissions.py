@@ -39,7 +39,7 @@ _OF_A_CA = ("serial", "crlnumber")  # what `openssl ca` keeps beside its index
 
 
 class Account(NamedTuple):
-    """A user: the ids are -1 if there is none of this name yet."""
+    """A user; the ids are -1 if no user has this name yet."""
 
     name: str
     uid: int

@@ -8,7 +8,7 @@ import shutil
 from functools import partial
 from pathlib import Path
 
-from ..config import CASettings, Settings
+from ..config import CASettings, Settings, is_remote
 from ..tools.entry import CommandError
 from ..tools.plan import Plan
 from . import jobs
@@ -46,7 +46,7 @@ class Sources:
                 found.pop(ca.name, None)
             else:
                 ca.sync_from = found[ca.name]
-            if jobs.is_remote(ca) and not shutil.which("rsync"):
+            if ca.is_copied_from_host and not shutil.which("rsync"):
                 raise CommandError(
                     f"[{ca.name}] cannot be copied from {ca.sync_from}: the command rsync is"
                     f" missing: {packages} rsync"
@@ -92,7 +92,6 @@ def _source(word: str, cas: list[CASettings]) -> tuple[str, str]:
                 f" --sync-from {shlex.quote(names[0])}={EXAMPLE}"
             )
         name, source = names[0], word
-    is_remote = ":" in source.partition("/")[0]
     if "://" in source or re.match(r"[^/]*::", source):
         raise CommandError(
             f"--sync-from {word}: rsync's own protocol is not authenticated, so anybody on the way"
@@ -103,7 +102,7 @@ def _source(word: str, cas: list[CASettings]) -> tuple[str, str]:
         or source.startswith(("-", ":"))
         or source != source.strip()
         or source.endswith(("/", ":"))
-        or not (is_remote or source.startswith("/"))
+        or not (is_remote(source) or source.startswith("/"))
     ):
         raise CommandError(
             f"--sync-from {word}: must name the index file on the CA's host, for example"

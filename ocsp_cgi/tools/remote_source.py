@@ -17,6 +17,7 @@ import time
 from calendar import timegm
 from pathlib import Path
 
+from ..config import is_remote
 from . import rsync_errors
 from .entry import CommandError
 from .index_source import Copied, LocalSource, too_large
@@ -103,7 +104,7 @@ class RemoteSource:
 
 def parse(sync_from: str, insecure: bool) -> LocalSource | RemoteSource:
     """The source that a `sync_from` names.  CommandError if it cannot be used."""
-    if ":" not in sync_from.partition("/")[0]:
+    if not is_remote(sync_from):
         return LocalSource(sync_from)
     daemon = _DAEMON.fullmatch(sync_from)
     remote = _REMOTE.fullmatch(sync_from)
