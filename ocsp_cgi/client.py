@@ -27,7 +27,7 @@ from collections.abc import Iterable, Iterator
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from . import algorithms, client_checks, client_http, keys, ocsp_response
+from . import algorithms, authority_info, client_checks, client_http, keys, ocsp_response
 from .answer import RESPONSE_STATUS_NAMES, SUCCESSFUL
 from .certificate import (
     PEM_LABELS,
@@ -216,7 +216,7 @@ def _check_issued(subject: Certificate, issuer: Certificate) -> None:
 
 def _ocsp_url(subject: Certificate) -> str:
     """The first address of an OCSP responder in the certificate."""
-    for address in client_checks.ocsp_urls(subject):
+    for address in authority_info.ocsp_urls(subject):
         return address
     raise UnusableCertificate(
         "the certificate does not say where to ask (authorityInfoAccess): give the responder's"

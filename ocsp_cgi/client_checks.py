@@ -39,27 +39,8 @@ _UNDERSTOOD_IN_SIGNER = {
     bytes.fromhex("551d11"),  # 2.5.29.17, subjectAltName
     bytes.fromhex("551d20"),  # 2.5.29.32, certificatePolicies
 }
-_ID_AD_OCSP = bytes.fromhex("2b06010505073001")  # 1.3.6.1.5.5.7.48.1
-_URI = 0x86  # uniformResourceIdentifier of a GeneralName
 _MAY_SIGN_OCSP = 0x80 | 0x40  # digitalSignature or nonRepudiation, RFC 5280 section 4.2.1.12
 _SEVERITY = {"good": 0, "unknown": 1, "revoked": 2}
-
-
-def ocsp_urls(subject: Certificate) -> list[str]:
-    """The addresses of OCSP responders in the certificate (RFC 5280 section 4.2.2.1)."""
-    found = []
-    try:
-        value = der.read(subject.extensions[certificate.AUTHORITY_INFO_ACCESS], der.SEQUENCE)
-        for description in value.elements().all(der.SEQUENCE):
-            fields = description.elements()
-            method, location = fields.expect(der.OBJECT_IDENTIFIER).contents, next(fields, None)
-            if method == _ID_AD_OCSP and location is not None and location.tag == _URI:
-                address = location.contents.decode("latin-1")
-                if address.lower().startswith(("http://", "https://")):
-                    found.append(address)
-    except (KeyError, der.DERError):
-        pass
-    return found
 
 
 def find_signer(

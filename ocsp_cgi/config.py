@@ -23,7 +23,7 @@ DEFAULT_PATH = "/etc/ssl/ocsp-cgi.conf"
 
 # Every setting, and what its value must be: one of these words, or one of several choices.
 _PATH, _MINUTES, _MEBIBYTES, _URL, _DAYS_OR_CA = "path", "minutes", "MiB", "URL", "`ca` or days"
-_SOURCE = "HOST:PATH or path"
+_SOURCE, _MINUTES_OR_NEVER = "HOST:PATH or path", "`never` or minutes"
 CA_SETTINGS: "dict[str, str | tuple[str, ...]]" = {
     "db": _PATH,
     "ca": _PATH,
@@ -34,7 +34,7 @@ CA_SETTINGS: "dict[str, str | tuple[str, ...]]" = {
     "cache_size": _MEBIBYTES,
     "nmin": _MINUTES,
     "max_age": _MINUTES,
-    "stale_after": _MINUTES,
+    "stale_after": _MINUTES_OR_NEVER,
     "sync_from": _SOURCE,
     "nonce": ("echo", "ignore"),
     "unissued": ("unknown", "revoked"),
@@ -48,7 +48,17 @@ RESPONDER_SETTINGS: "dict[str, str | tuple[str, ...]]" = {
     "versions": ("show", "hide"),
 }
 _REQUIRED = ("db", "ca", "rsigner", "rkey")
-_MOST = {_MINUTES: 10 * 365 * 24 * 60, _MEBIBYTES: 1024 * 1024, _DAYS_OR_CA: 100 * 365}
+_MOST = {
+    _MINUTES: 10 * 365 * 24 * 60,
+    _MINUTES_OR_NEVER: 10 * 365 * 24 * 60,
+    _MEBIBYTES: 1024 * 1024,
+    _DAYS_OR_CA: 100 * 365,
+}
+
+
+def is_remote(source: str) -> bool:
+    """Whether a `sync_from` names another host, with a colon before the first slash."""
+    return ":" in source.partition("/")[0]
 
 
 class ConfigError(OCSPError):
@@ -59,8 +69,8 @@ class CASettings:
     """One CA.  Fields are its settings; paths are absolute or from the working directory, and so is
     `sync_from` unless it names a host, with a colon before the first slash.
 
-    `nmin`, `max_age` and `stale_after` are minutes, `archive_cutoff` is days or "ca", `cache_size`
-    MiB: the same in all sections with one `cache`.
+    `nmin`, `max_age` and `stale_after` are minutes (0 for `never`), `archive_cutoff` is days or
+    "ca", `cache_size` MiB: the same in all sections with one `cache`.
     """
 
     __slots__ = ("name", *CA_SETTINGS)
@@ -88,10 +98,15 @@ class CASettings:
             return limits.MAX_AGE_SECONDS
         return min(limits.MAX_AGE_SECONDS, self.max_age * 60)
 
+    @property
+    def is_copied_from_host(self) -> bool:
+        """Whether the index is copied from another host."""
+        return self.sync_from is not None and is_remote(self.sync_from)
+
     def check_heartbeat(self, now: int) -> None:
         """DatabaseUnavailable, with the outcome of the last copy, if the index was last copied more
         than `stale_after` ago."""
-        if self.stale_after is None:
+        if not self.stale_after:
             return
         try:
             index_file.check_heartbeat(self.db, self.stale_after, now)
@@ -224,11 +239,13 @@ def _value(
         if value not in kind:
             raise ConfigError(f"{wrong} {' or '.join(kind)}")
         return value
-    if kind == _PATH or (kind == _SOURCE and ":" not in value.partition("/")[0]):
+    if kind == _PATH or (kind == _SOURCE and not is_remote(value)):
         value = value.rstrip("/") or "/"
         return value if value[0] == "/" or not directory else f"{directory}/{value}"
     if kind == _SOURCE or (kind == _DAYS_OR_CA and value == "ca"):
         return value
+    if kind == _MINUTES_OR_NEVER and value == "never":
+        return 0
     most = _MOST[kind]
     if value.isascii() and value.isdigit() and len(value) < 10 and 1 <= int(value) <= most:
         return int(value)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from . import config, index_search
 from .issuer import Issuer
-from .signer import load_certificates
+from .signer import load_own
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ class Files:
         return [self.issuer(ca) for ca in settings.cas]
 
     def signer_certificates(self, ca: CASettings) -> list[Certificate]:
-        """The certificates in `rsigner` of a CA.  SignerError if there is none."""
-        return load_certificates("rsigner", ca.rsigner)
+        """The certificates of the signer of a CA.  SignerError if there is none."""
+        return load_own(ca.rsigner)
 
     def find(
         self, ca: CASettings, serial_numbers: set[int], also: Set[int] = frozenset()

@@ -12,7 +12,7 @@ from . import certificate, index_file, keys
 from .answer import OCSPError
 from .certificate import Certificate
 from .import_cryptography import SignerError
-from .signer import Signer, load_certificates
+from .signer import Signer, load_certificates, load_own
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -125,14 +125,9 @@ class Issuer:
         return issuers
 
     def load_own(self) -> list[Certificate]:
-        """The certificates in `rsigner`, a delegated signer's first: a chain may be in any order.
-
-        SignerError if there is none.
-        """
+        """The signer's certificates, read once.  SignerError if there is none."""
         if not self._own:
-            found = load_certificates("rsigner", self.settings.rsigner)
-            found.sort(key=lambda one: certificate.OCSP_SIGNING not in one.extended_key_usages)
-            self._own[:] = found
+            self._own[:] = load_own(self.settings.rsigner)
         return self._own
 
     def signer(self, now: int) -> Signer:

@@ -43,7 +43,7 @@ class Signer:
     def __init__(
         self, settings: CASettings, own: list[Certificate], ca: list[Certificate], now: int
     ):
-        """`own` are the certificates in `rsigner`, `ca` those of the CA, all of one name and key.
+        """`own` are the certificates of the signer, `ca` those of the CA, each of one name and key.
 
         SignerError if the signer's key cannot sign.
         """
@@ -57,7 +57,6 @@ class Signer:
         self._key: tuple[Any, frozenset[bytes]] = (None, frozenset())
         self._key_hash = b""
         self._warnings: list[str] | None = None
-        own = [one for one in own if one.is_same_holder(own[0])]
         self.certificate = certificate.newest(own, now)
         signs_itself = self.certificate.is_same_holder(self.ca)
         if signs_itself and not self.certificate.not_before <= now < self.certificate.not_after:
@@ -220,6 +219,16 @@ def load_certificates(option: str, path: str) -> list[Certificate]:
         ) from None
     except certificate.CertificateError as error:
         raise SignerError(f"{path}: {error}; `{option}` names it") from None
+
+
+def load_own(rsigner: str) -> list[Certificate]:
+    """The certificates of the signer in `rsigner`, which may have its chain too, in any order.
+
+    SignerError if there is none.
+    """
+    found = load_certificates("rsigner", rsigner)
+    found.sort(key=lambda one: certificate.OCSP_SIGNING not in one.extended_key_usages)
+    return [one for one in found if one.is_same_holder(found[0])]
 
 
 def check_validity(holder: Certificate, path: str, now: int) -> None:

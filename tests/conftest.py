@@ -6,12 +6,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 from clients import settle
+from machine import new_machine, wheels  # noqa: F401  fixtures
 
 from ocsp_cgi.commands import demo
 from ocsp_cgi.tools import httpd
@@ -101,6 +103,8 @@ def pytest_runtest_protocol(item: pytest.Item):
 
 
 def pytest_configure() -> None:
+    # A shell that starts this with `&` ignores Ctrl-C for it, and for every program it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # Where the product is installed, no test may read its config.
     os.environ["OCSP_CGI_CONFIG"] = "/nowhere/ocsp-cgi.conf"
     if shutil.which("openssl") is None:

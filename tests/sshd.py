@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import pwd
 import re
 import shutil
 import subprocess
 import time
 from pathlib import Path
 
+import pytest
 from clients import end, need_namespaces
 
 from ocsp_cgi.tools import httpd
@@ -26,6 +28,16 @@ StrictModes no
 PasswordAuthentication no
 Subsystem sftp internal-sftp
 """
+
+
+def _has_shell() -> bool:
+    """Whether a login of this user runs commands; root arranges for one that does."""
+    shell = pwd.getpwuid(os.geteuid()).pw_shell
+    return os.geteuid() == 0 or os.path.basename(shell) not in ("nologin", "false")
+
+
+# Of a test with `with_shell`.
+NEEDS_LOGIN = pytest.mark.process if _has_shell() else pytest.mark.root
 
 
 def sshd_is_installed() -> bool:

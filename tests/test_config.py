@@ -106,6 +106,13 @@ def test_spellings(load, text):
     assert load(text).cas[0].rsigner == "/abs/ocsp.crt"
 
 
+def test_an_index_that_is_never_stale(load, tmp_path):
+    ca = load(CA + "stale_after = never\n").cas[0]
+    assert ca.stale_after == 0
+    ca.db = str(tmp_path / "nowhere")
+    ca.check_heartbeat(10**9)
+
+
 @pytest.mark.parametrize(
     "text, message",
     [

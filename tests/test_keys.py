@@ -94,22 +94,7 @@ class Responder:
 
     def reissue(self, name: str, *options: str) -> None:
         """Issue NAME.crt again, with further options of `openssl ca`."""
-        self.ca.openssl(
-            "ca",
-            "-config",
-            "root-ca.cnf",
-            "-batch",
-            "-notext",
-            "-in",
-            f"{name}.csr",
-            "-out",
-            f"{name}.crt",
-            "-extensions",
-            "ocsp_ext",
-            "-days",
-            "90",
-            *options,
-        )
+        self.ca.sign(name, "ocsp_ext", "90", *options)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from test_hot_path import CACHED, PRODUCED
 
 PACKAGE = Path(__file__).resolve().parent.parent / "ocsp_cgi"
-PACKAGES = ("tools", "checks", "commands")  # within the package
+PACKAGES = ("tools", "checks", "installation", "commands")  # within the package
 
 # From the lowest to the highest: a module imports only from lines above its own.
 LAYERS = """
@@ -28,7 +28,7 @@ LAYERS = """
     admission
     file_kinds import_cryptography
     certificate unusual_algorithms
-    algorithms
+    algorithms authority_info
     keys
     signer
     ocsp_request
@@ -48,6 +48,7 @@ LAYERS = """
     client
     tools
     checks
+    installation
     commands
     command_line
     __main__

@@ -189,23 +189,7 @@ def test_signer_issued_by_a_ca_with_another_kind_of_key(key, place):
 
 
 def test_signer_signed_with_sha_1_is_refused(ask_alone):
-    ask_alone.ca.openssl(
-        "ca",
-        "-config",
-        "root-ca.cnf",
-        "-batch",
-        "-notext",
-        "-in",
-        "root-ocsp.csr",
-        "-out",
-        "root-ocsp.crt",
-        "-extensions",
-        "ocsp_ext",
-        "-days",
-        "90",
-        "-md",
-        "sha1",
-    )
+    ask_alone.ca.sign("root-ocsp", "ocsp_ext", "90", "-md", "sha1")
     assert (
         ask_alone.refused()
         == "HOME/root-ocsp.crt: signed with SHA-1, which is weak: issue it again with SHA-256"

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 from clients import cert_id, certificate, request, started, verified
-from sshd import Sshd, sshd_is_installed
+from sshd import NEEDS_LOGIN, Sshd, sshd_is_installed
 
 from ocsp_cgi import index_file, sync_state
 from ocsp_cgi.answer import TRY_LATER, error_response
@@ -295,6 +295,7 @@ class Traffic:
             self.stop.set()
 
 
+@NEEDS_LOGIN
 @pytest.mark.slow
 @pytest.mark.apache
 def test_responses_stay_right_while_two_cas_issue_and_revoke_and_are_copied(hosts, apache):
@@ -315,6 +316,7 @@ def test_responses_stay_right_while_two_cas_issue_and_revoke_and_are_copied(host
         assert (stat.S_IMODE(of.st_mode), of.st_gid) == (0o640, group)
 
 
+@NEEDS_LOGIN
 @pytest.mark.slow
 @pytest.mark.process
 def test_the_key_in_the_readme_sends_the_index_and_nothing_else(hosts):
@@ -330,6 +332,7 @@ def test_the_key_in_the_readme_sends_the_index_and_nothing_else(hosts):
     assert hosts.ssh("root-ca", "echo", "yes").stdout == ""
 
 
+@NEEDS_LOGIN
 @pytest.mark.slow
 @pytest.mark.process
 def test_what_is_unchanged_is_left_alone_and_what_looks_unchanged_is_copied(hosts):
@@ -354,6 +357,7 @@ def test_what_is_unchanged_is_left_alone_and_what_looks_unchanged_is_copied(host
         assert reader.read() == old != copied.read_bytes() == index.read_bytes()
 
 
+@NEEDS_LOGIN
 @pytest.mark.slow
 @pytest.mark.process
 def test_an_index_that_is_a_symlink(hosts):
@@ -370,6 +374,7 @@ def test_an_index_that_is_a_symlink(hosts):
         assert not copied.is_symlink() and copied.read_bytes() == index.read_bytes()
 
 
+@NEEDS_LOGIN
 @pytest.mark.slow
 @pytest.mark.process
 def test_a_path_that_means_something_to_a_shell(hosts, place):
@@ -387,6 +392,7 @@ def test_a_path_that_means_something_to_a_shell(hosts, place):
     assert not list(place.rglob("pwned"))
 
 
+@NEEDS_LOGIN
 @pytest.mark.slow
 @pytest.mark.process
 def test_what_fails_is_told_in_the_operators_words(hosts, place):
@@ -442,6 +448,7 @@ def _other_host_key(place: Path, port: int) -> str:
 
 
 @pytest.mark.parametrize("fault", ["no index", "no host", "an old index"])
+@NEEDS_LOGIN
 @pytest.mark.slow
 @pytest.mark.apache
 def test_heartbeat_is_touched_only_after_success(hosts, apache, fault):

@@ -9,7 +9,7 @@ import shlex
 import urllib.parse
 from collections.abc import Iterator
 
-from .. import certificate, config
+from .. import authority_info, certificate, config
 from ..answer import printable
 from ..certificate import CertificateError
 from ..tools import apache_config, apache_dump, apache_process, entry, script_faults
@@ -174,10 +174,8 @@ def _name_in_certificate(subject: Subject, server: Server) -> Iterator[Finding]:
     """Which virtual host answers for the URL in the certificate that was given."""
     if not subject.certificate:
         return
-    from .. import client_checks  # `cryptography` may be missing
-
     try:
-        urls = client_checks.ocsp_urls(certificate.load(subject.certificate))
+        urls = authority_info.ocsp_urls(certificate.load(subject.certificate))
     except (OSError, CertificateError):
         return  # which is a finding of live.py's
     for url in urls:

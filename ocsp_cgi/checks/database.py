@@ -12,7 +12,8 @@ from ..config import CASettings
 from ..issuer import Issuer
 from ..producer import check_signer_row
 from ..tools import as_user
-from . import commands, index_survey, preload, sync_job
+from ..tools.labelled import plural
+from . import commands, index_survey, preload
 from .finding import Finding, Level, Measure
 from .subject import Subject
 
@@ -95,7 +96,7 @@ def _rows(ca: CASettings, seen: dict[str, Any]) -> list[Finding]:
     if seen["odd_count"]:
         lines = "; ".join(f"line {number}: {text}" for number, text in seen["odd"])
         more = seen["odd_count"] - len(seen["odd"])
-        text = f"{path}: {_plural(seen['odd_count'], 'line')} to correct: {lines}"
+        text = f"{path}: {plural(seen['odd_count'], 'line')} to correct: {lines}"
         findings.append(Finding(Level.WARN, text + (f"; and {more} more" if more else ""), where))
     if seen["repeated_count"]:
         shown = "; ".join(
@@ -104,7 +105,7 @@ def _rows(ca: CASettings, seen: dict[str, Any]) -> list[Finding]:
         )
         more = seen["repeated_count"] - len(seen["repeated"])
         text = (
-            f"{path}: {_plural(seen['repeated_count'], 'serial number')} with several rows, of"
+            f"{path}: {plural(seen['repeated_count'], 'serial number')} with several rows, of"
             f" which a revoked one is used: {shown}"
         )
         findings.append(Finding(Level.WARN, text + (f"; and {more} more" if more else ""), where))
@@ -150,17 +151,17 @@ def _ages(ca: CASettings, seen: dict[str, Any] | None, subject: Subject) -> list
                 " host's clock right, and that of the CA's host?"
             )
             findings.append(Finding(Level.WARN, text, where, "timedatectl"))
-    if ca.stale_after is not None:
+    if ca.stale_after:
         try:
             index_file.check_heartbeat(ca.db, ca.stale_after, subject.now)
         except OCSPError as error:
             findings.append(Finding(Level.FAIL, str(error), where, _copy(ca), tuple(measures)))
             return findings
         texts.append(f"stale_after = {ca.stale_after} minutes")
-    elif heartbeat is not None or sync_job.is_remote(ca.sync_from):
+    elif ca.stale_after is None and (heartbeat is not None or ca.is_copied_from_host):
         text = (
             "no `stale_after`: if the job that copies the index stops, revoked certificates stay"
-            " good, and nobody notices"
+            " good, and nobody notices (`stale_after = never` if it is copied by hand)"
         )
         command = commands.set_setting(subject.config, ca.name, "stale_after", "10")
         findings.append(Finding(Level.WARN, text, where, command))
@@ -179,7 +180,3 @@ def _heartbeat(db: str) -> int | None:
 
 def _copy(ca: CASettings) -> str:
     return commands.ours("sync", ca.name) if ca.sync_from else ""
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -11,6 +11,7 @@ from .. import index_file, limits, times
 from ..answer import printable
 from ..tools import apache_config, apache_dump, error_log
 from ..tools.error_log import Extract, Line
+from ..tools.labelled import plural
 from .finding import Finding, Level
 from .subject import Subject
 
@@ -80,7 +81,7 @@ def _needs_a_person(
     path: str, kind: str, lines: list[Line], requests: list[Line], period: str, now: int
 ) -> Finding:
     last = lines[-1]
-    text = f"{_number(len(lines), f'`{kind}:` line')} in {period}"
+    text = f"{plural(len(lines), f'`{kind}:` line')} in {period}"
     recent = sum(line.time > now - _HOUR_SECONDS for line in lines)
     if len(lines) > recent > 0:
         text += f", {recent} of them in the last hour"
@@ -88,7 +89,7 @@ def _needs_a_person(
     text += printable(last.text, _QUOTED_CHARACTERS)
     answered = sum(line.time > last.time and " status=" in line.text for line in requests)
     if kind == "error" and answered:
-        text += f" ({_number(answered, 'request')} answered since then)"
+        text += f" ({plural(answered, 'request')} answered since then)"
     command = f"grep 'ocsp.cgi: {kind}: ' {shlex.quote(path)} | tail"
     return Finding(Level.WARN, text, path, command)
 
@@ -105,8 +106,8 @@ def _never_issued(path: str, lines: list[Line], period: str) -> list[Finding]:
     findings = []
     for ca, serials in sorted(counts.items()):
         text = (
-            f"[{printable(ca)}] was asked {_number(len(serials), 'time')} in {period} for"
-            f" {_number(len(set(serials)), 'serial number')} that its index does not have, the"
+            f"[{printable(ca)}] was asked {plural(len(serials), 'time')} in {period} for"
+            f" {plural(len(set(serials)), 'serial number')} that its index does not have, the"
             f" last {printable(serials[-1])}"
         )
         if len(serials) <= limits.NEVER_ISSUED_PER_DAY:
@@ -119,7 +120,3 @@ def _never_issued(path: str, lines: list[Line], period: str) -> list[Finding]:
         command = f"grep 'ocsp.cgi: never-issued: ' {shlex.quote(path)} | tail"
         findings.append(Finding(Level.WARN, text, path, command))
     return findings
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"

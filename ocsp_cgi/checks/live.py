@@ -10,12 +10,12 @@ import socket
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .. import certificate, index_file, index_row, index_search
+from .. import authority_info, certificate, index_file, index_row, index_search
 from ..answer import OCSPError, printable
 from ..certificate import Certificate, CertificateError
 from ..config import CASettings
 from ..issuer import Issuer
-from ..tools import apache_dump, diagnosis, entry, error_log, probe
+from ..tools import apache_dump, diagnosis, entry, error_log, issuer_of, probe
 from ..tools.apache_config import Configuration, VirtualHost
 from ..tools.cause import Cause, Server, ways_of
 from ..tools.probe import Fault, Outcome, Question, Symptom, Target
@@ -58,8 +58,6 @@ class _Asking:
 
     def at_its_url(self) -> list[Finding]:
         """Ask about the certificate that was given, at the URL in it, each address of its name."""
-        from .. import client_checks  # `cryptography` may be missing
-
         file = self._subject.certificate
         try:
             about = certificate.load(file)
@@ -70,7 +68,7 @@ class _Asking:
         if asked is None:
             text = "not issued by any CA of the config, by the name and key of its issuer"
             return [Finding(Level.FAIL, text, file)]
-        urls = client_checks.ocsp_urls(about)
+        urls = authority_info.ocsp_urls(about)
         if not urls:
             text = (
                 "names no OCSP responder (authorityInfoAccess), so no client asks: issue it with"
@@ -80,21 +78,11 @@ class _Asking:
         return [finding for url in urls for finding in self._at(url, asked)]
 
     def _asked_about(self, about: Certificate, file: str) -> _Asked | None:
-        from .. import algorithms, keys
-
-        for ca in self._cas():
-            for issuer in Issuer(ca).certificates:
-                if not certificate.same_name(about.issuer, issuer.subject):
-                    continue
-                try:
-                    issued = keys.verifies(
-                        issuer, about.signature, about.tbs, about.signature_algorithm
-                    )
-                except algorithms.Unsupported:
-                    issued = True
-                if issued:
-                    return _Asked(ca, _question(ca, about, issuer), file)
-        return None
+        found, _ = issuer_of.of_certificate(about, [Issuer(ca) for ca in self._cas()])
+        if not found:
+            return None
+        ca = found[0].settings
+        return _Asked(ca, _question(ca, about, found[0].certificates[0]), file)
 
     def _at(self, url: str, asked: _Asked) -> list[Finding]:
         """Ask at a URL, through DNS."""

@@ -1,4 +1,5 @@
-"""Who may replace a file: who owns, or may write to, the file or a directory above it."""
+"""Who may replace a file: who owns, or may write to, the file or a directory above it; and what
+keeps this user from reading one."""
 
 from __future__ import annotations
 
@@ -27,6 +28,16 @@ def above(path: str) -> list[str]:
     """The directories above a file, from the root on."""
     parts = os.path.abspath(path).split("/")
     return ["/".join(parts[:end]) or "/" for end in range(1, len(parts))]
+
+
+def closed(path: str) -> str:
+    """The directory above a file that this user may not enter, or the file if he may not read it;
+    "" if he may."""
+    for place in (path, os.path.realpath(path)):
+        for directory in above(place):
+            if os.path.isdir(directory) and not os.access(directory, os.X_OK):
+                return directory
+    return path if os.path.exists(path) and not os.access(path, os.R_OK) else ""
 
 
 def writers(path: str, trusted: set[int]) -> list[Access]:

@@ -67,7 +67,7 @@ def _unreadable(config_path: str, names: list[str]) -> list[_Unreadable]:
         try:
             read()
         except OCSPError as error:
-            found.append(_Unreadable(setting, path, str(error), _closed(path)))
+            found.append(_Unreadable(setting, path, str(error), owners.closed(path)))
 
     attempt("config", config_path, partial(config.load, config_path))
     if found:
@@ -91,16 +91,6 @@ def _index(ca: CASettings) -> str:
         return index_file.path_of(ca.db)
     except (OSError, index_file.DatabaseUnavailable):
         return f"{ca.db}/index" if os.path.isdir(ca.db) else ca.db
-
-
-def _closed(path: str) -> str:
-    """The directory above a file that this user may not enter, or the file if he may not read it;
-    "" if he may."""
-    for place in (path, os.path.realpath(path)):
-        for directory in owners.above(place):
-            if os.path.isdir(directory) and not os.access(directory, os.X_OK):
-                return directory
-    return path if os.path.exists(path) and not os.access(path, os.R_OK) else ""
 
 
 def _open_command(one: _Unreadable, subject: Subject) -> str:

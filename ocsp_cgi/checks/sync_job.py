@@ -33,10 +33,14 @@ def examine(subject: Subject) -> list[Finding]:
     findings = _old_jobs(subject)
     if not copied:
         return findings
-    scheduler = _scheduler(copied)
-    findings.append(scheduler)
+    # What comes on a stick is copied by hand.
+    by_job = [ca for ca in copied if ca.stale_after != 0 or ca.is_copied_from_host]
+    scheduler = _scheduler(by_job) if by_job else None
+    if scheduler is not None:
+        findings.append(scheduler)
+    is_scheduled = scheduler is not None and scheduler.level == Level.OK
     for ca in copied:
-        findings.append(_last_run(ca, subject, scheduler.level == Level.OK))
+        findings.append(_last_run(ca, subject, is_scheduled and ca in by_job))
     return findings
 
 
@@ -44,7 +48,7 @@ def _scheduler(copied: list[CASettings]) -> Finding:
     """Whether something runs the job every minute."""
     names = " and ".join(f"[{ca.name}]" for ca in copied)
     # What is pushed here, or comes on a stick, may well be copied by hand.
-    remote = any(is_remote(ca.sync_from) for ca in copied)
+    remote = any(ca.is_copied_from_host for ca in copied)
     missing = Level.FAIL if remote else Level.WARN
     install = commands.ours("install")
     if layout.systemd_runs() and (UNITS / _TIMER).exists():
@@ -56,10 +60,10 @@ def _scheduler(copied: list[CASettings]) -> Finding:
         return Finding(missing, text, where, f"systemctl enable --now {_TIMER}")
     if (CRON / _CRON_JOB).exists():
         where = str(CRON / _CRON_JOB)
-        if _cron_runs():
+        if cron_runs():
             return Finding(Level.OK, f"cron copies {names}", where)
         text = f"cron is to copy {names}, but no cron daemon is running"
-        return Finding(missing, text, where, _start_cron())
+        return Finding(missing, text, where, start_cron())
     text = f"nothing copies {names} regularly: `sync_from` is set, but no job is installed"
     return Finding(missing, text, "", install)
 
@@ -99,11 +103,6 @@ def _state(db: str) -> tuple[int, str, str, str, str] | None:
     if state is None:
         return None
     return state.ended, state.source, state.result, state.reason, state.fix
-
-
-def is_remote(sync_from: str | None) -> bool:
-    """Whether a `sync_from` names another host."""
-    return sync_from is not None and ":" in sync_from.partition("/")[0]
 
 
 def _old_jobs(subject: Subject) -> list[Finding]:
@@ -152,7 +151,7 @@ def _systemctl(question: str) -> bool:
     return asked.returncode == 0
 
 
-def _cron_runs() -> bool:
+def cron_runs() -> bool:
     for path in PROCESSES.glob("[0-9]*/comm"):
         try:
             if path.read_text().strip() in _DAEMONS:
@@ -162,7 +161,7 @@ def _cron_runs() -> bool:
     return False
 
 
-def _start_cron() -> str:
+def start_cron() -> str:
     has_crond = shutil.which("crond", path=search_path())
     name = "crond" if has_crond else "cron"
     if layout.systemd_runs():

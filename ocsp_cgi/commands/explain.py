@@ -35,8 +35,8 @@ exit codes:
      also if the request is malformed, WHAT cannot be read, or --from
      shows another row
   2  the responder would answer tryLater or internalError
-Nothing is written, and nobody is asked: this shows what the responder
-on this host would answer now.
+Nothing is written, and the responder is not asked: this shows what it
+would answer now.
 """
 
 

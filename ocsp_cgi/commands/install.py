@@ -1,42 +1,43 @@
 """Install the responder into Apache, as root, on Debian, Ubuntu, RHEL or Fedora, or uninstall it.
 
-The installer first finds out what is missing: `--dry-run` prints that, and a second run has nothing
-to do.  What it creates is recorded in installed.json in the directory --prefix; `--uninstall`
-removes what is recorded there.
+The installer first finds out what is missing, from the config if there is one: `--dry-run` prints
+that, and a second run has nothing to do.  What it creates is recorded in installed.json in the
+directory --prefix; `--uninstall` removes what is recorded there.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
 import os
-import re
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
+import tempfile
 import time
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
-from .. import admission, cache, config, index_file
-from ..answer import printable
-from ..checks import live
-from ..checks.finding import Level
-from ..checks.subject import Subject
-from ..tools import data_files, entry, layout
+from .. import config
+from ..config import Settings
+from ..installation import jobs, missing, server_name, site, sources
+from ..installation.permissions import FILES, Permissions, check_directories
+from ..installation.removal import Removal
+from ..installation.site import Site, SitePlan
+from ..tools import apache_dump, config_file, data_files, entry, layout
 from ..tools.entry import CommandError
+from ..tools.files import content
 from ..tools.layout import CACHE, PREFIX
-from ..tools.plan import Plan, Record, search_path
-from ..tools.program import Program
+from ..tools.plan import Plan, Problem, search_path
+from ..tools.program import LAUNCHER, Program, launched_prefix
+from ..tools.record import Record, check_trusted
 
-CONFIG = Path(config.DEFAULT_PATH)
-FILES = Path("/etc/ssl/ocsp")
-SYNC_SOURCE = "ca.example.com:/root/root-ca/db/index"
-SYNC_UNITS = ("ocsp-cgi-sync.service", "ocsp-cgi-sync.timer")
+LOCK = Path("/run/ocsp-cgi-install.lock")
 
 _IN_PLACE = "everything is in place"
+_RELOAD_SECONDS = 10  # in which Apache may still answer with its old configuration
 _CONFIG = f"""\
 [root-ca]
 db      = {FILES}/db
@@ -51,18 +52,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--server-name",
         metavar="NAME",
-        help="the host name in ocsp_url (default: this host's)",
+        help="the host name in ocsp_url (default: as installed before, or in a certificate that the"
+        " config names)",
     )
+    parser.add_argument(
+        "--path",
+        metavar="PATH",
+        help=f"the path in ocsp_url, such as /ocsp (default: {site.PATH})",
+    )
+    parser.add_argument(
+        "--include",
+        action="store_true",
+        help="for a name that a virtual host has already: write a file to include into that",
+    )
+    config_file.add_argument(parser)
     parser.add_argument(
         "--prefix",
         metavar="DIR",
-        default=PREFIX,
-        help=f"where the program goes (default: {PREFIX})",
+        help=f"where the program goes (default: where it is, or {PREFIX})",
     )
     parser.add_argument(
         "--sync-from",
-        metavar="HOST:PATH",
-        help=f"copy the index from there every minute, for example from {SYNC_SOURCE}",
+        metavar="[CA=]HOST:PATH",
+        action="append",
+        default=[],
+        help=f"copy the index from there every minute, for example from {sources.EXAMPLE}; once for"
+        " each CA",
+    )
+    parser.add_argument(
+        "--offline",
+        action="store_true",
+        help="with --sync-from: of a CA that issues so rarely that its index may be old",
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="check the responder daily, by systemd or cron"
     )
     parser.add_argument(
         "--upgrade", action="store_true", help="install the newest cryptography again"
@@ -76,49 +99,184 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="remove what was installed; keys, certificates and db stay",
     )
     parser.add_argument(
-        "--no-reload", action="store_true", help="neither reload Apache nor query the responder"
+        "--no-reload", action="store_true", help="neither reload Apache nor check the responder"
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Returns 0 if everything is done."""
+    """Returns 0 if everything is in place, and `check` agrees."""
     if os.geteuid() != 0:
         program = entry.program()
         if program == "ocsp-cgi":  # which may not be on root's PATH
             program = shlex.quote(os.path.abspath(sys.argv[0]))
         raise CommandError(f"install must run as root: sudo {program} install")
     os.umask(0o022)
-    installation = _Installation(arguments)
-    if arguments.uninstall:
-        installation.uninstall()
-    else:
-        installation.install()
-    return entry.OK
+    with _alone():
+        installation = _Installation(arguments)
+        return installation.uninstall() if arguments.uninstall else installation.install()
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Inside the `with`, no other run is."""
+    descriptor = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("Waiting for another `install` to end.", file=sys.stderr, flush=True)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 class _Installation:
     def __init__(self, arguments: argparse.Namespace):
         self.arguments = arguments
         self.layout = layout.find()
-        prefix = Path(os.path.abspath(arguments.prefix))
-        self.record = Record(prefix / "installed.json")
+        prefix = Path(os.path.abspath(arguments.prefix or _prefix()))
+        path = prefix / data_files.RECORD
+        check_trusted(path)
+        self.record = Record(path)
         self.plan = Plan(self.record)
         self.program = Program(prefix, self.layout, self.plan)
+        self.config = self._config_path()
+        self.script = self.layout.cgi_bin / "ocsp.cgi"
+
+    def _config_path(self) -> Path:
+        recorded = self.record.other.get("config")
+        if not self.arguments.config and recorded:
+            return Path(recorded)
+        return Path(os.path.abspath(config_file.path(self.arguments)))
 
     # Installing
 
-    def install(self) -> None:
+    def install(self) -> int:
+        other = launched_prefix()
+        if other and other != str(self.program.prefix) and not self.record.exists:
+            raise CommandError(
+                f"{LAUNCHER}: the program is installed in {other}; to move it, uninstall it there"
+                f" first: {entry.program()} install --uninstall --prefix {other}"
+            )
         data_files.require()
-        self.program.plan(self.arguments.upgrade)
-        self._plan_files()
-        self._plan_apache()
-        if self.arguments.sync_from:
-            self._plan_sync(self.arguments.sync_from)
-        self._plan_labels()
-        if self._carry_out():
-            self._reload_and_query()
+        own_config = "" if self.config == Path(config.DEFAULT_PATH) else str(self.config)
+        self.program.plan(self.arguments.upgrade, own_config)
+        self.record.other["config"] = str(self.config)
+        foreign = self._foreign_script()
+        if foreign:
+            # Its config and its virtual host are for `migrate`, which needs the program.
+            self.plan.problem(*foreign)
+            return self._finish(self._carry_out())
+        settings = self._settings()
+        its_site = self._plan_site(settings)
+        self.program.plan_link()
+        its_sources = sources.Sources(self.plan, settings)
+        its_sources.take(self.arguments.sync_from, self.arguments.offline, self.layout.packages)
+        self._plan_config()
+        Permissions(self.plan, settings, self.config, self.layout.user).plan()
+        its_sources.plan(self.config)
+        self._plan_jobs(settings)
+        self._plan_labels(settings)
+        if not self._carry_out():
+            return self._finish(False)
+        reloaded = self._reload()
+        if its_site is not None and its_site.is_included:
+            self._check_included(its_site)
+        self.plan.problems += missing.find(settings.cas, self.layout.user)
+        return self._finish(True, reloaded)
 
-    def _carry_out(self, is_recorded: bool = True) -> bool:
+    def _foreign_script(self) -> Problem | None:
+        """A script in cgi-bin that is not ours."""
+        script = self.script
+        if not os.path.lexists(script) or (
+            script.is_symlink()
+            and os.readlink(script)
+            in (str(self.program.script), self.record.links.get(str(script)))
+        ):
+            return None
+        if b"ocsp_cgi" in content(script):
+            return Problem(
+                f"{script}: installed by hand.  Remove it, and run this again:", f"rm {script}"
+            )
+        return Problem(
+            f"{script}: another program, perhaps your old script, which goes on answering.  To move"
+            " from that to this:",
+            f"{LAUNCHER.name} migrate {script}",
+        )
+
+    def _settings(self) -> Settings:
+        """The config, as it is or as it will be written."""
+        if os.path.lexists(self.config):
+            return config_file.load(argparse.Namespace(config=str(self.config)))
+        with tempfile.NamedTemporaryFile("w") as file:
+            file.write(_CONFIG)
+            file.flush()
+            return config.load(file.name)
+
+    def _plan_config(self) -> None:
+        if not os.path.lexists(self.config):
+            self.plan.file(self.config, _CONFIG.encode())
+        elif str(self.config) not in self.record.files:
+            self.plan.notes.append(f"{self.config}: the config exists, and is left as it is")
+
+    def _plan_site(self, settings: Settings) -> Site | None:
+        """Returns the site, None if the operator has made it."""
+        arguments, before = self.arguments, site.current(self.layout)
+        migrated = before is None and os.path.lexists(self.script)
+        if migrated and not arguments.server_name and not arguments.include:
+            self.plan.notes.append(
+                f"{self.script} is in a virtual host of yours already, so none is made for it"
+            )
+            return None
+        its_site = server_name.find(
+            arguments.server_name, arguments.path, arguments.include, before, settings
+        )
+        try:
+            configuration = apache_dump.read(apache_dump.command(self.layout))
+        except apache_dump.Unreadable as error:
+            raise CommandError(
+                f"Apache refuses its configuration, so its virtual hosts cannot be read: {error}"
+            ) from None
+        SitePlan(self.plan, self.layout, configuration).plan(its_site, str(self.config))
+        return its_site
+
+    def _check_included(self, its_site: Site) -> None:
+        try:
+            configuration = apache_dump.read(apache_dump.command(self.layout))
+        except apache_dump.Unreadable:
+            return  # which `check` says
+        text = site.not_included(its_site, configuration)
+        if text:
+            self.plan.problem(text)
+
+    def _plan_jobs(self, settings: Settings) -> None:
+        plan = self.plan
+        copied = [ca for ca in settings.cas if ca.sync_from]
+        if copied:
+            for ca in copied:
+                check_directories(ca, settings.cas, self.config)
+            jobs.Copying(plan, self.config, copied).plan()
+        # What comes on a stick is copied by hand.
+        if any(ca.stale_after != 0 or ca.is_copied_from_host for ca in copied):
+            jobs.Job(plan, "ocsp-cgi-sync").plan(jobs.directories(copied))
+        if self.arguments.check or self.record.other.get("check"):
+            jobs.Job(plan, "ocsp-cgi-check").plan([])
+            self.record.other["check"] = True
+
+    def _plan_labels(self, settings: Settings) -> None:
+        """With SELinux: the script is a CGI, and may write to its cache."""
+        if (
+            self.plan.steps
+            and shutil.which("selinuxenabled", path=search_path())
+            and subprocess.run(["selinuxenabled"]).returncode == 0
+        ):
+            script = str(self.program.script)
+            self.plan.command("chcon", "-t", "httpd_sys_script_exec_t", script)
+            for cache in dict.fromkeys(ca.cache for ca in settings.cas if ca.cache):
+                self.plan.command("chcon", "-R", "-t", "httpd_sys_rw_content_t", cache)
+
+    def _carry_out(self) -> bool:
         """Carry out the plan, or print it with --dry-run.  Returns whether it was carried out."""
         plan = self.plan
         for note in plan.notes:
@@ -128,104 +286,15 @@ class _Installation:
             for step in plan.steps:
                 print(f"  {step.text}")
             return False
-        if not plan.steps:
+        if plan.steps:
+            print("Changed:")
+            plan.carry_out()
+        elif not plan.problems:
             print(f"Nothing to change: {_IN_PLACE}.")
-            return True
-        print("Changed:")
-        other = self.record.other
-        changes_modules = any(step.text.startswith(("a2enmod", "a2dismod")) for step in plan.steps)
-        other["reload"] = "restart" if changes_modules else other.get("reload") or "reload"
-        plan.carry_out(is_recorded)
         return True
 
-    def _plan_files(self) -> None:
-        """The config and the files it names: readable for the web server's user, not for others."""
-        plan, user = self.plan, self.layout.user
-        for directory in (FILES, FILES / "db"):
-            plan.directory(directory, 0o750, "root", user)
-            plan.mode(directory, 0o750, "root", user, user)
-        for name in ("root-ca.crt", "root-ocsp.crt"):
-            plan.mode(FILES / name, 0o644, "root", "root", user)
-        for name in ("root-ocsp.key", "db/index", "db/index.txt"):
-            plan.mode(FILES / name, 0o640, "root", user, user)
-        plan.directory(CACHE, 0o750, user, user)
-        if not os.path.lexists(CONFIG):
-            plan.file(CONFIG, _CONFIG.encode())
-        elif str(CONFIG) not in self.record.files:
-            plan.notes.append(f"{CONFIG}: the config exists, and is left as it is")
-
-    def _plan_apache(self) -> None:
-        plan = self.plan
-        name = self.arguments.server_name or self.layout.server_name() or socket.getfqdn()
-        if "." not in name and not self.arguments.server_name:
-            raise CommandError(
-                "--server-name is missing: the name of this host in ocsp_url, for example"
-                " --server-name ocsp.example.com"
-            )
-        if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", name):
-            raise CommandError(f"--server-name {name}: not a host name")
-        text = (data_files.APACHE / "ocsp-cgi.conf").read_text()
-        text = text.replace("ServerName ocsp.example.com", f"ServerName {name}")
-        plan.file(self.layout.site, text.encode())
-        if self.layout.enables_sites:
-            enabled = Path("/etc/apache2/mods-enabled")
-            prefork = (enabled / "mpm_prefork.load").exists()
-            has_cgi = any((enabled / f"{module}.load").exists() for module in ("cgi", "cgid"))
-            modules = [] if has_cgi else ["cgi" if prefork else "cgid"]
-            modules += [
-                module for module in ("alias", "env") if not (enabled / f"{module}.load").exists()
-            ]
-            for module in modules:
-                plan.command("a2enmod", "--quiet", module, remember="modules")
-            if not Path("/etc/apache2/sites-enabled/ocsp-cgi.conf").exists():
-                plan.command("a2ensite", "--quiet", "ocsp-cgi", remember="sites")
-
-    def _plan_sync(self, source: str) -> None:
-        if not re.fullmatch(r"(?!-)([\w.@:/~+-]*/|[\w.@+-]+:)index(\.txt)?", source):
-            raise CommandError(
-                f"--sync-from {source}: must name the index file on the CA's host, for example"
-                f" {SYNC_SOURCE}"
-            )
-        if shutil.which("rsync") is None:
-            raise CommandError(
-                f"--sync-from: the command rsync is missing: {self.layout.packages} rsync"
-            )
-        self.record.other["sync"] = source
-
-        def edited(name: str) -> bytes:
-            text = (data_files.APACHE / name).read_text()
-            text = text.replace(f" {SYNC_SOURCE} ", f" {source} ")
-            return text.replace("root:www-data", f"root:{self.layout.user}").encode()
-
-        if layout.systemd_runs():
-            before = len(self.plan.steps)
-            for name in SYNC_UNITS:
-                self.plan.file(Path("/etc/systemd/system", name), edited(name))
-            if len(self.plan.steps) > before:
-                self.plan.command("systemctl", "daemon-reload")
-                self.plan.command("systemctl", "enable", "--now", SYNC_UNITS[1])
-        else:
-            self.plan.directory(Path("/etc/cron.d"), 0o755)
-            self.plan.file(Path("/etc/cron.d/ocsp-cgi-sync"), edited("ocsp-cgi-sync.cron"))
-        self.plan.notes.append(
-            "root copies the index with ssh: root's key must be accepted by the CA's host, and that"
-            " host must be in root's known_hosts.  Then add `stale_after = 10` to the config, so"
-            " that responses stop when copying stops."
-        )
-
-    def _plan_labels(self) -> None:
-        """With SELinux: the script is a CGI, and may write to its cache."""
-        if (
-            self.plan.steps
-            and shutil.which("selinuxenabled", path=search_path())
-            and subprocess.run(["selinuxenabled"]).returncode == 0
-        ):
-            script = str(self.program.script)
-            self.plan.command("chcon", "-t", "httpd_sys_script_exec_t", script)
-            self.plan.command("chcon", "-R", "-t", "httpd_sys_rw_content_t", str(CACHE))
-
     def _reload(self) -> bool:
-        """Reload Apache if something has changed.  Returns whether it was reloaded."""
+        """Reload Apache if its configuration has changed.  Returns whether it was reloaded."""
         how = self.record.other.get("reload")
         if not how:
             return False
@@ -237,166 +306,93 @@ class _Installation:
             return False
         self.layout.reload(restart=how == "restart")
         print("Apache has been reloaded.")
+        self.record.other["reload"] = ""
+        if self.record.path.exists():
+            self.record.save()
         return True
 
-    def _reload_and_query(self) -> None:
-        reloaded = self._reload()
-        if reloaded:
-            self.record.other["reload"] = ""
-            self.record.save()
-        self._check_script()
-        try:
-            settings = config.load(str(CONFIG))
-        except config.ConfigError as error:
-            raise CommandError(f"installed, but the config cannot be used yet: {error}") from None
-        missing = [text for ca in settings.cas for text in _missing(ca, self.layout.user)]
-        if missing:
-            print("The responder has not been queried yet, because this is missing:")
-            for text in missing:
-                print(f"  {text}")
-            print("Then run this command again: it sets groups and modes, and queries.")
-            return
-        if not self.arguments.no_reload:
-            self._query(settings, 10.0 if reloaded else 0.0)
+    def _finish(self, is_done: bool, reloaded: bool = False) -> int:
+        """Print what is left to do, or let `check` say whether all is well."""
+        if self.plan.problems:
+            _print_problems("Still to be done:", self.plan.problems)
+            for text in self.plan.advice:
+                print(text)
+            print("Then run this command again.")
+            return entry.WARNING
+        if not is_done:
+            return entry.OK
+        if self.arguments.no_reload:
+            print(f"Not checked, because of --no-reload: {LAUNCHER.name} check")
+            return entry.OK
+        return self._check(_RELOAD_SECONDS if reloaded else 0)
 
-    def _check_script(self) -> None:
-        """CommandError if Apache still runs another script."""
-        script = self.layout.cgi_bin / "ocsp.cgi"
-        if script.resolve() != self.program.script.resolve():
-            raise CommandError(
-                f"installed, but {script} is another script.  To put the responder in its place"
-                f" while clients ask:\n  {entry.program()} migrate {script}"
-            )
-
-    def _query(self, settings: config.Settings, patience: float) -> None:
-        """Query the live responder.
-
-        Right after a reload, for `patience` seconds, Apache may still respond with its old
-        configuration, or not at all.
-        """
+    def _check(self, patience: float) -> int:
+        """What `check` finds.  For `patience` seconds, Apache may still start anew."""
+        command = [str(LAUNCHER), "check", "--quiet", "--config", str(self.config)]
         deadline = time.monotonic() + patience
         while True:
-            subject = Subject(
-                str(CONFIG), settings, self.layout.user, self.layout, int(time.time())
+            ran = subprocess.run(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
             )
-            findings = live.examine(subject)
-            failed = [one for one in findings if one.level is Level.FAIL]
-            if not failed or time.monotonic() > deadline:
+            if ran.returncode != entry.CRITICAL or time.monotonic() > deadline:
                 break
             time.sleep(0.5)
-        for one in findings:
-            print("\n  ".join(printable(text, 1000) for text in (one.what, one.where) if text))
-        if failed:
-            raise CommandError(
-                f"installed, but the responder does not work.\n{failed[0].what}\n(Apache's error"
-                f" log: {self.layout.error_log}; the virtual host: {self.layout.site})"
-            )
+        sys.stdout.write(ran.stdout.decode(errors="replace"))
+        if ran.returncode == entry.OK:
+            print(f"All is well, as `{LAUNCHER.name} check` says.")
+        else:
+            print(f"All is installed, but `{LAUNCHER.name} check` has found the above.")
+        return min(ran.returncode, entry.UNKNOWN) if ran.returncode >= 0 else entry.UNKNOWN
 
     # Uninstalling
 
-    def uninstall(self) -> None:
+    def uninstall(self) -> int:
         if not self.record.exists:
             print(
                 f"{self.record.path} does not exist, so nothing is installed in"
                 f" {self.program.prefix}.  Nothing to undo."
             )
-            return
-        plan, record = self.plan, self.record
-        has_units = f"/etc/systemd/system/{SYNC_UNITS[1]}" in record.files and layout.systemd_runs()
-        if has_units:
-            plan.command("systemctl", "disable", "--now", SYNC_UNITS[1])
-        for site in record.other.get("sites", []):
-            if Path(f"/etc/apache2/sites-enabled/{site}.conf").exists():
-                plan.command("a2dissite", "--quiet", "--purge", site)
-        for module in record.other.get("modules", []):
-            if Path(f"/etc/apache2/mods-enabled/{module}.load").exists():
-                plan.command("a2dismod", "--quiet", "--purge", module)
-        for link, target in record.links.items():
-            if os.path.islink(link) and os.readlink(link) == target:
-                plan.add(f"remove the link {link}", partial(os.unlink, link))
-        for name in record.files:
-            if record.is_ours(Path(name)):
-                plan.add(f"remove {name}", partial(os.unlink, name))
-            elif os.path.lexists(name):
-                plan.notes.append(f"{name}: left as it is, because it has been changed")
-        if has_units:
-            plan.command("systemctl", "daemon-reload")
-        plan.add(f"empty the cache {CACHE}", _empty_cache)
-        plan.add(f"remove the program from {self.program.prefix}", self.program.remove)
-        for name in ("root-ocsp.key", "root-ocsp.crt", "root-ca.crt", "db"):
-            path = FILES / name
-            if path.is_file() or (path.is_dir() and any(path.iterdir())):
-                plan.notes.append(f"{path}: left, with its group and mode")
-        for directory in reversed(record.directories):
-            plan.add(
-                f"remove the directory {directory} if it is empty by then",
-                partial(_remove_if_empty, directory),
-            )
-        if self._carry_out(is_recorded=False):
+            return entry.OK
+        removal = Removal(self.plan, self.program, self.layout, self.config)
+        removal.plan()
+        steps = self.plan.steps
+        for note in self.plan.notes:
+            print(note)
+        if self.arguments.dry_run:
+            removal.plan_program()
+            print("This would be done:")
+            for step in steps:
+                print(f"  {step.text}")
+            return entry.OK
+        print("Changed:")
+        failures = removal.carry_out()
+        try:
             self._reload()
+        except CommandError as error:
+            failures.append(Problem(str(error)))
+        if failures:
+            self.record.save()
+            _print_problems("These have failed, and the program stays until they work:", failures)
+            print(f"Then run this again: {LAUNCHER.name} install --uninstall")
+        else:
+            removal.plan_program()
+            failures = removal.carry_out()
+            _print_problems("These have failed:", failures)
+        _print_problems("This stays; to remove it too:", removal.left())
+        return entry.WARNING if failures else entry.OK
 
 
-def _missing(ca: config.CASettings, user: str) -> list[str]:
-    """What a CA of the config still lacks for this user, with the next step of the guide."""
-    host = "ca.example.com:root-ca"
-    try:
-        database = Path(index_file.path_of(ca.db))
-    except index_file.DatabaseUnavailable as error:
-        raise CommandError(str(error)) from None
-    request = Path(ca.rsigner).stem + ".csr"
-    rkey, rsigner, certificates, db = map(shlex.quote, (ca.rkey, ca.rsigner, ca.ca, str(database)))
-    texts = []
-    for path, text in (
-        (
-            Path(ca.rkey),
-            "the key.  Create it and a certificate request:\n"
-            "    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
-            f' -subj "/CN=OCSP Root Responder" -keyout {rkey} -out {request}',
-        ),
-        (
-            Path(ca.rsigner),
-            "the signer's certificate.  On the CA's host:\n"
-            f"    openssl ca -config root-ca.cnf -in {request} -out {Path(ca.rsigner).name}"
-            " -extensions ocsp_ext -days 90\n"
-            f"    and copy it here: scp {host}/{Path(ca.rsigner).name} {rsigner}",
-        ),
-        (
-            Path(ca.ca),
-            "the CA's certificate.  Copy it here:\n"
-            f"    scp {host}/{Path(ca.ca).name} {certificates}",
-        ),
-        (
-            database,
-            "the database.  Copy it here:\n"
-            f"    rsync --copy-links --times {host}/db/{database.name} {db}\n"
-            "    and let --sync-from repeat that from then on",
-        ),
-    ):
-        if not path.exists():
-            texts.append(f"{path}: {text}")
-        elif not _can_read(path, user):
-            texts.append(
-                f"{path}: {user} cannot read it: check its mode and the directories above it"
-            )
-    return texts
+def _prefix() -> str:
+    """Where the program was installed: it may be this one."""
+    if data_files.IS_INSTALLED:
+        return str(data_files.PACKAGE.parent)
+    return launched_prefix() or str(PREFIX)
 
 
-def _can_read(path: Path, user: str) -> bool:
-    command = ["test", "-r", str(path)]
-    run = subprocess.run(command, user=user, group=user, extra_groups=[], cwd="/")
-    return run.returncode == 0
-
-
-def _empty_cache() -> None:
-    """Remove what the responder puts into its cache, and nothing else."""
-    if CACHE.is_dir():
-        for path in CACHE.iterdir():
-            if path.suffix == cache.SUFFIX or path.name == admission.FILE:
-                path.unlink(missing_ok=True)
-            elif path.name.startswith(cache.BUCKETS) and not path.is_symlink():
-                shutil.rmtree(path)
-
-
-def _remove_if_empty(directory: str) -> None:
-    with contextlib.suppress(OSError):
-        os.rmdir(directory)
+def _print_problems(title: str, problems: list[Problem]) -> None:
+    if problems:
+        print(title)
+    for text, command in problems:
+        print("  " + text.replace("\n", "\n  "))
+        for line in command.splitlines():
+            print(f"    {line}")

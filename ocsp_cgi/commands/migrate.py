@@ -29,9 +29,10 @@ from ..tools import (
     swap,
 )
 from ..tools.entry import CommandError
+from ..tools.files import write
 from ..tools.layout import PREFIX
 from ..tools.old_responder import Script
-from ..tools.plan import Record, write
+from ..tools.record import Record
 from ..tools.swap import Swap
 
 _REQUIRED = ("db", "ca", "rsigner", "rkey")

@@ -17,10 +17,10 @@ import time
 
 from .. import config, times
 from ..answer import printable
-from ..certificate import OCSP_SIGNING, Certificate, newest
+from ..certificate import Certificate, newest
 from ..config import CASettings, Settings
 from ..import_cryptography import SignerError
-from ..signer import Signer, load_certificates
+from ..signer import Signer, load_certificates, load_own
 from ..tools import config_file, entry, signer_candidate, signer_files, signer_request
 from ..tools.entry import CommandError
 
@@ -107,7 +107,7 @@ def _make_request(arguments: argparse.Namespace, ca: CASettings, now: int) -> No
 def _signer_certificate(ca: CASettings, now: int) -> Certificate:
     """The certificate that signs today.  CommandError if there is none, or it is the CA's own."""
     try:
-        own = _newest_signer(ca, now)
+        own = newest(load_own(ca.rsigner), now)
         issuers = load_certificates("ca", ca.ca)
     except SignerError as error:
         raise CommandError(str(error)) from None
@@ -118,14 +118,6 @@ def _signer_certificate(ca: CASettings, now: int) -> Certificate:
             " steps 2 and 3 of the guide in the README"
         )
     return own
-
-
-def _newest_signer(ca: CASettings, now: int) -> Certificate:
-    """The newest of the certificates in `rsigner`, which may have a chain too.  SignerError if
-    there is none."""
-    found = load_certificates("rsigner", ca.rsigner)
-    found.sort(key=lambda one: OCSP_SIGNING not in one.extended_key_usages)
-    return newest([one for one in found if one.is_same_holder(found[0])], now)
 
 
 def _key_mode(ca: CASettings) -> tuple[int, tuple[int, int]]:
@@ -203,7 +195,7 @@ class _Change:
         self._switch(accepted, target, key, found.certificate)
 
     def back(self) -> None:
-        """Change to the certificate and key of before the last change."""
+        """Change back to the previous certificate and key."""
         rsigner, rkey = (
             self._path(config_file.remembered(self.config, self.ca.name, name))
             for name in ("rsigner", "rkey")
@@ -295,7 +287,7 @@ class _Change:
     def _note_differences(self, found: Signer) -> None:
         """Say what may surprise an operator who looks at the certificate of today."""
         try:
-            before = _newest_signer(self.ca, self.now)
+            before = newest(load_own(self.ca.rsigner), self.now)
         except SignerError:
             return
         for text in signer_candidate.differences(found, before):

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import argparse
 import os
-import pwd
 import shlex
 import sys
 import time
-import traceback
-from collections.abc import Callable
 
 from .. import certificate, index_file
 from ..answer import printable
 from ..certificate import Certificate
 from ..config import CASettings, Settings
+from ..import_cryptography import SignerError
+from ..signer import load_certificates, load_own
 from ..sync_state import OK, SyncState
-from ..tools import config_file, entry, index_contents, remote_source
+from ..tools import as_user, config_file, entry, index_contents, remote_source
 from ..tools.entry import CommandError
-from ..tools.index_contents import Verdict, plural
+from ..tools.index_contents import Verdict
 from ..tools.index_source import Copied
 from ..tools.index_target import Busy, Target
+from ..tools.labelled import plural
 from ..tools.not_copied import Failed, NotCopied, Refused
 
 _GIBIBYTE = 1024**3
@@ -122,7 +122,7 @@ class _Sync:
     def run(self) -> int:
         """Copy, as the owner of the index if this is root.  Returns the exit code."""
         if self.target is not None and os.geteuid() == 0 and self.target.owner != 0:
-            return _as_user(self.target.owner, self._run)
+            return as_user.run(self.target.owner, self._run)
         return self._run()
 
     def _run(self) -> int:
@@ -143,7 +143,7 @@ class _Sync:
         try:
             source = remote_source.parse(self.source_setting, self.arguments.insecure)
         except CommandError as error:
-            raise Failed(str(error)) from None
+            raise Failed(f"sync_from = {error}") from None
         patience = 0 if self.arguments.quiet else _PATIENCE_SECONDS
         with target.locked(patience) as place:
             copied = source.copy(target.path, place / target.path.name, self.arguments.max_size)
@@ -218,15 +218,10 @@ def _delegated_signer(ca: CASettings) -> Certificate | None:
     """The certificate that a CA issued to its responder; None if it signs itself, if its signer is
     of another CA, or if there is none that can be read yet."""
     try:
-        own = certificate.load_all(ca.rsigner)
-        issuers = certificate.load_all(ca.ca)
-    except (OSError, certificate.CertificateError):
+        signer = certificate.newest(load_own(ca.rsigner), int(time.time()))
+        issuers = load_certificates("ca", ca.ca)
+    except SignerError:
         return None
-    # A chain may be in any order.
-    own.sort(key=lambda one: certificate.OCSP_SIGNING not in one.extended_key_usages)
-    signer = certificate.newest(
-        [one for one in own if one.is_same_holder(own[0])], int(time.time())
-    )
     if any(signer.is_same_holder(issuer) for issuer in issuers):
         return None
     is_issued = any(certificate.same_name(signer.issuer, one.subject) for one in issuers)
@@ -249,47 +244,6 @@ def _describe(verdict: Verdict) -> str:
     if verdict.malformed:
         parts.append(plural(verdict.malformed, "malformed line"))
     return ", ".join(parts)
-
-
-def _as_user(uid: int, work: Callable[[], int]) -> int:
-    """What work() returns in a child process that is this user's."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    child = os.fork()
-    if child == 0:
-        status = entry.UNKNOWN
-        try:
-            _become(uid)
-            status = work()
-        except KeyboardInterrupt:
-            status = entry.INTERRUPTED
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
-    try:
-        _, ended = os.waitpid(child, 0)
-    except KeyboardInterrupt:
-        os.waitpid(child, 0)
-        raise
-    status = os.waitstatus_to_exitcode(ended)
-    return entry.UNKNOWN if status < 0 else status
-
-
-def _become(uid: int) -> None:
-    """Give up root's rights for those of a user, with what belongs to a login."""
-    try:
-        user = pwd.getpwuid(uid)
-        groups, gid = os.getgrouplist(user.pw_name, user.pw_gid), user.pw_gid
-        os.environ.update(HOME=user.pw_dir, USER=user.pw_name, LOGNAME=user.pw_name)
-    except KeyError:  # ssh refuses to run then, but a local file can be copied
-        groups, gid = [], 65534
-    os.environ.pop("SSH_AUTH_SOCK", None)
-    os.setgroups(groups)
-    os.setgid(gid)
-    os.setuid(uid)
 
 
 def _size(word: str) -> int:

@@ -58,6 +58,14 @@ def can(account: dict[str, Any], what: str, path: str) -> bool:
     return subprocess.run(["test", what, path], cwd="/", **account).returncode == 0
 
 
+def may(user: str, what: str, path: str) -> bool | None:
+    """As `can`, of a user by name; None if that cannot be told."""
+    try:
+        return can(account(user), what, path)
+    except (CommandError, KeyError, OSError):
+        return None
+
+
 def check_program(path: Path, account: dict[str, Any]) -> None:
     """CommandError unless the user can run this program."""
     if not path.is_file():

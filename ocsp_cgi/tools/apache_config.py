@@ -130,18 +130,19 @@ class Configuration(NamedTuple):
         """The URL paths that lead to a file of this name, in the virtual hosts that are meant for
         it.
 
-        What every virtual host inherits, such as Debian's /cgi-bin/, means those that also have a
-        directive of their own for the responder; else the first.
+        What every virtual host inherits, such as Debian's /cgi-bin/, means those that have no path
+        of their own, but another directive for the responder; else the first.
         """
         hosts = {one.place: one for one in reversed(self.virtual_hosts)}
         found = []
         for host in reversed(hosts.values()) if hosts else [MAIN_SERVER]:
-            seen = set()
+            of_host: dict[str, Script] = {}
             for directive in self.in_force(host, "ScriptAlias", "ScriptAliasMatch", "Alias"):
                 script = _script(directive, host, name)
-                if script is not None and script.path not in seen:
-                    seen.add(script.path)
-                    found.append(script)
+                if script is not None:
+                    of_host.setdefault(script.path, script)
+            own = [one for one in of_host.values() if one.directive.virtual_host == host.place]
+            found += own or list(of_host.values())
         for is_meant in (self._is_own, self._has_own_settings):
             meant = [one for one in found if is_meant(one)]
             if meant:
@@ -170,7 +171,8 @@ class Configuration(NamedTuple):
                     file = found.expand(re.sub(r"\$(\d)", r"\\\1", target))
                     return Script(path, file, directive, virtual_host)
             elif path == prefix or path.startswith(prefix.rstrip("/") + "/"):
-                return Script(path, target + path[len(prefix) :], directive, virtual_host)
+                file = (target + path[len(prefix) :]).rstrip("/") or "/"
+                return Script(path, file, directive, virtual_host)
         return None
 
     def environment(self, virtual_host: VirtualHost, path: str, variable: str) -> Directive | None:
@@ -210,7 +212,7 @@ def _script(directive: Directive, host: VirtualHost, name: str) -> Script | None
     if directive.is_one_of("ScriptAliasMatch"):
         path = re.sub(r"^\^|\$$|\(.*|\\", "", path)  # the literal text at its beginning
     if os.path.basename(target.rstrip("/")) == name or _is_named(target, name):
-        return Script(path, target, directive, host)
+        return Script(path, target.rstrip("/"), directive, host)
     if target.endswith("/") and os.path.lexists(os.path.join(target, name)):
         return Script(path + name, target + name, directive, host)
     return None

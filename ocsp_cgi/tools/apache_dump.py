@@ -38,6 +38,13 @@ def command(layout: Layout | None, given: tuple[str, ...] = ()) -> tuple[str, ..
     return ("apache2ctl",) if layout is None or layout.enables_sites else ("httpd",)
 
 
+def test(apache: tuple[str, ...]) -> str:
+    """Apache's own test of its configuration.  Returns its first error line, "" if there is
+    none.  Unreadable if Apache cannot be run."""
+    run = _run(*apache, "-t")
+    return "" if run.returncode == 0 else _first_error(run.stderr + run.stdout)
+
+
 def read(apache: tuple[str, ...], modules: Iterable[str] = MODULE_DIRECTORIES) -> Configuration:
     """The configuration of an Apache, which is run as `apache`, such as ("apache2ctl",).
 

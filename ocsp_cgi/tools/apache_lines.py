@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .. import config
-from .plan import content
+from .files import content
 
 _CONFIG_FILES = (
     "/etc/apache2/apache2.conf",

@@ -1,11 +1,9 @@
-"""The running Apache: whether there is one, whether it has read its configuration as it is now, and
-what its user may enter."""
+"""The running Apache: whether there is one, and whether it has read its configuration as it is
+now."""
 
 from __future__ import annotations
 
 import os
-import pwd
-import subprocess
 from pathlib import Path
 
 from .apache_config import Configuration
@@ -67,24 +65,3 @@ def _last_child_started(configuration: Configuration) -> float:
         return newest
     except (OSError, StopIteration, ValueError):
         return 0.0
-
-
-def may(user: str, flag: str, path: str) -> bool | None:
-    """Whether a user may use a path as `test -r`, `-x`, ... say; None if that cannot be told."""
-    try:
-        account = pwd.getpwnam(user)
-        if os.geteuid() == account.pw_uid:
-            return subprocess.run(["test", flag, path]).returncode == 0
-        if os.geteuid() != 0:
-            return None
-        groups = os.getgrouplist(user, account.pw_gid)
-        run = subprocess.run(
-            ["test", flag, path],
-            user=account.pw_uid,
-            group=account.pw_gid,
-            extra_groups=groups,
-            cwd="/",
-        )
-        return run.returncode == 0
-    except (KeyError, OSError):
-        return None

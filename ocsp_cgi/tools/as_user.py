@@ -1,5 +1,5 @@
-"""Calls a function as another user: the only way to find out what that user may do, with all
-groups, access control lists and mount options."""
+"""Calls a function as another user: to do what that user would, and to find out what that user may
+do, with all groups, access control lists and mount options."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import select
 import signal
 import sys
 import time
+import traceback
 from typing import Any, Callable, NoReturn
 
 from .. import answer
+from . import entry
 
 SECONDS = 120
 
@@ -48,15 +50,54 @@ def call(user: str, function: Callable[..., Any], *arguments: Any) -> Any:
     return result
 
 
+def run(uid: int, work: Callable[[], int]) -> int:
+    """What work() returns in a child process that is this user's."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        status = entry.UNKNOWN
+        try:
+            become(uid)
+            status = work()
+        except KeyboardInterrupt:
+            status = entry.INTERRUPTED
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+    try:
+        _, ended = os.waitpid(child, 0)
+    except KeyboardInterrupt:
+        os.waitpid(child, 0)
+        raise
+    status = os.waitstatus_to_exitcode(ended)
+    return entry.UNKNOWN if status < 0 else status
+
+
+def become(uid: int) -> None:
+    """Give up root's rights for those of a user, with what belongs to a login."""
+    try:
+        user = pwd.getpwuid(uid)
+        groups, gid = os.getgrouplist(user.pw_name, user.pw_gid), user.pw_gid
+        os.environ.update(HOME=user.pw_dir, USER=user.pw_name, LOGNAME=user.pw_name)
+    except KeyError:  # ssh refuses to run then, but a local file can be copied
+        groups, gid = [], 65534
+    os.environ.pop("SSH_AUTH_SOCK", None)
+    os.setgroups(groups)
+    os.setgid(gid)
+    os.setuid(uid)
+
+
 def _run(
     account: pwd.struct_passwd, writer: int, function: Callable[..., Any], arguments: Any
 ) -> NoReturn:
     try:
         try:
             if account.pw_uid != os.geteuid():
-                os.initgroups(account.pw_name, account.pw_gid)
-                os.setgid(account.pw_gid)
-                os.setuid(account.pw_uid)
+                become(account.pw_uid)
             result = ["", function(*arguments)]
         except Exception as error:
             result = [answer.explain(error), None]

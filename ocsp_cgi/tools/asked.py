@@ -141,7 +141,7 @@ def _is_response(content: bytes) -> bool:
 
 def _from_text(name: str, text: str) -> Asked | None:
     """A serial number, a line of our log, or a request as it stands in a path, a URL, a line of
-    Apache's access log, or alone; None if it is none of these."""
+    Apache's access log, or alone; otherwise None."""
     logged = _LOGGED_SERIAL.search(text)
     labelled = _SERIAL.fullmatch(text)
     digits = logged[1] if logged else "".join((labelled[1] if labelled else text).split())

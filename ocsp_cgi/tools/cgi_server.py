@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import http.server
 import subprocess
+import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 SCRIPT_NAME = "/cgi-bin/ocsp.cgi"
 
@@ -23,7 +25,7 @@ class CGIServer:
             (_CGIHandler,),
             {"cgi_script": script, "cgi_config": config, "cgi_log": self._log},
         )
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server = _Server(("127.0.0.1", 0), handler)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self.url = f"http://127.0.0.1:{self._server.server_port}{SCRIPT_NAME}"
 
@@ -38,6 +40,13 @@ class CGIServer:
     def __exit__(self, *exception: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that has gone away."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _CGIHandler(http.server.BaseHTTPRequestHandler):
@@ -68,6 +77,9 @@ class _CGIHandler(http.server.BaseHTTPRequestHandler):
             [str(self.cgi_script)], input=body, env=environment, capture_output=True
         )
         self.cgi_log.append(run.stderr.decode(errors="replace"))
+        if run.returncode < 0:  # Ctrl-C ends every process of the terminal
+            self.close_connection = True
+            return
         head, _, body = run.stdout.partition(b"\r\n\r\n")
         headers = dict(line.split(": ", 1) for line in head.decode("latin-1").split("\r\n"))
         status, _, reason = headers.pop("Status", "200 OK").partition(" ")

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from .. import config
 from ..config import CASettings, Settings
 from .entry import CommandError
-from .plan import write
+from .files import write
 
 _REMEMBERED = re.compile(r"[#;]\s*(\w+) before \S+ = (.*)")
 

@@ -1,5 +1,5 @@
-"""Where ocsp.cgi and apache/ are: beside the package in a checkout, in share/ocsp-cgi after
-`pip install`."""
+"""Where ocsp.cgi and apache/ are: beside the package in a checkout and where `install` has put it,
+in share/ocsp-cgi after `pip install`."""
 
 from __future__ import annotations
 
@@ -25,8 +25,11 @@ def _installed() -> Path | None:
     return next((path.resolve().parent for path in scripts if _is_complete(path.parent)), None)
 
 
-IS_CHECKOUT = _is_complete(PACKAGE.parent)
-DIRECTORY = PACKAGE.parent if IS_CHECKOUT else _installed() or PACKAGE.parent
+RECORD = "installed.json"  # which `install` writes beside the package it has installed
+IS_INSTALLED = (PACKAGE.parent / RECORD).is_file()
+_IS_BESIDE = _is_complete(PACKAGE.parent)
+IS_CHECKOUT = _IS_BESIDE and not IS_INSTALLED
+DIRECTORY = PACKAGE.parent if _IS_BESIDE else _installed() or PACKAGE.parent
 SCRIPT = DIRECTORY / "ocsp.cgi"
 APACHE = DIRECTORY / "apache"
 
@@ -34,6 +37,11 @@ APACHE = DIRECTORY / "apache"
 def require() -> None:
     """CommandError if ocsp.cgi or apache/ is missing."""
     if not _is_complete(DIRECTORY):
+        if IS_INSTALLED:
+            raise CommandError(
+                f"ocsp.cgi or apache/ is missing in {DIRECTORY}: run `python3 -m ocsp_cgi install`"
+                " in a checkout"
+            )
         raise CommandError(
             f"ocsp.cgi and apache/ are not in {DIRECTORY}, beside the package ocsp_cgi: run this"
             " in a complete checkout, or install the package with pip"

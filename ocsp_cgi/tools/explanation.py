@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -15,9 +16,11 @@ from ..issuer import Issuer
 from ..lookup import Lookup
 from ..ocsp_request import CertID
 from ..ocsp_response import CertStatus, reason_name
-from . import entry, fetch, survey
+from . import as_user, entry, remote_source, survey
 from .entry import CommandError
+from .index_source import LocalSource
 from .labelled import line
+from .not_copied import NotCopied
 from .openssl_text import distinguished_name
 
 _RULES = {
@@ -26,6 +29,7 @@ _RULES = {
     b"R": "R is answered as revoked, and beats every other row of its serial",
     b"S": "S (suspended) is answered as revoked, certificateHold",
 }
+_MOST_BYTES = 1024 * 1024 * 1024
 _EXPIRED = ", also past its expiry: good says that it was not revoked, no more"
 
 
@@ -220,7 +224,11 @@ def _rows_of(source: str, target: str, number: int) -> tuple[Row, int] | None:
 
     `target` is the index here: its directory belongs to the user who copies.
     """
-    if not fetch.is_remote(source):
+    try:
+        fetched_from = remote_source.parse(source, insecure=False)
+    except CommandError as error:
+        raise CommandError(str(error)) from None
+    if isinstance(fetched_from, LocalSource):
         found = survey.of(source, {number})
         if found.problem:
             raise CommandError(found.problem)
@@ -228,14 +236,32 @@ def _rows_of(source: str, target: str, number: int) -> tuple[Row, int] | None:
     directory = tempfile.mkdtemp(prefix="ocsp-cgi-explain-")
     try:
         owner = os.stat(os.path.dirname(target) or ".").st_uid
-        if os.geteuid() == 0:
+        copy, nothing = Path(directory, "index"), Path(directory, "empty", "index")
+        nothing.parent.mkdir()
+
+        def fetch() -> str:
+            """Why it cannot be fetched."""
+            try:
+                fetched_from.copy(nothing, copy, _MOST_BYTES)
+            except NotCopied as error:
+                return error.reason
+            return ""
+
+        if os.geteuid() == 0 and owner != 0:
             os.chown(directory, owner, -1)
-        copy = Path(directory, "index")
-        fetch.fetch(source, copy, owner)
+            problem = as_user.call(pwd.getpwuid(owner).pw_name, fetch)
+        else:
+            problem = fetch()
+        if problem:
+            raise CommandError(problem if source in problem else f"{source}: {problem}")
         found = survey.of(str(copy), {number})
         if found.problem:
             raise CommandError(found.problem.replace(str(copy), source))
         return found.rows.get(number)
+    except KeyError:
+        raise CommandError(f"no user has the number {owner}, which owns `db`") from None
+    except as_user.ChildFailed as error:
+        raise CommandError(f"{source}: {error}") from None
     except OSError as error:
         raise CommandError(f"{error.filename or source}: {error.strerror}") from None
     finally:

@@ -17,6 +17,7 @@ from .. import index_row, index_search
 from ..certificate import Certificate, index_serial
 from ..index_file import DatabaseUnavailable
 from ..ocsp_response import CERTIFICATE_HOLD
+from .labelled import plural
 from .not_copied import Refused
 
 _BLOCK_BYTES = 1024 * 1024
@@ -226,8 +227,3 @@ def _look_up(path: str, numbers: set[int]) -> dict[int, index_row.Row]:
         return index_search.find(path, numbers).rows
     except DatabaseUnavailable as error:
         raise Refused(str(error).replace(path, "its file")) from None
-
-
-def plural(number: int, noun: str) -> str:
-    """`1 row`, `2 rows`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,4 +1,4 @@
-"""Text for a terminal: short lines, each with a label in front."""
+"""Text for a terminal: short lines, each with a label in front, and numbers with their nouns."""
 
 from __future__ import annotations
 
@@ -31,6 +31,11 @@ def line(label: str, text: str, may_break: bool = False) -> str:
         break_long_words=may_break,
         break_on_hyphens=False,
     ).rstrip()
+
+
+def plural(number: int, noun: str) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def write(lines: list[str]) -> None:

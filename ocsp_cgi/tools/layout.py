@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .entry import CommandError
-from .plan import content, run, search_path
+from .files import content
+from .plan import run, search_path
+
+SNIPPET = Path("/etc/ocsp-cgi/apache.conf")  # what `install --include` writes
 
 PREFIX = Path("/opt/ocsp-cgi")  # where the program goes
 CACHE = Path("/var/cache/ocsp-cgi")
@@ -34,8 +37,12 @@ class Layout(NamedTuple):
         return self.command == "a2ensite"
 
     def server_name(self) -> str:
-        """ServerName in the virtual host, "" if it is not there yet."""
+        """ServerName in the virtual host, or of the one that includes ours, "" if it is not there
+        yet."""
         found = re.search(r"^\s*ServerName\s+([^\s:]+)", self._site_text(), re.MULTILINE)
+        if found is None:
+            snippet = content(SNIPPET).decode(errors="replace")
+            found = re.search(r"^# .*\bServerName\s+([^\s:,]+)", snippet, re.MULTILINE)
         return found[1] if found else ""
 
     def address(self) -> tuple[str, int]:

@@ -11,8 +11,9 @@ from .. import config, index_file
 from ..config import CASettings
 from . import accounts
 from .entry import CommandError
+from .files import content
 from .layout import CACHE
-from .plan import Record, content
+from .record import Record
 
 _FILES = ("db", "ca", "rsigner", "rkey", "passin")
 

@@ -54,7 +54,7 @@ class PrivateCA:
         if root:
             root.sign_ca(self)
         else:
-            self._sign(self.name, "ca_ext", "3650", "-selfsign")
+            self.sign(self.name, "ca_ext", "3650", "-selfsign")
 
     @property
     def config(self) -> str:
@@ -70,7 +70,7 @@ class PrivateCA:
         if (self.home / f"{name}.csr").exists():  # a second issuing CA
             name = f"{name}-{sub.home.name}"
         shutil.copy(sub.home / f"{sub.name}.csr", self.home / f"{name}.csr")
-        self._sign(name, "sub_ca_ext", "1825")
+        self.sign(name, "sub_ca_ext", "1825")
         own, root = (self.home / f"{one}.crt" for one in (name, self.name))
         shutil.copy(own, sub.home / f"{sub.name}.crt")
         shutil.copy(root, sub.home / root.name)
@@ -115,7 +115,7 @@ class PrivateCA:
     ) -> None:
         """Issue NAME.crt, valid for 90 days, with its key in private/NAME.key."""
         self._request(name, newkey, "-subj", f"/CN={name}")
-        self._sign(name, extensions, "90")
+        self.sign(name, extensions, "90")
 
     def _request(self, name: str, newkey: tuple[str, ...], *options: str) -> None:
         self.openssl(
@@ -133,10 +133,10 @@ class PrivateCA:
             f"{name}.csr",
         )
 
-    def _sign(self, name: str, extensions: str, days: str, *options: str) -> None:
+    def sign(self, name: str, extensions: str, days: str, *options: str) -> None:
+        """Issue NAME.crt for NAME.csr, with further options of `openssl ca`."""
         self.openssl(
             "ca",
-            *options,
             "-config",
             self.config,
             "-batch",
@@ -149,6 +149,7 @@ class PrivateCA:
             extensions,
             "-days",
             days,
+            *options,
         )
 
     def revoke(self, name: str, *options: str) -> None:

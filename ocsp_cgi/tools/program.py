@@ -1,9 +1,11 @@
-"""The installed program: ocsp.cgi, its package, and the Python environment that runs them, in the
-directory --prefix."""
+"""The installed program in the directory --prefix: ocsp.cgi, its package and its data files, and
+the Python environment that runs them; and the command ocsp-cgi."""
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,31 +13,53 @@ from pathlib import Path
 
 from . import data_files, entry
 from .entry import CommandError
+from .files import content, write
 from .layout import Layout
-from .plan import Plan, content, run, write
+from .plan import Plan, run
+
+LAUNCHER = Path("/usr/local/sbin/ocsp-cgi")
 
 _ENVIRONMENT = ("bin", "include", "lib", "lib64", "share", "pyvenv.cfg")  # what venv creates
+_BASE = "/usr/bin/python3"
 _OLDEST_CRYPTOGRAPHY = 38
 _VERSION_OF_CRYPTOGRAPHY = (
     "import cryptography, sys; from cryptography.hazmat.primitives import hashes;"
     " print(cryptography.__version__)"
 )
+_LAUNCHER_TEXT = """\
+#!/bin/sh
+# The command of the OCSP responder that is installed in the directory `prefix`.
+#
+# An upgrade of the distribution may leave the environment there without its Python, or without
+# `cryptography`.  Then the distribution's Python runs this; `ocsp-cgi install` repairs it.
+prefix={prefix}
+python=$prefix/bin/python3
+"$python" -I -c 'import cryptography' 2>/dev/null || python={base}
+{config}exec "$python" -I -c '
+import sys
+sys.path.insert(0, sys.argv[1])
+sys.argv[:2] = ["{launcher}"]
+from ocsp_cgi.__main__ import main
+main()
+' "$prefix" "$@"
+"""
 
 
 class Program:
     def __init__(self, prefix: Path, layout: Layout, plan: Plan):
-        if re.search(r"\s", str(prefix)) or len(str(prefix)) > 100:
+        if re.search(r"[^\w./+-]", str(prefix), re.ASCII) or len(str(prefix)) > 100:
             raise CommandError(
-                f"--prefix {prefix}: must have no blanks and at most 100 characters, because the"
-                " first line of a script contains it"
+                f"--prefix {prefix}: must have only letters, digits and ./_+- in it, and at most"
+                " 100 characters, because the first line of a script contains it"
             )
         self.prefix = prefix
         self.script = prefix / "ocsp.cgi"
         self._layout = layout
         self._plan = plan
 
-    def plan(self, upgrade: bool) -> None:
-        """Plan what is missing or outdated; `upgrade` also fetches the newest cryptography."""
+    def plan(self, upgrade: bool, config: str) -> None:
+        """Plan what is missing, outdated or broken; `upgrade` also fetches the newest cryptography.
+        `config` is the config that the command ocsp-cgi is to use, "" for the usual one."""
         plan, record = self._plan, self._plan.record
         if not record.exists and self.prefix.is_dir() and any(self.prefix.iterdir()):
             raise CommandError(
@@ -43,36 +67,58 @@ class Program:
                 " directory with --prefix"
             )
         plan.directory(self.prefix, 0o755)
-        python = record.other.get("python", "")
+        python = self._python()
         if not python or not _version_of_cryptography(python, self._layout.user) or upgrade:
             plan.add(
                 f"create the virtual environment {self.prefix} with the newest cryptography from"
                 " pip; if that fails, use the distribution's python3-cryptography",
                 self._create_environment,
             )
-        if not _same_package(data_files.PACKAGE, self.prefix / "ocsp_cgi"):
+            python = ""
+        is_same = _same_files(data_files.PACKAGE, self.prefix / "ocsp_cgi")
+        if not is_same:
             plan.add(
                 f"copy the package to {self.prefix}/ocsp_cgi, byte-compiled", self._copy_package
             )
-        if not python or upgrade or self._script_content(python) != content(self.script):
+        elif not python or not _is_compiled(self.prefix / "ocsp_cgi", python):
+            plan.add(f"byte-compile {self.prefix}/ocsp_cgi", self._compile)
+        if not _same_files(data_files.APACHE, self.prefix / "apache"):
+            plan.add(f"copy the files for Apache and jobs to {self.prefix}/apache", self._copy_data)
+        if not python or self._script_content(python) != content(self.script):
             plan.add(f"write {self.script}, with that Python in its first line", self._write_script)
-        plan.directory(self._layout.cgi_bin, 0o755)
-        plan.link(self._layout.cgi_bin / "ocsp.cgi", self.script)
+        plan.file(LAUNCHER, self._launcher(config), 0o755)
+
+    def plan_link(self) -> None:
+        """Plan the link in cgi-bin."""
+        self._plan.directory(self._layout.cgi_bin, 0o755)
+        self._plan.link(self._layout.cgi_bin / "ocsp.cgi", self.script, apache="reload")
 
     def remove(self) -> None:
         self._remove_environment()
-        for path in (self.prefix / "ocsp_cgi", self.script, self._plan.record.path):
-            _remove(path)
+        for name in ("ocsp_cgi", "apache", "ocsp.cgi"):
+            _remove(self.prefix / name)
+        _remove(self._plan.record.path)
+
+    def _python(self) -> str:
+        """The Python of ocsp.cgi as it was recorded, "" if there is none yet."""
+        python = self._plan.record.other.get("python", "")
+        return python if isinstance(python, str) and python.startswith("/") else ""
+
+    def _launcher(self, config: str) -> bytes:
+        setting = ""
+        if config:
+            setting = f": ${{OCSP_CGI_CONFIG:={shlex.quote(config)}}}\nexport OCSP_CGI_CONFIG\n"
+        base = shlex.quote(_base())
+        prefix = shlex.quote(str(self.prefix))
+        text = _LAUNCHER_TEXT.format(prefix=prefix, base=base, config=setting, launcher=LAUNCHER)
+        return text.encode()
 
     def _create_environment(self) -> None:
         python = str(self.prefix / "bin" / "python3")
         try:
             if not _runs(python, "import pip"):
                 self._remove_environment()
-                base = "/usr/bin/python3"
-                if not _runs(base, "import sys; sys.exit(sys.version_info < (3, 9))"):
-                    base = sys.executable
-                run(base, "-m", "venv", str(self.prefix))
+                run(_base(), "-m", "venv", str(self.prefix))
             options = ("--quiet", "--disable-pip-version-check", "--retries=2")
             run(
                 *(python, "-m", "pip", "install", *options),
@@ -100,11 +146,10 @@ class Program:
     def _fall_back_on_distribution(self, error: CommandError) -> str:
         """Use the distribution's Python and cryptography after this error.  Returns that Python."""
         self._remove_environment()
-        python = "/usr/bin/python3"
-        version = _version_of_cryptography(python, self._layout.user)
+        version = _version_of_cryptography(_BASE, self._layout.user)
         if not version:
             raise CommandError(
-                f"{error}\nSo there is no virtual environment, and {python} has no cryptography"
+                f"{error}\nSo there is no virtual environment, and {_BASE} has no cryptography"
                 f" {_OLDEST_CRYPTOGRAPHY} or newer either.  Fix one of the two and run this again:"
                 f" {self._layout.packages} python3-cryptography"
             )
@@ -117,35 +162,60 @@ class Program:
             "    To retry once python3-venv and the network are available:"
             f" {entry.program()} install --upgrade"
         )
-        return python
+        return _BASE
 
     def _remove_environment(self) -> None:
         for name in _ENVIRONMENT:
             _remove(self.prefix / name)
 
     def _copy_package(self) -> None:
-        new, old, package = (
-            self.prefix / name for name in (".ocsp_cgi.new", ".ocsp_cgi.old", "ocsp_cgi")
-        )
-        for path in (new, old):
-            _remove(path)
-        shutil.copytree(data_files.PACKAGE, new, ignore=shutil.ignore_patterns("__pycache__"))
+        package = self.prefix / "ocsp_cgi"
+        new = self._copy(data_files.PACKAGE, package)
+        self._compile(new)
+        _replace(package, new)
+
+    def _copy_data(self) -> None:
+        directory = self.prefix / "apache"
+        _replace(directory, self._copy(data_files.APACHE, directory))
+
+    def _copy(self, source: Path, target: Path) -> Path:
+        """Copy a directory to beside its target.  Returns the copy."""
+        new = target.with_name(f".{target.name}.new")
+        _remove(new)
+        shutil.copytree(source, new, ignore=shutil.ignore_patterns("__pycache__"))
         for path in (new, *new.rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)
+        return new
+
+    def _compile(self, directory: Path | None = None) -> None:
+        """Byte-compile the package, or a copy of it that is to become the package."""
+        package = self.prefix / "ocsp_cgi"
+        directory = directory or package
         run(
-            *(self._plan.record.other["python"], "-I", "-m", "compileall", "-q"),
-            *("-s", str(new), "-p", str(package), str(new)),
+            *(self._plan.record.other["python"], "-I", "-m", "compileall", "-q", "-f"),
+            *("-s", str(directory), "-p", str(package), str(directory)),
         )
-        if package.exists():
-            package.rename(old)
-        new.rename(package)
-        _remove(old)
 
     def _write_script(self) -> None:
         write(self.script, self._script_content(self._plan.record.other["python"]), 0o755)
 
     def _script_content(self, python: str) -> bytes:
         return data_files.script_for(python).encode()
+
+
+def launched_prefix() -> str:
+    """The --prefix of the installed command ocsp-cgi, "" if it is not installed."""
+    text = content(LAUNCHER).decode(errors="replace")
+    found = re.search(r"^prefix=(/[\w./+-]*)$", text, re.MULTILINE | re.ASCII)
+    return found[1] if found and "ocsp_cgi.__main__" in text else ""
+
+
+def _base() -> str:
+    """The Python that environments are made with."""
+    if _runs(_BASE, "import sys; sys.exit(sys.version_info < (3, 9))"):
+        return _BASE
+    # In an environment, this is the Python that it was made with.
+    return os.path.realpath(getattr(sys, "_base_executable", sys.executable))
 
 
 def _runs(python: str, program: str) -> bool:
@@ -178,12 +248,34 @@ def _version_of_cryptography(python: str, user: str) -> str:
     return version
 
 
-def _same_package(one: Path, other: Path) -> bool:
-    def contents(package: Path) -> dict[str, bytes]:
-        files = (path for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc")
-        return {str(path.relative_to(package)): path.read_bytes() for path in files}
+def _same_files(one: Path, other: Path) -> bool:
+    def contents(directory: Path) -> dict[str, bytes]:
+        paths = (path for path in directory.rglob("*") if path.is_file() and path.suffix != ".pyc")
+        return {str(path.relative_to(directory)): path.read_bytes() for path in paths}
 
     return other.is_dir() and contents(one) == contents(other)
+
+
+def _is_compiled(package: Path, python: str) -> bool:
+    """Whether the package is byte-compiled for the version of this Python."""
+    script = "import sys; print(sys.implementation.cache_tag)"
+    try:
+        asked = subprocess.run(
+            [python, "-I", "-c", script], capture_output=True, text=True, stdin=subprocess.DEVNULL
+        )
+    except OSError:
+        return False
+    return (package / "__pycache__" / f"cgi.{asked.stdout.strip()}.pyc").exists()
+
+
+def _replace(target: Path, new: Path) -> None:
+    """Put a new directory in the place of an old one."""
+    old = target.with_name(f".{target.name}.old")
+    _remove(old)
+    if target.exists():
+        target.rename(old)
+    new.rename(target)
+    _remove(old)
 
 
 def _remove(path: Path) -> None:

@@ -17,6 +17,7 @@ import time
 from calendar import timegm
 from pathlib import Path
 
+from ..config import is_remote
 from . import rsync_errors
 from .entry import CommandError
 from .index_source import Copied, LocalSource, too_large
@@ -103,7 +104,7 @@ class RemoteSource:
 
 def parse(sync_from: str, insecure: bool) -> LocalSource | RemoteSource:
     """The source that a `sync_from` names.  CommandError if it cannot be used."""
-    if ":" not in sync_from.partition("/")[0]:
+    if not is_remote(sync_from):
         return LocalSource(sync_from)
     daemon = _DAEMON.fullmatch(sync_from)
     remote = _REMOTE.fullmatch(sync_from)
@@ -111,20 +112,20 @@ def parse(sync_from: str, insecure: bool) -> LocalSource | RemoteSource:
     if daemon or sync_from.startswith("rsync:") or path.startswith(":"):
         if not insecure:
             raise CommandError(
-                f"sync_from = {sync_from}: an rsync daemon is not authenticated, so anyone on the"
-                " way could make revoked certificates good: use ssh (HOST:PATH), or --insecure"
+                f"{sync_from}: an rsync daemon is not authenticated, so anyone on the"
+                " way could make revoked certificates good: use ssh (HOST:PATH), or"
+                " `sync --insecure`"
             )
         host, path = "", daemon.group(1) if daemon else path[1:]
     if not (remote or daemon):
         raise CommandError(
-            f"sync_from = {sync_from}: not HOST:PATH, such as ca.example.com:/root/root-ca/db/index"
+            f"{sync_from}: not HOST:PATH, such as ca.example.com:/root/root-ca/db/index"
         )
     if not path:
-        raise CommandError(f"sync_from = {sync_from}: no path after the colon")
+        raise CommandError(f"{sync_from}: no path after the colon")
     if not path.isprintable() or re.search(r"[*?\[\]{}\\]", path):
         raise CommandError(
-            f"sync_from = {sync_from}: the path must be that of one file, without * ? [ ] {{ }}"
-            " and \\"
+            f"{sync_from}: the path must be that of one file, without * ? [ ] {{ }} and \\"
         )
     argument = f"{host}:./{path}" if host and path[0] == "-" else sync_from
     return RemoteSource(host, path, argument)

@@ -6,7 +6,7 @@ import os
 import shlex
 import stat
 
-from . import apache_process
+from . import accounts
 from .apache_config import Configuration, Directive, Script, is_below
 from .cause import Cause
 
@@ -14,7 +14,7 @@ from .cause import Cause
 def find(script: Script, configuration: Configuration, user: str) -> Cause | None:
     """Why this user's Apache cannot run a script, None if there seems to be no reason."""
     file = script.file
-    if not os.path.lexists(file) and apache_process.may(user, "-e", file) is not True:
+    if not os.path.lexists(file) and accounts.may(user, "-e", file) is not True:
         blocked = _blocked(file, user)
         return blocked or Cause(
             f"{script.directive.name} leads to {file}, which does not exist",
@@ -31,7 +31,7 @@ def find(script: Script, configuration: Configuration, user: str) -> Cause | Non
         refused = _link_refused(script, target, configuration)
         if refused:
             return refused
-    if apache_process.may(user, "-x", target) is False:
+    if accounts.may(user, "-x", target) is False:
         command = f"chmod 755 {shlex.quote(target)}"
         return Cause(f"{user} may not run {target}", target, command)
     return _interpreter(target, user)
@@ -42,7 +42,7 @@ def _blocked(file: str, user: str) -> Cause | None:
     parts = os.path.dirname(file).split("/")
     for number in range(1, len(parts) + 1):
         directory = "/".join(parts[:number]) or "/"
-        if os.path.isdir(directory) and apache_process.may(user, "-x", directory) is False:
+        if os.path.isdir(directory) and accounts.may(user, "-x", directory) is False:
             mode = stat.S_IMODE(os.stat(directory).st_mode)
             text = f"{user} may not enter {directory} (mode {mode:o}), in which {file} is"
             return Cause(text, directory, f"chmod o+x {shlex.quote(directory)}")
@@ -96,7 +96,7 @@ def _interpreter(target: str, user: str) -> Cause | None:
         text = f"the first line of {target} ends as on Windows, so its Python is not found"
         return Cause(text, target, f"sed -i 's/\\r$//' {shlex.quote(target)}")
     python = (first[2:].split() or [""])[0]
-    if not os.path.exists(python) or apache_process.may(user, "-x", python) is False:
+    if not os.path.exists(python) or accounts.may(user, "-x", python) is False:
         missing = "does not exist" if not os.path.exists(python) else f"{user} may not run"
         return Cause(f"the first line of {target} names {python}, which {missing}", target)
     return None

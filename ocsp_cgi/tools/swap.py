@@ -28,7 +28,7 @@ from .. import ocsp_http
 from ..answer import RESPONSE_STATUS_NAMES, SUCCESSFUL, printable
 from ..ocsp_response import MalformedResponse, OCSPResponse
 from .entry import CommandError
-from .plan import content
+from .files import content
 
 _SECONDS = 20
 _PAUSE_SECONDS = 2.0  # far longer than an interpreter takes to open its script

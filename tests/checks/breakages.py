@@ -59,10 +59,7 @@ class Place:
 
     def issue_signer(self, *options: str, extensions: str = "ocsp_ext", days: str = "90") -> None:
         """Issue root-ocsp.crt again, with further options of `openssl ca`."""
-        self.ca.openssl(
-            *("ca", "-config", "root-ca.cnf", "-batch", "-notext", "-in", "root-ocsp.csr"),
-            *("-out", "root-ocsp.crt", "-extensions", extensions, "-days", days, *options),
-        )
+        self.ca.sign("root-ocsp", extensions, days, *options)
 
     def edit_extensions(self, old: str, new: str) -> None:
         cnf = self.file("root-ca.cnf")

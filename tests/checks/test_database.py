@@ -169,6 +169,10 @@ def test_a_copied_index_without_stale_after(ca):
     assert subject_of(path).settings.cas[0].stale_after == 10
     # A CA whose index comes on a stick has none.
     assert problems(database, subject_of(write_config(ca.home, sync_from="/media/index"))) == []
+    (ca.home / "db" / "heartbeat").touch()
+    path = write_config(ca.home, sync_from="ca.example.com:db/index", stale_after="never")
+    os.utime(ca.home / "db" / "heartbeat", (0, 0))
+    assert problems(database, subject_of(path)) == []
 
 
 def test_an_index_from_the_future(ca):

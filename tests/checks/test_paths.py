@@ -93,7 +93,7 @@ def test_access_control_lists_are_respected(readable):
 
 
 def test_a_key_that_everybody_may_read(ca):
-    (ca.home / "private" / "root-ocsp.key").chmod(0o644)
+    (ca.home / "private" / "root-ocsp.key").chmod(0o604)
     found = problem(paths, subject_of(ca.home / "ocsp-cgi.conf"))
     assert (found.level, "everybody on this machine may read it: chmod o-rwx" in found.what) == (
         Level.FAIL,

@@ -63,6 +63,13 @@ def test_a_job_that_runs(ca, places, cron):
     assert f"last copied 30 seconds ago from {SOURCE}" in found[1].what
 
 
+def test_an_offline_ca_needs_no_job(ca):
+    ran(ca, source="/media/index", ago=100 * 24 * 3600)
+    path = write_config(ca.home, sync_from="/media/index", stale_after="never")
+    [found] = sync_job.examine(subject_of(path))
+    assert (found.level, found.what) == (Level.OK, "last copied 100 days ago from /media/index")
+
+
 def test_no_job(ca):
     ran(ca)
     found = problem(sync_job, subject_of(write_config(ca.home, sync_from=SOURCE)))

@@ -124,7 +124,7 @@ def test_a_directory_of_scripts(apache, place):
     own = [("/ocsp", "ocsp.example.com")]
     assert scripts() == own
     (place / "bin" / "ocsp.cgi").touch()
-    assert scripts() == [*own, ("/cgi-bin/ocsp.cgi", "ocsp.example.com")]
+    assert scripts() == own  # the other path needs what this one has
     site.write_text(inherited + SITE.partition("<VirtualHost *:80>\n    ServerName ${NAME}")[0])
     assert scripts() == [("/cgi-bin/ocsp.cgi", "first.example.com")]
 

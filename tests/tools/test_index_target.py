@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import grp
-import multiprocessing
 import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from ocsp_cgi.sync_state import SyncState
 from ocsp_cgi.tools.index_target import Busy, Target
 from ocsp_cgi.tools.not_copied import Failed
+
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(params=["directory", "file of another name"])
@@ -79,41 +83,39 @@ def test_an_index_that_is_a_symlink_is_replaced_where_it_leads_to(tmp_path):
     assert (tmp_path / "db" / "index").is_symlink()
 
 
-def _hold(db: str, ready, seconds: float) -> None:
-    with Target(db).locked(0):
-        ready.set()
-        time.sleep(seconds)
+def holding(db, seconds: float) -> subprocess.Popen[str]:
+    """Another process, which is inside locked() for so long."""
+    program = (
+        "import sys, time\n"
+        "from ocsp_cgi.tools.index_target import Target\n"
+        "with Target(sys.argv[1]).locked(0):\n"
+        "    print('locked', flush=True)\n"
+        "    time.sleep(float(sys.argv[2]))\n"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", program, db, str(seconds)],
+        cwd=CHECKOUT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert other.stdout and other.stdout.readline() == "locked\n"
+    return other
 
 
 @pytest.mark.slow
 @pytest.mark.process
 def test_another_run_is_waited_for_as_long_as_asked(db):
-    fork = multiprocessing.get_context("fork")
-    ready = fork.Event()
-    other = fork.Process(target=_hold, args=(str(db), ready, 0.5))
-    other.start()
-    try:
-        assert ready.wait(10)
+    with holding(db, 0.5) as other:
         with pytest.raises(Busy), Target(str(db)).locked(0):
             pass
-        put_after = Target(str(db))
-        with put_after.locked(20):
-            other.join(5)
-            assert other.exitcode == 0
-    finally:
-        other.kill()
-        other.join()
+        with Target(str(db)).locked(20):
+            assert other.wait(5) == 0
 
 
 @pytest.mark.process
 def test_what_a_killed_run_left_is_removed_by_the_next_one(db):
-    fork = multiprocessing.get_context("fork")
-    ready = fork.Event()
-    other = fork.Process(target=_hold, args=(str(db), ready, 60))
-    other.start()
-    assert ready.wait(10)
-    other.kill()
-    other.join()
+    with holding(db, 60) as other:
+        other.kill()
     target = Target(str(db))
     scratch = target.path.with_name(f".{target.path.name}.sync")
     beside = f"{db}/sync.1234" if db.is_dir() else f"{db}.sync.1234"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from ocsp_cgi.tools import remote_source
@@ -56,7 +58,7 @@ def test_a_local_file(path):
 )
 @pytest.mark.parametrize("insecure", [False, True])
 def test_what_is_not_one_file_of_a_host(sync_from, insecure):
-    with pytest.raises(CommandError, match=r"^sync_from = "):
+    with pytest.raises(CommandError, match=rf"^{re.escape(sync_from)}: "):
         remote_source.parse(sync_from, insecure)
 
 

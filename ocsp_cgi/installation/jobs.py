@@ -1,0 +1,231 @@
+"""The jobs: `ocsp-cgi sync` every minute, as a user of its own, and `ocsp-cgi check` daily, by
+systemd or by cron."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from functools import partial
+from pathlib import Path
+
+from .. import sync_state
+from ..checks import sync_job
+from ..checks.owners import SYNC_USER
+from ..config import CASettings
+from ..tools import config_file, data_files, layout
+from ..tools.entry import CommandError
+from ..tools.files import content
+from ..tools.plan import Plan, run, search_path
+from ..tools.program import LAUNCHER
+from .permissions import FILES, Account, directory_of
+
+HOME = Path("/var/lib/ocsp-sync")
+UNITS = Path("/etc/systemd/system")
+CRON = Path("/etc/cron.d")
+STALE_AFTER = "10"
+_CRON_DAEMONS = ("cron", "crond", "fcron", "busybox-crond")
+# Jobs of version 0.2.0, without their source and the web server's group: root ran rsync.
+_FORMER = frozenset(
+    (
+        "975fb65f0e19ff78108f1e4d9c451434159751585112d9ef31ad3c0c1a2b55a8",
+        "b34e0460ac6d60aafabfaeac097eb28be158b0c1284e81c2b409aa2781c7118f",
+        "cdb7058e91ebd00723ec0a9d56e75116e1f0366063fda6392f9e36dc6be3056b",
+    )
+)
+
+
+class Job:
+    """Plans one job, `ocsp-cgi-NAME`."""
+
+    def __init__(self, plan: Plan, name: str):
+        self._plan = plan
+        self._name = name
+        self._timer = f"{name}.timer"
+
+    def plan(self, databases: list[str]) -> None:
+        """Plan its files.  `databases` are the directories to which it has to write.
+
+        CommandError if nothing here could run it.
+        """
+        plan, name = self._plan, self._name
+        if layout.systemd_runs():
+            before = len(plan.steps)
+            for unit in (f"{name}.service", self._timer):
+                plan.file(UNITS / unit, _edited(unit, databases), may_replace=is_former)
+            is_enabled = (UNITS / "timers.target.wants" / self._timer).exists()
+            if len(plan.steps) > before:
+                plan.command("systemctl", "daemon-reload")
+            if len(plan.steps) > before or not is_enabled:
+                plan.command("systemctl", "enable", "--now", self._timer)
+            self._plan_removal(CRON / name)
+            return
+        if not CRON.is_dir() or not cron_daemon():
+            raise CommandError(
+                f"nothing here can run {name} regularly: neither systemd nor cron is there."
+                "  Install cron (apt-get install cron, dnf install cronie), or let something else"
+                f" run `{LAUNCHER} {name.rpartition('-')[2]}`"
+            )
+        plan.file(CRON / name, _edited(f"{name}.cron", databases), may_replace=is_former)
+        if not sync_job.cron_runs():
+            plan.problem("the cron daemon does not run, so no job does", sync_job.start_cron())
+
+    def plan_uninstall(self) -> None:
+        record = self._plan.record
+        if str(UNITS / self._timer) in record.files and layout.systemd_runs():
+            self._plan.command("systemctl", "disable", "--now", self._timer)
+
+    def _plan_removal(self, path: Path) -> None:
+        """Of the job that the other scheduler has run until now."""
+        record = self._plan.record
+        if record.is_ours(path) or is_former(content(path)):
+
+            def remove() -> None:
+                path.unlink()
+                record.files.pop(str(path), None)
+
+            self._plan.add(f"remove {path}", remove, f"rm {path}")
+
+
+def is_former(text: bytes) -> bool:
+    """Whether this is a job of version 0.2.0 that nobody has changed but for its source."""
+    return _essence(text) in _FORMER
+
+
+def _essence(text: bytes) -> str:
+    """A hash of a job without its comments, its source and the web server's group."""
+    lines = []
+    for line in text.decode(errors="replace").splitlines():
+        if line and line[0] != "#":
+            line = re.sub(r" \S+ /etc/ssl/ocsp/db/(?= |$)", " SOURCE /etc/ssl/ocsp/db/", line)
+            lines.append(re.sub(r"root:(www-data|apache)\b", "root:GROUP", line))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def former_source() -> str:
+    """Where the job of version 0.2.0 copies from, "" if there is none that nobody has changed."""
+    for path in (UNITS / "ocsp-cgi-sync.service", CRON / "ocsp-cgi-sync"):
+        text = content(path)
+        found = re.search(rb"^[^#].* (\S+) /etc/ssl/ocsp/db/( |$)", text, re.MULTILINE)
+        if found and is_former(text):
+            return found[1].decode(errors="replace")
+    return ""
+
+
+def cron_daemon() -> str:
+    """The cron daemon that is installed, "" if none is."""
+    found = (shutil.which(name, path=search_path()) for name in _CRON_DAEMONS)
+    return next(filter(None, found), "")
+
+
+def plan_user(plan: Plan) -> None:
+    """Plan the user that copies."""
+    if Account.named(SYNC_USER).uid < 0:
+        shell = shutil.which("nologin", path=search_path()) or "/bin/false"
+
+        def create() -> None:
+            run(
+                *("useradd", "--system", "--user-group", "--no-create-home"),
+                *("--home-dir", str(HOME), "--shell", shell, SYNC_USER),
+            )
+            plan.record.other["users"] = [SYNC_USER]
+
+        plan.add(f"create the user {SYNC_USER}, home {HOME}", create)
+    plan.directory(HOME, 0o700, SYNC_USER, SYNC_USER)
+
+
+class Copying:
+    """Copies for the first time, and lets responses depend on it from then on."""
+
+    def __init__(self, plan: Plan, config: Path, cas: list[CASettings]):
+        self._plan = plan
+        self._config = config
+        self._cas = [ca for ca in cas if ca.sync_from]
+
+    def plan(self) -> None:
+        due = [ca for ca in self._cas if not _is_copied(ca)]
+        if due:
+            names = " and ".join(f"[{ca.name}]" for ca in due)
+            self._plan.add(f"copy {names} with `ocsp-cgi sync`", partial(self._copy, due))
+        unset = [ca for ca in self._cas if ca.stale_after is None]
+        for ca in unset:
+            if _is_copied(ca):
+                text = f"set stale_after = {STALE_AFTER} for [{ca.name}] in {self._config}"
+                self._plan.add(text, partial(self._limit, ca))
+
+    def _copy(self, due: list[CASettings]) -> None:
+        command = [str(LAUNCHER), "sync", "--config", str(self._config)]
+        command += [ca.name for ca in due]
+        ran = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        output = ran.stdout.decode(errors="replace").strip()
+        for line in output.splitlines():
+            print(f"    {line}")
+        for ca in due:
+            if _is_copied(ca):
+                if ca.stale_after is None:
+                    print(f"  set stale_after = {STALE_AFTER} for [{ca.name}] in {self._config}")
+                    self._limit(ca)
+                continue
+            text = f"[{ca.name}] could not be copied from {ca.sync_from}, as said above"
+            if former_source():
+                raise CommandError(
+                    f"{text}.  So the job of the earlier version stays.  When this works, run this"
+                    f" again: {LAUNCHER.name} sync {ca.name}\n{_how_to_log_in(ca)}"
+                )
+            self._plan.problem(
+                f"{text}.  When this works, run `{LAUNCHER.name} install` again",
+                f"{LAUNCHER.name} sync {ca.name}",
+            )
+            if ca.is_copied_from_host:
+                self._plan.advice.append(_how_to_log_in(ca))
+
+    def _limit(self, ca: CASettings) -> None:
+        edit(self._plan, self._config, {(ca.name, "stale_after"): STALE_AFTER})
+
+
+def edit(plan: Plan, config: Path, changes: dict[tuple[str, str], str | None]) -> None:
+    """Change settings; a config that we wrote, and nobody has changed, stays ours."""
+    was_ours = plan.record.is_ours(config)
+    config_file.edit(str(config), changes)
+    if was_ours:
+        plan.record.wrote(config, content(config))
+
+
+def _is_copied(ca: CASettings) -> bool:
+    """Whether the last copy was put in place, and came from where the config says."""
+    state = sync_state.read(ca.db)
+    return state is not None and state.result == sync_state.OK and state.source == ca.sync_from
+
+
+def _how_to_log_in(ca: CASettings) -> str:
+    host, _, path = (ca.sync_from or "").partition(":")
+    key = HOME / ".ssh" / "id_ed25519"
+    directory = os.path.dirname(path) or "."
+    return (
+        f"[{ca.name}] is copied over ssh by the user {SYNC_USER}.  It needs a key, and has to know"
+        f" {host.rpartition('@')[2]}:\n"
+        f"    install -d -m 700 -o {SYNC_USER} -g {SYNC_USER} {HOME}/.ssh\n"
+        f'    runuser -u {SYNC_USER} -- ssh-keygen -q -t ed25519 -N "" -f {key}\n'
+        f"    runuser -u {SYNC_USER} -- ssh {host} true      # compare the fingerprint\n"
+        f"On {host.rpartition('@')[2]}, let that key do nothing but read the index, by one line in"
+        " ~/.ssh/authorized_keys:\n"
+        f'    restrict,command="rrsync -ro {directory}" (the line in {key}.pub)'
+    )
+
+
+def _edited(name: str, databases: list[str]) -> bytes:
+    """A job as it is in apache/, with the directories to which it has to write."""
+    text = (data_files.APACHE / name).read_text()
+    if databases:
+        paths = " ".join(f"-{path}" for path in databases)
+        text = re.sub(r"(?m)^ReadWritePaths=.*$", f"ReadWritePaths={paths}", text)
+    return text.encode()
+
+
+def directories(cas: list[CASettings]) -> list[str]:
+    """Those that the job which copies writes to."""
+    return list(dict.fromkeys(directory_of(ca.db) for ca in cas if ca.sync_from)) or [f"{FILES}/db"]

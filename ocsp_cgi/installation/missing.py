@@ -1,0 +1,94 @@
+"""What the config names and is not there yet, or cannot be read, with the guide's next step."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+from .. import index_file
+from ..checks.owners import closed
+from ..config import CASettings
+from ..tools import as_user
+from ..tools.entry import program
+from ..tools.plan import Problem
+
+_HOST = "ca.example.com:root-ca"
+
+
+def find(cas: list[CASettings], user: str) -> list[Problem]:
+    """What keeps this user from answering for these CAs."""
+    wanted = [
+        (path, problem)
+        for ca in cas
+        for path, problem in (_key(ca), _signer(ca), _issuer(ca), *_pass_phrase(ca), _index(ca))
+    ]
+    found = as_user.call(user, _states, [path for path, _ in wanted])
+    problems = []
+    for (path, problem), (exists, place) in zip(wanted, found):
+        if problem.text.startswith(path) and not exists and not place:
+            problems.append(problem)
+        elif place:
+            problems.append(_unreadable(path, place, user))
+        elif not problem.text.startswith(path):
+            problems.append(problem)
+    return list(dict.fromkeys(problems))
+
+
+def _key(ca: CASettings) -> tuple[str, Problem]:
+    request = Path(ca.rsigner).stem + ".csr"
+    return ca.rkey, Problem(
+        f"{ca.rkey}: the key.  Create it and a certificate request:",
+        "openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
+        ' -subj "/CN=OCSP Root Responder"'
+        f" -keyout {shlex.quote(ca.rkey)} -out {shlex.quote(request)}",
+    )
+
+
+def _signer(ca: CASettings) -> tuple[str, Problem]:
+    name = Path(ca.rsigner).name
+    return ca.rsigner, Problem(
+        f"{ca.rsigner}: the signer's certificate.  Let the CA issue it, and copy it here:",
+        f"openssl ca -config root-ca.cnf -in {Path(name).stem}.csr -out {name} -extensions"
+        f" ocsp_ext -days 90\nscp {_HOST}/{name} {shlex.quote(ca.rsigner)}",
+    )
+
+
+def _issuer(ca: CASettings) -> tuple[str, Problem]:
+    return ca.ca, Problem(
+        f"{ca.ca}: the CA's certificate.  Copy it here:",
+        f"scp {_HOST}/{Path(ca.ca).name} {shlex.quote(ca.ca)}",
+    )
+
+
+def _pass_phrase(ca: CASettings) -> list[tuple[str, Problem]]:
+    if not ca.passin:
+        return []
+    text = f"{ca.passin}: the file with the pass phrase of {ca.rkey}, which `passin` names"
+    return [(ca.passin, Problem(text))]
+
+
+def _index(ca: CASettings) -> tuple[str, Problem]:
+    try:
+        path = index_file.path_of(ca.db)
+    except index_file.DatabaseUnavailable as error:
+        return ca.db, Problem(f"[{ca.name}] {error}")
+    if ca.sync_from:
+        return path, Problem(
+            f"{path}: the database.  Copy it from {ca.sync_from}:", f"{program()} sync {ca.name}"
+        )
+    return path, Problem(
+        f"{path}: the database.  Copy it here, and let --sync-from repeat that from then on:",
+        f"rsync --copy-links --times {_HOST}/db/{Path(path).name} {shlex.quote(path)}",
+    )
+
+
+def _unreadable(path: str, place: str, user: str) -> Problem:
+    what = "enter" if os.path.isdir(place) and place != path else "read"
+    where = "" if place == path else f", because it cannot {what} {place}"
+    return Problem(f"{path}: {user} cannot read it{where}")
+
+
+def _states(paths: list[str]) -> list[tuple[bool, str]]:
+    """Of each path, whether it exists, and what keeps this user from reading it, "" if nothing."""
+    return [(os.path.lexists(path), closed(path)) for path in paths]

@@ -1,0 +1,357 @@
+"""Owners, groups and modes of what the config names: the web server's user can read it, the job
+that copies an index can replace it, and nobody else can read a key.
+
+What lies in our own directory is given the modes that the README describes; elsewhere, only what
+keeps one of the two users out is changed, and never a directory of another user or of the system.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shlex
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from .. import index_file
+from ..checks.owners import SYNC_USER, above
+from ..config import CASettings, Settings
+from ..tools import as_user
+from ..tools.entry import CommandError
+from ..tools.files import owner_name
+from ..tools.plan import Plan
+
+FILES = Path("/etc/ssl/ocsp")
+_READ, _ENTER = os.R_OK, os.X_OK
+# What others keep things in is not ours to open, nor to give away.
+_SYSTEM = frozenset(
+    (
+        *("/", "/bin", "/boot", "/dev", "/etc", "/etc/apache2", "/etc/httpd", "/etc/pki"),
+        *("/etc/pki/tls", "/etc/pki/tls/private", "/etc/ssl", "/etc/ssl/certs", "/etc/ssl/private"),
+        *("/home", "/lib", "/mnt", "/media", "/opt", "/proc", "/root", "/run", "/sbin", "/srv"),
+        *("/sys", "/tmp", "/usr", "/usr/lib", "/usr/local", "/var", "/var/cache", "/var/lib"),
+        *("/var/tmp", "/var/www"),
+    )
+)
+_OF_A_CA = ("serial", "crlnumber")  # what `openssl ca` keeps beside its index
+
+
+class Account(NamedTuple):
+    """A user; the ids are -1 if no user has this name yet."""
+
+    name: str
+    uid: int
+    gids: frozenset[int]
+
+    @classmethod
+    def named(cls, name: str) -> Account:
+        try:
+            user = pwd.getpwnam(name)
+        except KeyError:
+            return cls(name, -1, frozenset())
+        return cls(name, user.pw_uid, frozenset(os.getgrouplist(name, user.pw_gid)))
+
+    def may(self, of: os.stat_result, wanted: int) -> bool:
+        """Whether the mode lets this user read (os.R_OK) or enter (os.X_OK)."""
+        shift = 6 if of.st_uid == self.uid else 3 if of.st_gid in self.gids else 0
+        return of.st_mode >> shift & wanted == wanted
+
+
+class Permissions:
+    """Plans them for all CAs; `group` is the web server's."""
+
+    def __init__(self, plan: Plan, settings: Settings, config: Path, web: str):
+        self._plan = plan
+        self._cas = settings.cas
+        self._config = config
+        self._web = Account.named(web)
+        self._sync = Account.named(SYNC_USER)
+        self._group = web
+        self._has_sync = any(ca.sync_from for ca in self._cas)
+        self._allowed: dict[tuple[str, int], set[str]] = {}
+
+    def plan(self) -> None:
+        for ca in self._cas:
+            check_directories(ca, self._cas, self._config)
+        self._ask()
+        readers = [self._web, self._sync] if self._has_sync else [self._web]
+        public = [str(self._config)] if self._config.exists() else []
+        public += [path for ca in self._cas for path in (ca.ca, ca.rsigner)]
+        secret = [path for ca in self._cas for path in _secrets(ca) if path]
+        databases = _databases(self._cas)
+        copied = {path for path, cas in databases.items() if any(ca.sync_from for ca in cas)}
+        needed: dict[str, list[Account]] = {}
+        for path, accounts in (
+            *((path, readers) for path in public),
+            *((path, [self._web]) for path in secret),
+            *((f"{path}/index", readers if path in copied else [self._web]) for path in databases),
+        ):
+            for directory in _directories_above(path):
+                known = needed.setdefault(directory, [])
+                known += [account for account in accounts if account not in known]
+        for directory, accounts in needed.items():
+            if directory not in copied and directory not in map(os.path.realpath, copied):
+                self._enter(directory, accounts)
+        for path in dict.fromkeys(public):
+            self._public(path, readers)
+        for path in dict.fromkeys(secret):
+            self._secret(path)
+        for path, cas in databases.items():
+            if path in copied:
+                self._copied(Path(path))
+            else:
+                self._database(Path(path), cas)
+        for cache in dict.fromkeys(ca.cache for ca in self._cas if ca.cache):
+            self._cache(Path(cache))
+
+    # What the users may do now
+
+    def _ask(self) -> None:
+        """Find out what the users may really do, with access control lists and all groups."""
+        wanted = [
+            (path, mode)
+            for name in self._paths()
+            for path, mode in (*((one, _ENTER) for one in above(name)), (name, _READ))
+        ]
+        wanted = list(dict.fromkeys(wanted))
+        for account in (self._web, self._sync):
+            if account.uid < 0:
+                continue
+            try:
+                found = as_user.call(account.name, _accessible, wanted)
+            except as_user.ChildFailed as error:
+                raise CommandError(f"what {account.name} may read: {error}") from None
+            for one, is_allowed in zip(wanted, found):
+                if is_allowed:
+                    self._allowed.setdefault(one, set()).add(account.name)
+
+    def _paths(self) -> Iterable[str]:
+        names = [str(self._config)]
+        for ca in self._cas:
+            names += [ca.ca, ca.rsigner, *filter(None, _secrets(ca)), _index(ca)]
+        for name in names:
+            yield os.path.abspath(name)
+            yield os.path.realpath(name)
+
+    def _may(self, account: Account, path: str, wanted: int) -> bool:
+        if account.name in self._allowed.get((path, wanted), ()):
+            return True
+        return account.may(os.stat(path), wanted)
+
+    # What is planned
+
+    def _enter(self, directory: str, accounts: list[Account]) -> None:
+        if directory == str(FILES) and not os.path.lexists(FILES):
+            mode = 0o751 if self._has_sync else 0o750
+            self._plan.directory(FILES, mode, "root", self._group)
+        if os.path.isdir(directory):
+            kept_out = [one for one in accounts if not self._may(one, directory, _ENTER)]
+            if kept_out:
+                self._open(directory, kept_out)
+
+    def _open(self, directory: str, kept_out: list[Account]) -> None:
+        of = os.stat(directory)
+        mode = stat.S_IMODE(of.st_mode)
+        names = " and ".join(one.name for one in kept_out)
+        if directory in _SYSTEM or of.st_uid != 0:
+            owner = owner_name(of.st_uid, of.st_gid)
+            acl = ",".join(f"u:{one.name}:x" for one in kept_out)
+            self._plan.problem(
+                f"{directory} ({owner}, mode {mode:o}): {names} cannot enter it, and it is not the"
+                f" responder's to open.  Move what the config names there to {FILES}, or let"
+                f" {'them' if len(kept_out) > 1 else names} in (setfacl is in the package acl)",
+                f"setfacl -m {acl} {shlex.quote(directory)}",
+            )
+            return
+        is_ours = _is_within(directory, FILES)
+        if of.st_gid == 0 and (is_ours or kept_out == [self._web]):
+            # The group becomes the web server's, which must not gain the right to write.
+            mode = mode & ~0o020 | (0o050 if is_ours else 0o010)
+            if self._sync in kept_out:
+                mode |= 0o001
+            self._own(directory, mode, group=self._group)
+        elif is_ours and self._sync not in kept_out:
+            self._own(directory, mode & ~0o020 | 0o050, group=self._group)
+        else:
+            self._own(directory, mode | 0o001)
+
+    def _public(self, path: str, readers: list[Account]) -> None:
+        """A certificate, or the config."""
+        if not os.path.exists(path):
+            return
+        real = os.path.realpath(path)
+        if not all(self._may(one, real, _READ) for one in readers):
+            self._own(real, stat.S_IMODE(os.stat(real).st_mode) | 0o444)
+
+    def _secret(self, path: str) -> None:
+        if not os.path.exists(path):
+            return
+        real = os.path.realpath(path)
+        of = os.stat(real)
+        mode = stat.S_IMODE(of.st_mode)
+        is_readable = self._may(self._web, real, _READ)
+        closed = mode & ~0o027
+        if is_readable and closed == mode:
+            return
+        by_group = is_readable and of.st_gid in self._web.gids and mode & 0o040
+        if by_group or (of.st_uid == self._web.uid and mode & 0o400):
+            self._own(real, closed)
+        elif of.st_gid in (0, *self._web.gids) or _is_within(real, FILES):
+            self._own(real, closed | 0o440, group=self._group)
+        else:
+            self._other_group(real, of)
+
+    def _other_group(self, real: str, of: os.stat_result) -> None:
+        """Its group may be needed for others who read it."""
+        group = shlex.quote(self._group)
+        self._plan.problem(
+            f"{real} ({owner_name(of.st_uid, of.st_gid)}, mode {stat.S_IMODE(of.st_mode):o}):"
+            f" {self._web.name} cannot read it, or too many others can",
+            f"chgrp {group} {shlex.quote(real)} && chmod 640 {shlex.quote(real)}",
+        )
+
+    def _database(self, directory: Path, cas: list[CASettings]) -> None:
+        """A `db` that `openssl ca` writes, or that somebody copies by hand."""
+        if not directory.exists():
+            if _is_within(str(directory), FILES):
+                self._plan.directory(directory, 0o750, "root", self._group)
+            return
+        for ca in cas:
+            real = os.path.realpath(_index(ca))
+            if not os.path.isfile(real) or self._may(self._web, real, _READ):
+                continue
+            of = os.stat(real)
+            if of.st_gid in (0, *self._web.gids) or _is_within(real, FILES):
+                mode = stat.S_IMODE(of.st_mode) & ~0o022 | 0o440
+                self._own(real, mode, group=self._group)
+            else:
+                self._other_group(real, of)
+
+    def _copied(self, directory: Path) -> None:
+        """A `db` that `ocsp-cgi sync` writes: its user owns the directory, and what is in it."""
+        if not directory.exists():
+            self._plan.directory(directory, 0o2750, SYNC_USER, self._group)
+            return
+        real = os.path.realpath(directory)
+        of = os.stat(real)
+        if of.st_uid not in (0, self._sync.uid, self._web.uid):
+            self._plan.problem(
+                f"{directory}: belongs to {owner_name(of.st_uid, of.st_gid)}, and the job that"
+                f" copies the index runs as {SYNC_USER}",
+                f"chown -R {SYNC_USER}:{self._group} {shlex.quote(str(directory))}",
+            )
+            return
+        self._own(real, 0o2750, SYNC_USER, self._group)
+        for entry in sorted(os.scandir(real), key=lambda one: one.name):
+            its = entry.stat(follow_symlinks=False)
+            mode = stat.S_IMODE(its.st_mode)
+            is_right = its.st_uid == self._sync.uid and self._web.may(its, _READ)
+            if stat.S_ISREG(its.st_mode) and its.st_nlink == 1 and not is_right:
+                self._own(entry.path, mode & ~0o037 | 0o640, SYNC_USER, self._group)
+
+    def _cache(self, cache: Path) -> None:
+        owner, group = self._web.name, self._group
+        if not cache.exists():
+            self._plan.directory(cache, 0o750, owner, group)
+            return
+        real = os.path.realpath(cache)
+        of = os.stat(real)
+        if of.st_uid == self._web.uid and of.st_mode & 0o700 == 0o700 and not of.st_mode & 0o022:
+            return
+        if of.st_uid not in (0, self._web.uid):
+            self._plan.problem(
+                f"{cache}: belongs to {owner_name(of.st_uid, of.st_gid)}, and only {owner} may be"
+                " able to write there",
+                f"chown -R {owner}:{group} {shlex.quote(str(cache))}",
+            )
+            return
+        self._own(real, stat.S_IMODE(of.st_mode) & ~0o022 | 0o750, owner, group)
+
+    def _own(
+        self, path: str, mode: int, owner: str | None = None, group: str | None = None
+    ) -> None:
+        of = os.stat(path)
+        its_owner, its_group = owner_name(of.st_uid, of.st_gid).split(":")
+        is_recorded = not _is_within(path, FILES)
+        self._plan.own(Path(path), mode, owner or its_owner, group or its_group, is_recorded)
+
+
+def directory_of(db: str) -> str:
+    """The directory that a `db` setting is, or that the index it names is in."""
+    if os.path.isdir(db):
+        return db
+    if os.path.exists(db) or "." in os.path.basename(db):
+        return os.path.dirname(db)
+    return db
+
+
+def check_directories(ca: CASettings, cas: list[CASettings], config: Path) -> None:
+    """CommandError if the `db` or `cache` of a CA is a directory that must not be given away."""
+    kept = {str(config): "the config"}
+    for one in cas:
+        for setting in ("ca", "rsigner", "rkey", "passin"):
+            if getattr(one, setting):
+                kept[getattr(one, setting)] = f"`{setting}` of [{one.name}]"
+    directories = {"cache": ca.cache} if ca.cache else {}
+    if ca.sync_from:
+        directories["db"] = directory_of(ca.db)
+        found = [name for name in _OF_A_CA if os.path.exists(f"{directories['db']}/{name}")]
+        if found:
+            raise CommandError(
+                f"[{ca.name}] has `sync_from`, but {directories['db']} is a CA's own database"
+                f" (there is {found[0]}): it must not be overwritten; let `db` name another"
+                " directory"
+            )
+    for setting, directory in directories.items():
+        real = os.path.realpath(directory)
+        inside = [what for path, what in kept.items() if _is_within(path, Path(real))]
+        if setting == "db":
+            caches = {one.cache: f"`cache` of [{one.name}]" for one in cas if one.cache}
+            inside += [what for path, what in caches.items() if _is_within(path, Path(real))]
+        if setting == "cache":
+            inside += [
+                f"`db` of [{one.name}]"
+                for one in cas
+                if _is_within(directory_of(one.db), Path(real))
+            ]
+        if real in _SYSTEM or inside:
+            user = SYNC_USER if setting == "db" else "the web server's user"
+            what = f"{inside[0]} is in it" if inside else "it belongs to the system"
+            raise CommandError(
+                f"[{ca.name}] `{setting}`: {directory} must belong to {user}, but {what}; let"
+                f" `{setting}` name a directory of its own, such as {FILES}/{setting}"
+            )
+
+
+def _databases(cas: list[CASettings]) -> dict[str, list[CASettings]]:
+    found: dict[str, list[CASettings]] = {}
+    for ca in cas:
+        found.setdefault(directory_of(ca.db), []).append(ca)
+    return found
+
+
+def _directories_above(path: str) -> list[str]:
+    """Those above a file as it is named, and past all links."""
+    names = (os.path.abspath(path), os.path.realpath(path))
+    return list(dict.fromkeys(one for name in names for one in above(name)))
+
+
+def _index(ca: CASettings) -> str:
+    try:
+        return index_file.path_of(ca.db)
+    except (OSError, index_file.DatabaseUnavailable):
+        return ca.db
+
+
+def _secrets(ca: CASettings) -> tuple[str | None, ...]:
+    return ca.rkey, ca.passin
+
+
+def _is_within(path: str, directory: Path) -> bool:
+    return f"{os.path.realpath(path)}/".startswith(f"{os.path.realpath(directory)}/")
+
+
+def _accessible(wanted: list[tuple[str, int]]) -> list[bool]:
+    return [os.access(path, mode) for path, mode in wanted]

@@ -1,0 +1,282 @@
+"""--uninstall: removes what is recorded, and nothing that cannot have been created by `install`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from .. import admission, cache, config
+from ..checks.owners import SYNC_USER
+from ..tools import apache_dump, files, layout
+from ..tools.apache_config import Configuration, Directive
+from ..tools.entry import CommandError
+from ..tools.layout import SNIPPET, Layout
+from ..tools.plan import Plan, Problem, run
+from ..tools.program import LAUNCHER, Program
+from . import jobs, site
+from .permissions import FILES, directory_of
+
+_MODULES = ("cgi", "cgid", "alias", "env")
+_USED_BY = {  # directives of each module that stop working, silently or not, without it
+    "alias": ("Alias", "AliasMatch", "ScriptAlias", "ScriptAliasMatch", "Redirect"),
+    "env": ("SetEnv", "PassEnv", "UnsetEnv"),
+}
+_JOB_ENDS = ("", ".service", ".timer")
+_DEBIANS = "serve-cgi-bin.conf"  # which leads to cgi-bin wherever a module runs scripts
+
+
+class Removal:
+    def __init__(self, plan: Plan, program_: Program, found: Layout, config_path: Path):
+        self._plan = plan
+        self._record = plan.record
+        self._program = program_
+        self._layout = found
+        self._config = config_path
+        # The config may be removed before these are needed.
+        self._caches = [Path(one) for one in dict.fromkeys(self._cache_names())]
+        self._databases = [Path(one) for one in dict.fromkeys(self._database_names())]
+
+    def plan(self) -> None:
+        """The steps, of which the last removes the program itself."""
+        plan, record = self._plan, self._record
+        for name in ("ocsp-cgi-sync", "ocsp-cgi-check"):
+            jobs.Job(plan, name).plan_uninstall()
+        self._plan_apache()
+        script = self._layout.cgi_bin / "ocsp.cgi"
+        if os.path.islink(script) and os.readlink(script) == str(self._program.script):
+            # Perhaps it was `migrate` that made it.
+            plan.add(f"remove the link {script}", partial(os.unlink, script), f"rm {script}")
+        for name in list(record.files):
+            self._plan_file(Path(name))
+        if any(Path(name).parent == jobs.UNITS for name in record.files) and layout.systemd_runs():
+            plan.command("systemctl", "daemon-reload")
+        for path in self._caches:
+            plan.add(f"empty the cache {path}", partial(_empty_cache, path))
+        self._plan_modes()
+        if SYNC_USER in record.other.get("users", []):
+            self._plan_user()
+
+    def plan_program(self) -> None:
+        """What is needed to run this again after a failure, and so comes last."""
+        plan, record = self._plan, self._record
+        if record.is_ours(LAUNCHER):
+            plan.add(f"remove {LAUNCHER}", partial(os.unlink, LAUNCHER), f"rm {LAUNCHER}")
+        prefix = self._program.prefix
+        by_hand = f"rm -r {prefix}/ocsp_cgi {prefix}/ocsp.cgi {record.path}"
+        plan.add(f"remove the program from {prefix}", self._program.remove, by_hand)
+        for directory in sorted(record.directories, key=len, reverse=True):
+            if self._can_have_created(Path(directory)):
+                plan.add(
+                    f"remove the directory {directory} if it is empty by then",
+                    partial(_remove_if_empty, directory),
+                )
+
+    def carry_out(self) -> list[Problem]:
+        """Carry out every step, also after one has failed.  Returns what has failed."""
+        failures = []
+        for step in self._plan.steps:
+            print(f"  {step.text}", flush=True)
+            try:
+                step.do()
+            except BrokenPipeError:
+                raise
+            except (OSError, CommandError, shutil.Error) as error:
+                reason = str(error)
+                if isinstance(error, OSError) and error.strerror:
+                    reason = f"{error.filename}: {error.strerror}"
+                print(f"    {reason}")
+                failures.append(Problem(f"{step.text}: {reason}", step.by_hand))
+        self._plan.steps.clear()
+        return failures
+
+    def left(self) -> list[Problem]:
+        """What stays, with the command that removes it."""
+        found = []
+        for path in (*self._named(), self._config, jobs.HOME):
+            if path.is_file() or (path.is_dir() and _has_files(path)):
+                recursive = "-r " if path.is_dir() else ""
+                found.append(Problem(f"{path}", f"rm {recursive}{shlex.quote(str(path))}"))
+        return list(dict.fromkeys(found))
+
+    # Apache
+
+    def _plan_apache(self) -> None:
+        plan, record = self._plan, self._record
+        if "ocsp-cgi" in record.other.get("sites", []) and site.ENABLED.exists():
+            plan.command("a2dissite", "--quiet", "--purge", "ocsp-cgi", apache="reload")
+        configuration = self._configuration()
+        directives = self._directives(configuration) if configuration else []
+        for module in record.other.get("modules", []):
+            if module not in _MODULES or not (site.MODULES / f"{module}.load").exists():
+                continue
+            user = self._user_of(module, directives)
+            if user:
+                plan.notes.append(
+                    f"the module {module}: left enabled, because {user} uses it; if not:"
+                    f" a2dismod {module}"
+                )
+            else:
+                plan.add(
+                    f"a2dismod --quiet --purge {module}",
+                    partial(self._disable, module),
+                    f"a2dismod {module}",
+                )
+        if configuration and SNIPPET.exists():
+            for place in site.including(configuration):
+                plan.notes.append(f"{place}: this line includes {SNIPPET}, and is to be removed")
+
+    def _configuration(self) -> Configuration | None:
+        try:
+            return apache_dump.read(apache_dump.command(self._layout))
+        except apache_dump.Unreadable:
+            return None
+
+    def _directives(self, configuration: Configuration) -> list[Directive]:
+        """Everyone else's in Apache's configuration."""
+        ours = {os.path.realpath(path) for path in (self._layout.site, SNIPPET)}
+        return [
+            one
+            for one in configuration.directives
+            if os.path.realpath(one.place.rpartition(":")[0]) not in ours
+        ]
+
+    def _user_of(self, module: str, directives: list[Directive]) -> str:
+        """Who else uses a module: a place in Apache's configuration, or a script."""
+        if module in ("cgi", "cgid"):
+            others = [
+                path
+                for path in sorted(self._layout.cgi_bin.glob("*"))
+                if path.name != "ocsp.cgi" and not path.name.startswith(".")
+            ]
+            if others:
+                return str(others[0])
+        for one in directives:
+            file = Path(one.place.rpartition(":")[0])
+            if file.name in (_DEBIANS, f"{module}.conf"):
+                continue
+            if module in _USED_BY:
+                if one.is_one_of(*_USED_BY[module]):
+                    return one.place
+            elif one.is_one_of("ScriptAlias", "ScriptAliasMatch", "ScriptSock") or (
+                one.is_one_of("AddHandler", "SetHandler", "Options", "Action", "FcgidWrapper")
+                and any(word.lower().lstrip("+") in ("cgi-script", "execcgi") for word in one.words)
+            ):
+                return one.place
+        return ""
+
+    def _disable(self, module: str) -> None:
+        run("a2dismod", "--quiet", "--purge", module)
+        self._plan.apache("restart")
+        error = apache_dump.test(apache_dump.command(self._layout))
+        if error:
+            run("a2enmod", "--quiet", module)
+            raise CommandError(f"Apache needs it: {error}")
+
+    # Files
+
+    def _plan_file(self, path: Path) -> None:
+        plan = self._plan
+        if path == LAUNCHER:
+            return
+        if not self._can_have_written(path):
+            plan.notes.append(f"{path}: left alone, because `install` never writes such a file")
+        elif self._record.is_ours(path):
+            plan.add(f"remove {path}", partial(self._remove, path), f"rm {path}")
+        elif os.path.lexists(path):
+            plan.notes.append(f"{path}: left as it is, because it has been changed")
+
+    def _remove(self, path: Path) -> None:
+        path.unlink()
+        if path in (self._layout.site, SNIPPET):
+            self._plan.apache("reload")
+
+    def _can_have_written(self, path: Path) -> bool:
+        names = [f"{job}{end}" for job in ("ocsp-cgi-sync", "ocsp-cgi-check") for end in _JOB_ENDS]
+        return path in (
+            self._layout.site,
+            SNIPPET,
+            Path(config.DEFAULT_PATH),
+            self._config,
+            *(parent / name for parent in (jobs.UNITS, jobs.CRON) for name in names),
+        )
+
+    def _can_have_created(self, directory: Path) -> bool:
+        """Only empty directories are removed; yet none that a system has without us."""
+        if directory.is_symlink() or os.path.realpath(directory) != str(directory):
+            return False
+        return directory.is_absolute() and len(directory.parts) > 2
+
+    def _plan_modes(self) -> None:
+        """Of files that are not ours: as they were, unless somebody has changed them since."""
+        for name, (before, after) in self._record.modes.items():
+            with contextlib.suppress(OSError, ValueError):
+                of = os.lstat(name)
+                if [of.st_mode & 0o7777, of.st_uid, of.st_gid] == after:
+                    mode, uid, gid = before
+                    owner = files.owner_name(uid, gid)
+                    self._plan.add(
+                        f"chown {owner}, chmod {mode:o}: {name}, as it was",
+                        partial(files.give, Path(name), mode, uid, gid),
+                        f"chown {owner} {shlex.quote(name)} && chmod {mode:o} {shlex.quote(name)}",
+                    )
+
+    def _plan_user(self) -> None:
+        """Remove the user, and give root what belongs to it: the next user may get its id."""
+
+        def remove() -> None:
+            uid = files.user_id(SYNC_USER)
+            for top in (*self._databases, jobs.HOME):
+                for path in (top, *_below(top)):
+                    of = path.lstat()
+                    if of.st_uid == uid:
+                        gid = 0 if top == jobs.HOME else of.st_gid
+                        os.chown(path, 0, gid, follow_symlinks=False)
+            run("userdel", SYNC_USER)
+
+        self._plan.add(f"give root what belongs to {SYNC_USER}, and remove that user", remove)
+
+    def _cache_names(self) -> Iterator[str]:
+        with contextlib.suppress(config.ConfigError):
+            for ca in config.load(str(self._config)).cas:
+                if ca.cache and os.path.isdir(ca.cache):
+                    yield ca.cache
+
+    def _database_names(self) -> Iterator[str]:
+        with contextlib.suppress(config.ConfigError):
+            for ca in config.load(str(self._config)).cas:
+                if ca.sync_from and os.path.isdir(directory_of(ca.db)):
+                    yield directory_of(ca.db)
+
+    def _named(self) -> Iterator[Path]:
+        """What is in our own directory, and what else the config names."""
+        if FILES.is_dir():
+            yield from sorted(FILES.iterdir())
+
+
+def _below(directory: Path) -> Iterator[Path]:
+    """Everything in a directory that is there, links not followed."""
+    for path, names, its_files in os.walk(directory):
+        yield from (Path(path, name) for name in (*names, *its_files))
+
+
+def _has_files(directory: Path) -> bool:
+    return any(not path.is_dir() for path in _below(directory))
+
+
+def _empty_cache(directory: Path) -> None:
+    """Remove what the responder puts into its cache, and nothing else."""
+    for path in directory.iterdir():
+        if path.suffix == cache.SUFFIX or path.name == admission.FILE:
+            path.unlink(missing_ok=True)
+        elif path.name.startswith(cache.BUCKETS) and not path.is_symlink():
+            shutil.rmtree(path)
+
+
+def _remove_if_empty(directory: str) -> None:
+    with contextlib.suppress(OSError):
+        os.rmdir(directory)

@@ -1,0 +1,85 @@
+"""The responder in Apache's configuration: names that are taken, files to include, other paths."""
+
+from __future__ import annotations
+
+import pytest
+from machine import NAME, WELL
+
+pytestmark = [pytest.mark.slow, pytest.mark.root]
+
+OTHER = "/etc/apache2/sites-enabled/intranet.conf"
+SNIPPET = "/etc/ocsp-cgi/apache.conf"
+INCLUDE = '    IncludeOptional "/etc/ocsp-cgi/*.conf"'
+ASK = (
+    "cd {home}; openssl ocsp -issuer root-ca.crt -CAfile root-ca.crt -cert bad.crt"
+    f" -url http://127.0.0.1{{path}} -header Host={NAME} 2>&1"
+)
+
+
+def write_other(machine, *inside: str) -> None:
+    """Another virtual host, which has the name, with these lines in it."""
+    lines = ["<VirtualHost *:80>", "    ServerName intranet.example.com", f"    ServerAlias {NAME}"]
+    text = "\n".join([*lines, *inside, "</VirtualHost>"])
+    machine.sh(f"cat >{OTHER} <<'END'\n# ours\n{text}\nEND")
+
+
+def test_a_name_that_another_virtual_host_has(new_machine, pki):
+    machine = new_machine()
+    machine.bring_files(pki)
+    write_other(machine)
+    before = machine.listing
+    refused = machine.install("--server-name", NAME.upper(), check=False)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert f"{OTHER}:2: a virtual host that has the name {NAME.upper()} already" in refused.stderr
+    assert f"install --server-name {NAME.upper()} --include\n" in refused.stderr
+    assert machine.listing == before
+
+    to_do = machine.install("--server-name", NAME, "--include", check=False)
+    assert to_do.returncode == 1
+    assert (
+        "does not include the responder yet.  Add this line before the </VirtualHost> of"
+        f" {OTHER}:2, and run this again:\n" in to_do.stdout
+    )
+    assert f"\n  {INCLUDE}\n" in to_do.stdout
+    assert "sites-available" not in to_do.stdout
+
+    write_other(machine, INCLUDE)
+    machine.sh("apache2ctl -k graceful")
+    assert machine.install().stdout.endswith(WELL)
+    asked = machine.sh(ASK.format(home=pki.home, path="/cgi-bin/ocsp.cgi"))
+    assert "bad.crt: revoked" in asked
+
+    gone = machine.install("--uninstall")
+    assert f"{OTHER}:5: this line includes {SNIPPET}, and is to be removed\n" in gone.stdout
+    assert machine.sh(f"ls {SNIPPET} 2>&1 || apache2ctl -t 2>&1").endswith("Syntax OK\n")
+
+
+def test_include_without_a_virtual_host_of_that_name(new_machine):
+    machine = new_machine()
+    run = machine.install("--server-name", NAME, "--include", check=False)
+    assert run.returncode == 1
+    assert f"--include: no virtual host on port 80 has the name {NAME}" in run.stderr
+
+
+def test_no_name_is_guessed(new_machine):
+    machine = new_machine()
+    run = machine.install(check=False)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert "--server-name is missing: the host name in `ocsp_url`" in run.stderr
+    for options, fault in (
+        (("--server-name", "http://x/"), "--server-name http://x/: not a host name"),
+        (("--server-name", NAME, "--path", "ocsp"), "--path ocsp: must be the path of `ocsp_url`"),
+    ):
+        run = machine.install(*options, check=False)
+        assert run.returncode == 1 and fault in run.stderr
+    assert machine.sh("ls /opt/ocsp-cgi 2>&1 || true").endswith("No such file or directory\n")
+
+
+@pytest.mark.parametrize("path", ["/ocsp", "/"])
+def test_another_path(path, new_machine, pki):
+    machine = new_machine()
+    machine.bring_files(pki)
+    assert machine.install("--server-name", NAME, "--path", path).stdout.endswith(WELL)
+    assert "bad.crt: revoked" in machine.sh(ASK.format(home=pki.home, path=path))
+    again = machine.install().stdout
+    assert again == f"Nothing to change: everything is in place.\n{WELL}"

@@ -1,0 +1,42 @@
+"""Files written and given away by root: never half-written, and no other file by mistake."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+
+from ocsp_cgi.tools import files
+from ocsp_cgi.tools.entry import CommandError
+
+
+def test_what_cannot_be_read_is_empty(place):
+    assert (files.content(place / "none"), files.digest(place)) == (b"", "")
+
+
+def test_a_file_has_its_mode_and_nothing_is_left_over(place):
+    path = place / "file"
+    files.write(path, b"one", 0o640)
+    files.write(path, b"two", 0o604)
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"two", 0o604)
+    (place / "directory").mkdir()
+    with pytest.raises(OSError):
+        files.write(place / "directory", b"three", 0o644)
+    assert sorted(one.name for one in place.iterdir()) == ["directory", "file"]
+
+
+def test_only_a_file_with_one_name_is_given_away(place):
+    path, uid, gid = place / "file", os.geteuid(), os.getegid()
+    path.write_bytes(b"")
+    files.give(path, 0o600, uid, gid)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    (place / "link").symlink_to(path)
+    with pytest.raises(OSError):
+        files.give(place / "link", 0o666, uid, gid)
+    os.link(path, place / "second")
+    os.mkfifo(place / "fifo")
+    for name in ("second", "fifo"):
+        with pytest.raises(CommandError, match="neither a directory nor a file with one name"):
+            files.give(place / name, 0o666, uid, gid)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
