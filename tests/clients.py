@@ -421,14 +421,13 @@ def started_wsgi(home: Path, script: Path, config: Path, *edits: tuple[str, str]
 
     In a virtual environment its packages are used.
     """
-    directories = map(Path, httpd.MODULE_DIRECTORIES)
-    module = next((file for one in directories if (file := one / "mod_wsgi.so").exists()), None)
-    if module is None:
-        pytest.skip("mod_wsgi is not installed (Debian: apt-get install libapache2-mod-wsgi-py3)")
+    try:
+        version = wsgi_python()
+    except httpd.Unavailable as error:
+        pytest.skip(str(error))
     ours = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    version = re.search(r"-(3\.\d+)$", module.resolve().name)
-    if version and version[1] != ours:
-        pytest.skip(f"mod_wsgi is for Python {version[1]}, and the tests run under {ours}")
+    if version not in ("", ours):
+        pytest.skip(f"mod_wsgi is for Python {version}, and the tests run under {ours}")
     site_conf = (httpd.data_files.APACHE / "ocsp-cgi-wsgi.conf").read_text()
     if sys.prefix != sys.base_prefix:
         edits += (("display-name=", f"python-home={sys.prefix} display-name="),)
@@ -436,6 +435,21 @@ def started_wsgi(home: Path, script: Path, config: Path, *edits: tuple[str, str]
         assert old in site_conf
         site_conf = site_conf.replace(old, new)
     return started(home, script, config, site_conf=site_conf, modules=("wsgi",))
+
+
+def wsgi_python() -> str:
+    """The Python that mod_wsgi was built for, such as 3.11; "" if its file does not say.
+
+    Unavailable if it is not installed.
+    """
+    directories = map(Path, httpd.MODULE_DIRECTORIES)
+    module = next((file for one in directories if (file := one / "mod_wsgi.so").exists()), None)
+    if module is None:
+        raise httpd.Unavailable(
+            "mod_wsgi is not installed (Debian: apt-get install libapache2-mod-wsgi-py3)"
+        )
+    version = re.search(r"-(3\.\d+)$", module.resolve().name)
+    return version[1] if version else ""
 
 
 def end(process: subprocess.Popen) -> None:

@@ -23,7 +23,7 @@ _REFERENCE = """\
 #!/bin/sh
 printf 'Content-Type: application/ocsp-response\\r\\n\\r\\n'
 cat | openssl ocsp -index {db}/index -CA {home}/root-ca.crt \\
-    -rkey {home}/private/RSA.key -rsigner {home}/RSA.crt -nmin 5 \\
+    -rkey {home}/private/{signer}.key -rsigner {home}/{signer}.crt -nmin 5 \\
     -reqin /dev/stdin -respout /dev/stdout 2>/dev/null | cat
 """
 _CONSTANT = """\
@@ -54,17 +54,17 @@ class Setting:
         self.ca.issue("server")
         self.good = [bytes.fromhex(self.ca.serial("server")) + b"\x80\x00"]
         self.request = home / "request.der"
-        self.request.write_bytes(
-            request(
-                cert_id(
-                    certificate(self.ca.home / "root-ca.crt"), int(self.ca.serial("server"), 16)
-                )
-            )
-        )
+        self.request.write_bytes(self.encoded_request())
         self.pythons = {
             python: httpd.install_cgi(home / f"python{number}", python)
             for number, python in enumerate(pythons)
         }
+
+    def encoded_request(self, extensions: bytes = b"") -> bytes:
+        """A request about the server's certificate, whose row is the last of each index."""
+        root = certificate(self.ca.home / "root-ca.crt")
+        asked = cert_id(root, int(self.ca.serial("server"), 16))
+        return request(asked, extensions=extensions)
 
     def index(self, rows: int) -> Path:
         """A db directory whose index has so many rows; requests are about the last one."""
@@ -91,10 +91,11 @@ class Setting:
             time.sleep(limits.DATABASE_SETTLING_SECONDS)
         return directory
 
-    def reference(self, rows: int) -> Path:
+    def reference(self, rows: int, signer: str) -> Path:
         """The shell script over an index of so many rows."""
         return self._script(
-            f"reference-{rows}", _REFERENCE.format(db=self.index(rows), home=self.ca.home)
+            f"reference-{rows}-{signer}",
+            _REFERENCE.format(db=self.index(rows), home=self.ca.home, signer=signer),
         )
 
     def config(self, rows: int, signer: str, cache: bool) -> Path:
@@ -118,8 +119,8 @@ class Setting:
             {"OCSP_CGI_CONFIG": str(config)},
         )
 
-    def reference_command(self, rows: int) -> Command:
-        return self._command(self.reference(rows), self.good)
+    def reference_command(self, rows: int, signer: str) -> Command:
+        return self._command(self.reference(rows, signer), self.good)
 
     def constant_command(self, python: str) -> Command:
         """The least that a script can do with this Python: it prints a constant."""
