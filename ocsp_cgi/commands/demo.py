@@ -95,7 +95,8 @@ def _demonstrate(directory: Path, arguments: argparse.Namespace) -> int:
         ca.revoke("good", "-crl_reason", "superseded")
         httpd.let_read(ca.home, without="root-ca.key")
         results.append(_ask(ca, server.url, "good", "revoked", ""))
-        _say("   The responder's lines in the error log:")
+        log = "lines in the error log" if isinstance(server, httpd.Apache) else "log"
+        _say(f"   The responder's {log}:")
         _say(
             textwrap.indent(
                 "\n".join(line for line in server.error_log.splitlines() if "ocsp.cgi: " in line),
@@ -132,7 +133,7 @@ def _serve(
     except httpd.Unavailable as error:
         server = running.enter_context(LocalServer(config))
         _say(
-            "2. The responder: not ocsp.cgi, but the same in one process, as"
+            "2. The responder: not the CGI in Apache, but one process, as"
             f" `{entry.program()} serve` runs it\n   ({error}), at"
         )
     _say(f"   {server.url}\n")

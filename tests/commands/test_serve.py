@@ -11,14 +11,12 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from clients import (
-    HTTPResponse,
     base64_of,
     cert_id,
     certificate,
@@ -26,6 +24,7 @@ from clients import (
     nonce,
     openssl_ocsp,
     parse_http,
+    read_all,
     request,
     run_cgi,
     settle,
@@ -33,8 +32,8 @@ from clients import (
 )
 from cryptography.x509 import ocsp
 
-from ocsp_cgi import answer, config, limits, page
-from ocsp_cgi.tools import wsgi_runner, wsgi_server
+from ocsp_cgi import config, index_maps, page
+from ocsp_cgi.tools import wsgi_server
 from ocsp_cgi.tools.openssl_ca import PrivateCA
 
 pytestmark = pytest.mark.process
@@ -57,7 +56,12 @@ class Serving:
         with open(self.output, "wb") as output, open(self._errors, "wb") as errors:
             command = [*COMMAND, "--port", "0", "--config", str(config), *options]
             self.process = subprocess.Popen(
-                command, cwd=CHECKOUT, stdout=output, stderr=errors, preexec_fn=limit
+                command,
+                cwd=CHECKOUT,
+                stdout=output,
+                stderr=errors,
+                preexec_fn=limit,
+                start_new_session=True,
             )
         deadline = time.monotonic() + 20
         while "openssl ocsp -issuer" not in self.output.read_text():
@@ -97,14 +101,6 @@ def serving_ended(directory: Path, config: Path, *options: str):
     finally:
         server.process.kill()
         server.process.wait()
-
-
-def read_all(connection: socket.socket) -> bytes:
-    parts = []
-    with contextlib.suppress(ConnectionResetError):
-        while part := connection.recv(65536):
-            parts.append(part)
-    return b"".join(parts)
 
 
 def post(body: bytes, *fields: str, version: str = "1.0", length: int | None = None) -> bytes:
@@ -561,161 +557,6 @@ def test_with_few_file_descriptors_it_goes_on(place, pki, ocsp_request):
     assert server.end() == 0
 
 
-# What takes long
-
-
-def wsgi_echo(environ, start_response):
-    start_response("200 OK", [("Content-Length", str(len(environ["REQUEST_METHOD"])))])
-    return [environ["REQUEST_METHOD"].encode()]
-
-
-@pytest.fixture
-def small(monkeypatch):
-    """small(application) is the address, the log and the Server of one in this process, with
-    timeouts of parts of a second."""
-    for name, seconds in (
-        ("READ_SECONDS", 0.5),
-        ("WRITE_SECONDS", 0.5),
-        ("LINGER_SECONDS", 0.3),
-        ("STOP_SECONDS", 0.5),
-    ):
-        monkeypatch.setattr(wsgi_server, name, seconds)
-    with contextlib.ExitStack() as stack:
-
-        def start(application=wsgi_echo):
-            listener = socket.create_server(("127.0.0.1", 0))
-            logged: list[str] = []
-            server = wsgi_server.Server([listener], "/nowhere.conf", logged.append, application)
-            thread = threading.Thread(target=server.serve_forever)
-            thread.start()
-
-            def stop() -> None:
-                server.shutdown()
-                thread.join(10)
-                assert not thread.is_alive()
-
-            stack.callback(stop)
-            return listener.getsockname(), logged, server
-
-        yield start
-
-
-@pytest.mark.parametrize(
-    "sent, drop, told",
-    [
-        (b"", b"", b""),
-        (b"POST / HTTP/1.0\r\n", b"", b"HTTP/1.1 408 "),
-        (b"POST / HTTP/1.0\r\n", b"x", b"HTTP/1.1 408 "),
-        (b"POST / HTTP/1.0\r\nContent-Length: 1000\r\n\r\n", b"", b"HTTP/1.1 408 "),
-        (b"POST / HTTP/1.0\r\nContent-Length: 1000\r\n\r\n", b"x", b"HTTP/1.1 408 "),
-        (b"POST / HTTP/1.0\r\nContent-Length: 100000\r\n\r\n", b"x" * 5000, b"HTTP/1.1 408 "),
-    ],
-    ids=["silent", "half a head", "slow head", "half a body", "slow body", "slow long body"],
-)
-@pytest.mark.slow
-def test_slow_clients_are_disconnected(small, sent, drop, told):
-    """However often data arrives: the time is for the whole request."""
-    address, logged, _ = small()
-    started = time.monotonic()
-    with socket.create_connection(address, 5) as connection:
-        connection.sendall(sent)
-        connection.settimeout(0.05)
-        received = b""
-        with contextlib.suppress(ConnectionError):
-            while time.monotonic() - started < 5:
-                try:
-                    part = connection.recv(1000)
-                    received += part
-                    if not part:
-                        break
-                except socket.timeout:
-                    connection.sendall(drop)
-    assert time.monotonic() - started < 2.5
-    assert received.startswith(told) and bool(received) == bool(told)
-    assert ("http=408" in "".join(logged)) == bool(told)
-
-
-@pytest.mark.slow
-def test_a_client_that_does_not_read_the_response_is_disconnected(small):
-    def long_response(environ, start_response):
-        start_response("200 OK", [("Content-Length", "30000000")])
-        return [bytes(30_000_000)]
-
-    address, _, server = small(long_response)
-    with socket.create_connection(address, 5) as connection:
-        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
-        time.sleep(1)
-        assert len(read_all(connection)) < 30_000_000
-    assert not server._silent_since
-
-
-@pytest.mark.slow
-def test_threads_are_limited_and_active_clients_are_not_disconnected(small, monkeypatch):
-    monkeypatch.setattr(wsgi_server, "CONNECTIONS", 4)
-    monkeypatch.setattr(wsgi_server, "SILENT_SECONDS", 0.2)
-    most = []
-
-    def slow(environ, start_response):
-        most.append(len(server._silent_since))
-        time.sleep(0.05)
-        return wsgi_echo(environ, start_response)
-
-    address, _, server = small(slow)
-    before = threading.active_count()
-    with contextlib.ExitStack() as stack:
-        for _ in range(8):
-            stack.enter_context(socket.create_connection(address))  # and says nothing
-
-        def ask(_) -> bytes:
-            with socket.create_connection(address, 20) as connection:
-                connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
-                return read_all(connection)
-
-        with ThreadPoolExecutor(20) as pool:
-            responses = list(pool.map(ask, range(60)))
-    assert all(text.startswith(b"HTTP/1.1 200 OK") for text in responses)
-    assert max(most) <= 4
-    assert threading.active_count() <= before + 8
-
-
-@pytest.mark.slow
-def test_all_threads_hang(small, monkeypatch):
-    """Each request gets tryLater, and the server goes on when the hanging ends."""
-    monkeypatch.setattr(limits, "DEADLINE_SECONDS", 0.3)
-    monkeypatch.setattr(wsgi_runner, "HUNG_FILE_SECONDS", 0.1)
-    monkeypatch.setattr(wsgi_runner, "RUNNING", 3)
-    readable = threading.Event()
-
-    def hangs(environ, start_response):
-        answer.reading("/mnt/gone/index")
-        assert readable.wait(30)
-        environ["wsgi.errors"].write("too late\n")
-        return wsgi_echo(environ, start_response)
-
-    address, logged, _ = small(hangs)
-
-    def ask() -> HTTPResponse:
-        with socket.create_connection(address, 5) as connection:
-            connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
-            return parse_http(read_all(connection))
-
-    for _ in range(5):
-        response = ask()
-        assert (response.status, response.body) == (200, TRY_LATER)
-        assert response.headers["cache-control"] == "no-cache, no-store"
-    lines = "".join(logged).splitlines()
-    assert sum("still reading /mnt/gone/index: " in line for line in lines) == 1
-    assert sum("error: /mnt/gone/index: other requests hang" in line for line in lines) == 2
-    assert sum("error: 3 requests hang" in line for line in lines) == 2
-    assert sum("GET response=tryLater client=127.0.0.1 ms=" in line for line in lines) == 5
-    readable.set()
-    deadline = time.monotonic() + 5
-    while ask().body != b"GET" and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert ask().body == b"GET"
-    assert "too late" not in "".join(logged[:10])
-
-
 @pytest.mark.slow
 def test_a_hung_index_blocks_no_other_ca(place, pki):
     """A pipe that nobody writes to hangs, as a network file system does whose server is gone."""
@@ -803,22 +644,51 @@ def test_it_ends_cleanly(place, pki, ocsp_request, number, status):
 
 
 @pytest.mark.slow
-def test_a_response_under_way_is_finished_at_the_end(small, monkeypatch):
-    monkeypatch.setattr(wsgi_server, "STOP_SECONDS", 5)
-    begun = threading.Event()
+def test_ctrl_c_also_ends_the_process_that_maps_an_index(place, ca, ocsp_request):
+    """Without a traceback: a terminal's Ctrl-C reaches both."""
+    cache = ca.home / "cache"
+    cache.mkdir()
+    config_file = ca.home / "ocsp-cgi.conf"
+    config_file.write_text(config_file.read_text().replace("rkey", "cache = cache\nrkey"))
+    index = ca.home / "db" / "index"
+    first = index.read_text().partition("\n")[0].split("\t")
+    rows = ["\t".join([*first[:3], f"{number:X}", *first[4:]]) for number in range(4096, 12000)]
+    with open(index, "a") as file:
+        file.write("\n".join(rows) + "\n")
+    settle(index)
+    path = index_maps._path(str(cache), f"{ca.home}/db") + ".lock"
+    with open(path, "wb") as lock, serving_ended(place, config_file) as server:
+        os.lockf(lock.fileno(), os.F_LOCK, 1)
+        server.send(post(ocsp_request()))
+        waiter = eventually(lambda: waiting_for(lock))
+        os.killpg(server.process.pid, signal.SIGINT)
+        assert server.process.wait(10) == 130
+        assert eventually(lambda: has_ended(waiter))
+        assert len(server.log.splitlines()) == 1 and "status=good" in server.log
 
-    def slow(environ, start_response):
-        begun.set()
-        time.sleep(0.5)
-        return wsgi_echo(environ, start_response)
 
-    address, _, server = small(slow)
-    with socket.create_connection(address, 5) as connection:
-        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert begun.wait(5)
-        server.shutdown()
-        answered = read_all(connection)
-    assert answered.endswith(b"Connection: close\r\n\r\nGET")
+def waiting_for(lock) -> int:
+    """The process that waits for the lock on this file; 0 if there is none."""
+    inode = os.fstat(lock.fileno()).st_ino
+    waits = rf"-> POSIX .* (\d+) \S+:{inode} "
+    found = re.search(waits, Path("/proc/locks").read_text())
+    return int(found[1]) if found else 0
+
+
+def has_ended(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0] == "Z"
+    except OSError:
+        return True
+
+
+def eventually(test):
+    """What test() returns as soon as it is true."""
+    deadline = time.monotonic() + 10
+    while not (value := test()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return value
 
 
 def test_greeting(serving, pki):
