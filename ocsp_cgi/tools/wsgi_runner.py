@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from wsgiref.headers import Headers
 
-RUNNING = 1024  # threads at once, with those that hang, each of which takes 50 KiB of memory
+RUNNING = 1024  # threads at once, with those that hang, each of which takes 20 KiB of memory
 HUNG_FILE_SECONDS = 1  # for a request to wait for a file in which another hangs
 
 
