@@ -70,6 +70,17 @@ def _watch(started: float, answering: _thread.LockType, watched: int) -> None:
     `watched` is the thread that makes the response.
     """
     time.sleep(max(0, started + limits.DEADLINE_SECONDS - time.monotonic()))
+    request_log = answer.Log()
+    refusal = refuse_late(watched, request_log)
+    response = ocsp_http.response(refusal, _variable("REQUEST_METHOD"))
+    _answer(response, request_log.lines(), started, answering)
+
+
+def refuse_late(watched: int, request_log: answer.Log) -> answer.Answer:
+    """tryLater, for a request without a response by the deadline.
+
+    `watched` is the thread that makes the response.
+    """
     admission = sys.modules.get("ocsp_cgi.admission")
     kind, question = answer.ERROR, "does what it is on hang?"
     now_reading = answer.now_reading(watched)
@@ -83,10 +94,7 @@ def _watch(started: float, answering: _thread.LockType, watched: int) -> None:
             f" {now_reading}: {question} Or is this machine overloaded? Its load average is"
             f" {posix.getloadavg()[0]:.0f}"
         )
-    request_log = answer.Log()
-    refusal = answer.refusal(answer.TRY_LATER, reason, request_log, kind)
-    response = ocsp_http.response(refusal, _variable("REQUEST_METHOD"))
-    _answer(response, request_log.lines(), started, answering)
+    return answer.refusal(answer.TRY_LATER, reason, request_log, kind)
 
 
 def _answer(

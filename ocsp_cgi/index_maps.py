@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
 _SUFFIX = ".map"
 _PACKAGE_PARENT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# Ctrl-C in a terminal ends it as well, and not with a traceback.
 _PROGRAM = """\
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 sys.path.insert(0, sys.argv[1])
 from ocsp_cgi import index_maps
 index_maps.write(*sys.argv[2:])

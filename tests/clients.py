@@ -15,6 +15,7 @@ import os
 import pwd
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -243,6 +244,15 @@ def parse_http(text: bytes, log: str = "") -> HTTPResponse:
         headers[name.lower()] = value
     status = int(headers.pop("status", str(status)).split()[0])
     return HTTPResponse(status, headers, body, log)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """What comes until the server closes."""
+    parts = []
+    with contextlib.suppress(ConnectionResetError):
+        while part := connection.recv(65536):
+            parts.append(part)
+    return b"".join(parts)
 
 
 def run_cgi(

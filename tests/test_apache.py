@@ -509,27 +509,6 @@ def test_apaches_limit_of_processes(place, ca, cgi, root, request_about):
 
 
 @pytest.mark.slow
-def test_the_demonstrations_server_responds_as_apache_does(ca, cgi, request_about, root, place):
-    from ocsp_cgi.tools.cgi_server import CGIServer
-
-    (place / "request.der").write_bytes(request_about("bad"))
-    with CGIServer(cgi, ca.home / "ocsp-cgi.conf") as server:
-        for response in (
-            curl(f"{server.url}/{urllib.parse.quote(base64_of(request_about('bad')), safe='')}"),
-            curl(*OCSP_TYPE, "--data-binary", f"@{place}/request.der", server.url),
-        ):
-            assert verified(response.body, root).certificate_status == REVOKED
-        assert curl(server.url).headers["content-type"] == "text/html; charset=utf-8"
-        assert curl("-X", "PUT", server.url).status == 405
-        assert curl(server.url.replace("ocsp.cgi", "other")).status == 404
-        assert (
-            openssl_ocsp(ca.home, "-cert", "good.crt", "-url", server.url).stderr
-            == "Response verify OK\n"
-        )
-        assert server.error_log.count("\n") == 5
-
-
-@pytest.mark.slow
 def test_apache_is_gone_afterwards(place, ca, cgi):
     with started(place / "httpd", cgi, ca.home / "ocsp-cgi.conf") as server:
         assert curl(server.url).status == 200

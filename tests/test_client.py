@@ -24,7 +24,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsag
 
 from ocsp_cgi import client, client_http, der, ocsp_request, ocsp_response
 from ocsp_cgi.tools import httpd
-from ocsp_cgi.tools.cgi_server import CGIServer
+from ocsp_cgi.tools.wsgi_server import LocalServer
 
 NOW = datetime.datetime(*time.gmtime()[:6])  # naive, as all releases of `cryptography` take it
 HOUR, DAY = datetime.timedelta(hours=1), datetime.timedelta(days=1)
@@ -812,8 +812,8 @@ def test_signature_algorithms(world, respond, kind):
 @pytest.mark.parametrize(
     "name, expected", [("good", "good"), ("bad", "revoked"), ("held", "revoked")]
 )
-def test_our_own_responder(pki, cgi, name, expected):
-    with CGIServer(cgi, pki.home / "ocsp-cgi.conf") as server:
+def test_our_own_responder(pki, name, expected):
+    with LocalServer(pki.home / "ocsp-cgi.conf") as server:
         result = client.query(
             certificate(pki.home / f"{name}.crt"), certificate(pki.home / "root-ca.crt"), server.url
         )

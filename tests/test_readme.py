@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ocsp_cgi import config
 from ocsp_cgi.commands import install
-from ocsp_cgi.tools.cgi_server import CGIServer
+from ocsp_cgi.tools.wsgi_server import LocalServer
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 README = (CHECKOUT / "README.md").read_text()
@@ -85,7 +85,7 @@ def test_links_lead_somewhere(page, path):
 
 
 @pytest.mark.slow
-def test_middleware(ca, cgi, monkeypatch, caplog):
+def test_middleware(ca, monkeypatch, caplog):
     """Run from the README, with a stand-in for django.http, over certificates that name a real
     responder."""
     [code] = re.findall(r"```python\n(from django.*?)```", README, re.DOTALL)
@@ -93,7 +93,7 @@ def test_middleware(ca, cgi, monkeypatch, caplog):
     stand_in.HttpResponseForbidden = lambda text: ("forbidden", text)
     monkeypatch.setitem(sys.modules, "django", types.ModuleType("django"))
     monkeypatch.setitem(sys.modules, "django.http", stand_in)
-    with CGIServer(cgi, ca.home / "ocsp-cgi.conf") as server:
+    with LocalServer(ca.home / "ocsp-cgi.conf") as server:
         cnf = ca.home / "root-ca.cnf"
         cnf.write_text(re.sub(r"(?m)^ocsp_url .*", f"ocsp_url = {server.url}", cnf.read_text()))
         for name in ("client", "thief"):

@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 
 from ..tools import data_files, entry, environment, httpd
-from ..tools.cgi_server import CGIServer
 from ..tools.openssl_ca import PrivateCA
+from ..tools.wsgi_server import LocalServer
 
 CONFIG = """\
 [root-ca]
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-apache",
         action="store_true",
-        help="use the embedded server even if Apache is installed",
+        help="run the responder as `serve` does, even if Apache is installed",
     )
 
 
@@ -95,7 +95,8 @@ def _demonstrate(directory: Path, arguments: argparse.Namespace) -> int:
         ca.revoke("good", "-crl_reason", "superseded")
         httpd.let_read(ca.home, without="root-ca.key")
         results.append(_ask(ca, server.url, "good", "revoked", ""))
-        _say("   The responder's lines in the error log:")
+        log = "lines in the error log" if isinstance(server, httpd.Apache) else "log"
+        _say(f"   The responder's {log}:")
         _say(
             textwrap.indent(
                 "\n".join(line for line in server.error_log.splitlines() if "ocsp.cgi: " in line),
@@ -120,9 +121,9 @@ def _demonstrate(directory: Path, arguments: argparse.Namespace) -> int:
 
 def _serve(
     running: contextlib.ExitStack, directory: Path, script: Path, config: Path, no_apache: bool
-) -> httpd.Apache | CGIServer:
+) -> httpd.Apache | LocalServer:
     """Start a server for the script, say which, and register it with `running` to be stopped."""
-    server: httpd.Apache | CGIServer
+    server: httpd.Apache | LocalServer
     try:
         if no_apache:
             raise httpd.Unavailable("because of --no-apache")
@@ -130,8 +131,11 @@ def _serve(
         server = running.enter_context(httpd.Apache(directory / "httpd", script, config))
         _say(f"2. The responder: ocsp.cgi, run by {server.version}, at")
     except httpd.Unavailable as error:
-        server = running.enter_context(CGIServer(script, config))
-        _say(f"2. The responder: ocsp.cgi, run by a small embedded server\n   ({error}), at")
+        server = running.enter_context(LocalServer(config))
+        _say(
+            "2. The responder: not the CGI in Apache, but one process, as"
+            f" `{entry.program()} serve` runs it\n   ({error}), at"
+        )
     _say(f"   {server.url}\n")
     return server
 

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import os
 import shlex
 import signal
 import socket
 import threading
-import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from .. import cgi, config, ocsp_http
+from .. import config, limits, ocsp_http, wsgi
 from ..import_cryptography import SignerError, require_cryptography
 from ..tools import entry, openssl_text
 from ..tools.entry import CommandError
-from ..tools.http_head import Head
-from ..tools.http_server import Connection, Server
+from ..tools.wsgi_server import Server
 
 _DEFAULT_PORT = 9080
+_NOT_SUPPORTED = (
+    "Not supported: TLS, access control, keep-alive (each connection carries one request), and"
+    " chunked bodies (refused with 411, Length Required)."
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = _NOT_SUPPORTED
     parser.add_argument(
         "--port",
         type=_port,
@@ -60,67 +65,57 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(
             f"{error}; on Debian or Ubuntu: apt-get install python3-cryptography"
         ) from None
-    handler = _Handler(config_path, arguments.text)
-    server = Server(listeners, handler.respond, handler.log)
+    application = wsgi.Application()
+    server = Server(
+        listeners,
+        config_path,
+        lambda text: _write(2, text),
+        _Printing(application) if arguments.text else application,
+    )
     signals: list[int] = []
 
     def stop(number: int, _: FrameType | None) -> None:
         signals.append(number)
-        server.stop()
+        server.shutdown()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    _say(_greeting(listeners, config_path, settings))
-    server.serve()
+    _write(1, _greeting(listeners, config_path, settings))
+    server.serve_forever()
     return entry.INTERRUPTED if signals[0] == signal.SIGINT else entry.OK
 
 
-class _Handler:
-    """Responds to requests, each in the thread of its connection."""
+class _Printing:
+    """Prints each request, and the application's response to it, as text."""
 
-    def __init__(self, config_path: str, prints_text: bool):
-        self._config_path = config_path
-        self._prints_text = prints_text
+    def __init__(self, application: wsgi.Application):
+        self._application = application
         self._printing = threading.Lock()
 
-    def respond(
-        self, head: Head, body: bytes | None, connection: Connection
-    ) -> tuple[ocsp_http.Response, list[str]]:
-        """The response, and lines for the log."""
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., object]
+    ) -> list[bytes]:
+        body = environ["wsgi.input"].read()
+        environ["wsgi.input"] = io.BytesIO(body)
         request = ocsp_http.Request(
-            head.method, head.target, "", "", head.field("content-type"), body
+            environ["REQUEST_METHOD"],
+            environ["REQUEST_URI"],
+            "",
+            "",
+            environ["CONTENT_TYPE"],
+            body if len(body) <= limits.REQUEST_BYTES else None,
         )
-        host = head.field("host")
-        if not cgi.may_be_shown(host):
-            host = _host(connection.socket.getsockname())
-        response, lines = ocsp_http.handle(
-            request, self._config_path, f"http://{host}", int(time.time())
-        )
-        if self._prints_text:
-            self._print(request, response)
-        return response, lines
-
-    def log(self, lines: list[str], method: str, client: str, started: float) -> None:
-        """As cgi.log.  What was not even HTTP is a client's fault, and no problem of ours."""
-        is_http = not lines or not lines[-1].startswith("http=")
-        if is_http or self._logs_all():
-            cgi.log(lines, method, client, started)
-
-    def _logs_all(self) -> bool:
-        try:
-            return config.load(self._config_path).log == "all"
-        except config.ConfigError:
-            return True
-
-    def _print(self, request: ocsp_http.Request, response: ocsp_http.Response) -> None:
+        response = self._application(environ, start_response)
         try:
             text = openssl_text.request(ocsp_http.ocsp_request(request))
         except ocsp_http.NotOCSP:
-            return
-        if response.body:  # empty for HEAD
-            text += openssl_text.response(response.body)
+            return response
+        encoded = b"".join(response)
+        if encoded:  # of HEAD there is none, and of a 304
+            text += openssl_text.response(encoded)
         with self._printing:
-            _say(text)
+            _write(1, text)
+        return response
 
 
 def _listen(addresses: list[str], port: int) -> list[socket.socket]:
@@ -184,12 +179,12 @@ def _greeting(listeners: list[socket.socket], config_path: str, settings: config
     return "\n".join(lines) + "\n"
 
 
-def _say(text: str) -> None:
-    """Write to standard output, if its reader is still there."""
+def _write(descriptor: int, text: str) -> None:
+    """Write to standard output or standard error, if its reader is still there."""
     data = text.encode("utf-8", "surrogateescape")
     try:
         while data:
-            data = data[os.write(1, data) :]
+            data = data[os.write(descriptor, data) :]
     except OSError:
         pass
 

@@ -38,7 +38,7 @@ def statuses(output: str) -> list[str]:
     "options",
     [
         pytest.param((), id="Apache, where there is one"),
-        pytest.param(("--no-apache",), id="embedded server", marks=pytest.mark.slow),
+        pytest.param(("--no-apache",), id="without Apache", marks=pytest.mark.slow),
     ],
 )
 def test_demo(options, tmp_path):
@@ -48,6 +48,9 @@ def test_demo(options, tmp_path):
     assert run.stdout.count("Response verify OK") == 3
     assert run.stdout.endswith("Every response was right.\n")
     assert len(re.findall(r"ocsp\.cgi: POST serial=.* ms=\d+", run.stdout)) == 3
+    if options:
+        assert "as `python3 -m ocsp_cgi serve` runs it\n   (because of --no-apache)" in run.stdout
+        assert "   The responder's log:\n" in run.stdout
     directory = re.search(r"Working in (\S+), which is removed afterwards", run.stdout)[1]
     assert not os.path.exists(directory)
 

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from test_client import Responder
 
 from ocsp_cgi.tools import httpd
-from ocsp_cgi.tools.cgi_server import CGIServer
+from ocsp_cgi.tools.wsgi_server import LocalServer
 
 pytestmark = pytest.mark.process
 
@@ -21,8 +21,8 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def url(pki, cgi):
-    with CGIServer(cgi, pki.home / "ocsp-cgi.conf") as server:
+def url(pki):
+    with LocalServer(pki.home / "ocsp-cgi.conf") as server:
         yield server.url
 
 
@@ -64,13 +64,13 @@ def test_unknown(pki, url, ca):
 
 
 @pytest.mark.slow
-def test_no_nonce(ca, cgi):
+def test_no_nonce(ca):
     with open(ca.home / "ocsp-cgi.conf", "w") as config:
         config.write(
             "[root-ca]\ndb = db\nca = root-ca.crt\nrsigner = root-ocsp.crt\nrkey ="
             " private/root-ocsp.key\nnonce = ignore\n"
         )
-    with CGIServer(cgi, ca.home / "ocsp-cgi.conf") as server:
+    with LocalServer(ca.home / "ocsp-cgi.conf") as server:
         options = ("--issuer", "root-ca.crt", "--cert", "good.crt", "--url", server.url)
         assert query(ca.home, *options) == (
             2,
