@@ -1,12 +1,17 @@
 """The benchmark: ocsp.cgi against the shell script it replaces, side by side on this machine.
 
-    python3 tests/bench                  an hour; prints the tables, writes rows.svg
-    python3 tests/bench --quick          two minutes, without the longest indexes and the picture
-    python3 tests/bench --only servers   one part: processes (T1 to T6) or servers (T7 to T9)
-    python3 tests/bench --python PATH    with this Python too, for its version of `cryptography`
+    python3 tests/bench                    an hour; prints the tables, writes rows.svg
+    python3 tests/bench --quick            two minutes, without the longest indexes and the picture
+    python3 tests/bench --only servers     one part: processes (T1 to T6), servers (T7 to T9) or
+                                           instructions
+    python3 tests/bench --python PATH      with this Python too, for its version of `cryptography`
+    python3 tests/bench --against REV      this tree and another commit, side by side
+    python3 tests/bench --only instructions --record
+                                           write what responses need now to instructions.txt
 
-A target that names the newest `cryptography` needs a Python that has it, and one that names 38
-needs one with that.  The servers run under the Python that mod_wsgi was built for.
+Instructions fail if a response needs over 2 % more of them than instructions.txt says.  A target
+that names the newest `cryptography` needs a Python that has it, and one that names 38 needs one
+with that.  The servers run under the Python that mod_wsgi was built for.
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -31,6 +37,8 @@ if __name__ == "__main__":
     except entry.CommandError as error:
         sys.exit(entry.report("python3 tests/bench", error))
 
+import against
+import instructions
 import picture
 import processes
 import rates
@@ -41,10 +49,10 @@ from setting import Setting, versions
 from ocsp_cgi.tools import httpd
 
 PICTURE = CHECKOUT / "tests" / "bench" / "rows.svg"
-PARTS = ("processes", "servers")
+PARTS = ("processes", "servers", "instructions")
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python3 tests/bench", description=__doc__.partition("\n")[0]
     )
@@ -57,16 +65,33 @@ def main() -> None:
     parser.add_argument(
         "--python", action="append", default=[], metavar="PATH", help="another Python to measure"
     )
+    parser.add_argument(
+        "--against", metavar="REV", help="compare processes of this tree with those of a commit"
+    )
+    parser.add_argument(
+        "--record", action="store_true", help="write the instructions to instructions.txt"
+    )
     arguments = parser.parse_args()
     parts = [arguments.only] if arguments.only else PARTS
     home = Path(tempfile.mkdtemp(prefix="ocsp-cgi-bench-"))
+    failed: list[str] = []
     try:
         pythons = _pythons([sys.executable, *arguments.python, "/usr/bin/python3"])
-        targets, rest = _measure(Setting(home, list(pythons)), pythons, parts, arguments.quick)
+        if arguments.against:
+            lines = against.compare(home, pythons, arguments.against, arguments.quick)
+        else:
+            setting = Setting(home, list(pythons))
+            lines = _measure(setting, pythons, parts, arguments.quick)
+            if "instructions" in parts and not (arguments.quick and arguments.only is None):
+                counted, failed = _count(setting, pythons, arguments.record)
+                lines += ["", *counted]
     finally:
         shutil.rmtree(home)
     print(f"\n{_machine(list(pythons.values()))}\n")
-    print("\n".join([table.HEAD, *targets.rows, "", *rest]).rstrip())
+    print("\n".join(lines).strip())
+    for line in failed:
+        print(line, file=sys.stderr)
+    return entry.WARNING if failed else entry.OK
 
 
 def _pythons(candidates: list[str]) -> dict[str, str]:
@@ -83,9 +108,9 @@ def _pythons(candidates: list[str]) -> dict[str, str]:
 
 
 def _measure(
-    setting: Setting, pythons: dict[str, str], parts: list[str], quick: bool
-) -> tuple[table.Table, list[str]]:
-    """The targets' table, and the lines of the servers' one."""
+    setting: Setting, pythons: dict[str, str], parts: Sequence[str], quick: bool
+) -> list[str]:
+    """The lines of the targets' table, and of the servers' one."""
     targets = table.Table()
     newest = next(iter(pythons))
     rest = []
@@ -102,7 +127,24 @@ def _measure(
                 rest = rates.measure(servers, targets, quick)
         except httpd.Unavailable as error:
             targets.missing("T7 to T9", "answers per second", str(error))
-    return targets, rest
+    return [table.HEAD, *targets.rows, "", *rest] if targets.rows else []
+
+
+def _count(
+    setting: Setting, pythons: dict[str, str], is_to_be_recorded: bool
+) -> tuple[list[str], list[str]]:
+    """The lines of the tables of instructions, and of what needs too many."""
+    newest = next(iter(pythons))
+    try:
+        figures = instructions.of_processes(setting, pythons)
+        others = instructions.beside(setting, newest)
+        stages = instructions.of_stages(setting, newest)
+    except instructions.NotCounted as error:
+        return [], [str(error)]
+    if is_to_be_recorded:
+        instructions.record(figures)
+    failed = instructions.excess(figures, instructions.recorded())
+    return instructions.tables(figures, others, stages), failed
 
 
 def _machine(pythons: list[str]) -> str:

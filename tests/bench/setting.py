@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,11 +14,18 @@ from clients import cert_id, certificate, request, settle
 from measure import Command
 
 from ocsp_cgi import limits
-from ocsp_cgi.tools import httpd
 from ocsp_cgi.tools.openssl_ca import PrivateCA
 
 SIGNERS = {"RSA": ("rsa:2048",), "P-256": ("ec", "-pkeyopt", "ec_paramgen_curve:P-256")}
 
+CHECKOUT = Path(__file__).resolve().parents[2]
+_INSTALL = """\
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from ocsp_cgi.tools import httpd
+httpd.install_cgi(Path(sys.argv[2]), sys.argv[3])
+"""
 # The script that ocsp.cgi replaces.
 _REFERENCE = """\
 #!/bin/sh
@@ -45,8 +53,9 @@ nmin = 1440
 class Setting:
     """Everything in one directory that the web server's user can read."""
 
-    def __init__(self, home: Path, pythons: list[str]):
-        """`pythons` are the interpreters to run ocsp.cgi with."""
+    def __init__(self, home: Path, pythons: list[str], tree: Path = CHECKOUT):
+        """`pythons` are the interpreters to run ocsp.cgi of this source tree with."""
+        home.mkdir(exist_ok=True)
         self.home = home
         self.ca = PrivateCA(home / "ca")
         for name, newkey in SIGNERS.items():
@@ -56,7 +65,7 @@ class Setting:
         self.request = home / "request.der"
         self.request.write_bytes(self.encoded_request())
         self.pythons = {
-            python: httpd.install_cgi(home / f"python{number}", python)
+            python: _installed(tree, home / f"python{number}", python)
             for number, python in enumerate(pythons)
         }
 
@@ -149,6 +158,13 @@ class Setting:
         path.write_text(text)
         path.chmod(0o755)
         return path
+
+
+def _installed(tree: Path, directory: Path, python: str) -> Path:
+    """ocsp.cgi of a source tree, which has its own way to install it."""
+    command = [sys.executable, "-c", _INSTALL, str(tree), str(directory), python]
+    subprocess.run(command, check=True)
+    return directory / "ocsp.cgi"
 
 
 def versions(python: str) -> tuple[str, int]:
