@@ -24,7 +24,7 @@ def measure_them(setting: Setting, newest: str, old: str | None, table: Table, q
         commands[signer] = setting.ours(newest, SHORT, signer)
         if old:
             commands[f"old {signer}"] = setting.ours(old, SHORT, signer)
-    runs = measure.interleaved(commands, 15 if quick else 61)
+    runs = measure.interleaved(commands, 7 if quick else 61)
     wall = {name: [run.wall for run in measured] for name, measured in runs.items()}
     cpu = {name: [run.cpu for run in measured] for name, measured in runs.items()}
 

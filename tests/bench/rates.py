@@ -35,7 +35,7 @@ def measure(servers: Servers, table: Table, quick: bool) -> list[str]:
 
     Returns the lines of another one, of all that was measured; none if `quick`.
     """
-    loads = _interleaved(servers, 8, *((1, 3) if quick else (2, 9)))
+    loads = _interleaved(servers, 8, *((1, 1) if quick else (2, 9)))
     t7 = "cached responses a second in Apache (mod_cgid, 8 clients), against the shell script"
     table.at_least("T7", t7, _ratio(loads, "cgi-P-256", "script-P-256", "cached"), 1.25)
     for signer, script, port in (("RSA", 8, 0.9), ("P-256", 15, 0.3)):
