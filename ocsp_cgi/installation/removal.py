@@ -18,14 +18,16 @@ from ..tools.entry import CommandError
 from ..tools.layout import SNIPPET, Layout
 from ..tools.plan import Plan, Problem, run
 from ..tools.program import LAUNCHER, Program
-from . import jobs, site
+from . import jobs, site, users
 from .permissions import FILES, directory_of
 
-_MODULES = ("cgi", "cgid", "alias", "env")
+_MODULES = ("cgi", "cgid", "wsgi", "alias", "env")
 _USED_BY = {  # directives of each module that stop working, silently or not, without it
     "alias": ("Alias", "AliasMatch", "ScriptAlias", "ScriptAliasMatch", "Redirect"),
     "env": ("SetEnv", "PassEnv", "UnsetEnv"),
+    "wsgi": ("WSGIDaemonProcess", "WSGIScriptAlias", "WSGIScriptAliasMatch", "WSGIProcessGroup"),
 }
+_OF_A_MAP = (".map", ".lock", ".new")  # the ends of their names, see index_maps.py
 _JOB_ENDS = ("", ".service", ".timer")
 _DEBIANS = "serve-cgi-bin.conf"  # which leads to cgi-bin wherever a module runs scripts
 
@@ -40,6 +42,7 @@ class Removal:
         # The config may be removed before these are needed.
         self._caches = [Path(one) for one in dict.fromkeys(self._cache_names())]
         self._databases = [Path(one) for one in dict.fromkeys(self._database_names())]
+        self._keys = [Path(one) for one in dict.fromkeys(self._key_names())]
 
     def plan(self) -> None:
         """The steps, of which the last removes the program itself."""
@@ -47,10 +50,8 @@ class Removal:
         for name in ("ocsp-cgi-sync", "ocsp-cgi-check"):
             jobs.Job(plan, name).plan_uninstall()
         self._plan_apache()
-        script = self._layout.cgi_bin / "ocsp.cgi"
-        if os.path.islink(script) and os.readlink(script) == str(self._program.script):
-            # Perhaps it was `migrate` that made it.
-            plan.add(f"remove the link {script}", partial(os.unlink, script), f"rm {script}")
+        for is_wsgi in (False, True):
+            self._program.plan_removal_of_link(is_wsgi)  # which perhaps `migrate` made
         for name in list(record.files):
             self._plan_file(Path(name))
         if any(Path(name).parent == jobs.UNITS for name in record.files) and layout.systemd_runs():
@@ -59,11 +60,14 @@ class Removal:
             plan.add(f"empty the cache {path}", partial(_empty_cache, path))
         self._plan_modes()
         if SYNC_USER in record.other.get("users", []):
-            self._plan_user()
+            self._plan_user(SYNC_USER, [*self._databases, jobs.HOME])
 
     def plan_program(self) -> None:
-        """What is needed to run this again after a failure, and so comes last."""
+        """What is needed to run this again after a failure, and so comes last, and a user whose
+        processes end when Apache is reloaded."""
         plan, record = self._plan, self._record
+        if users.RESPONDER_USER in record.other.get("users", []):
+            self._plan_user(users.RESPONDER_USER, [*self._caches, *self._files()])
         if record.is_ours(LAUNCHER):
             plan.add(f"remove {LAUNCHER}", partial(os.unlink, LAUNCHER), f"rm {LAUNCHER}")
         prefix = self._program.prefix
@@ -225,20 +229,21 @@ class Removal:
                         f"chown {owner} {shlex.quote(name)} && chmod {mode:o} {shlex.quote(name)}",
                     )
 
-    def _plan_user(self) -> None:
-        """Remove the user, and give root what belongs to it: the next user may get its id."""
+    def _plan_user(self, name: str, tops: list[Path]) -> None:
+        """Remove a user, and give root what belongs to it, and to its group: the next user may get
+        its id.  `tops` are the files and directories where that can be."""
 
         def remove() -> None:
-            uid = files.user_id(SYNC_USER)
-            for top in (*self._databases, jobs.HOME):
-                for path in (top, *_below(top)):
-                    of = path.lstat()
-                    if of.st_uid == uid:
-                        gid = 0 if top == jobs.HOME else of.st_gid
-                        os.chown(path, 0, gid, follow_symlinks=False)
-            run("userdel", SYNC_USER)
+            if name in users.existing():
+                uid, gid = files.user_id(name), files.group_id(name)
+                for top in tops:
+                    for path in (top, *_below(top)):
+                        _give_root(path, uid, gid)
+                users.remove(name)
+            record = self._record.other["users"]
+            record.remove(name)
 
-        self._plan.add(f"give root what belongs to {SYNC_USER}, and remove that user", remove)
+        self._plan.add(f"give root what belongs to {name}, and remove that user", remove)
 
     def _cache_names(self) -> Iterator[str]:
         with contextlib.suppress(config.ConfigError):
@@ -251,6 +256,16 @@ class Removal:
             for ca in config.load(str(self._config)).cas:
                 if ca.sync_from and os.path.isdir(directory_of(ca.db)):
                     yield directory_of(ca.db)
+
+    def _key_names(self) -> Iterator[str]:
+        with contextlib.suppress(config.ConfigError):
+            for ca in config.load(str(self._config)).cas:
+                yield from (os.path.realpath(one) for one in (ca.rkey, ca.passin) if one)
+
+    def _files(self) -> Iterator[Path]:
+        """What may be in the group of mod_wsgi's user: keys, and what lies beside them."""
+        yield FILES
+        yield from self._keys
 
     def _named(self) -> Iterator[Path]:
         """What is in our own directory, and what else the config names."""
@@ -271,10 +286,19 @@ def _has_files(directory: Path) -> bool:
 def _empty_cache(directory: Path) -> None:
     """Remove what the responder puts into its cache, and nothing else."""
     for path in directory.iterdir():
-        if path.suffix == cache.SUFFIX or path.name == admission.FILE:
+        is_ours = path.suffix in (cache.SUFFIX, *_OF_A_MAP) or path.name == admission.FILE
+        if is_ours and not path.is_dir():
             path.unlink(missing_ok=True)
         elif path.name.startswith(cache.BUCKETS) and not path.is_symlink():
             shutil.rmtree(path)
+
+
+def _give_root(path: Path, uid: int, gid: int) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        of = path.lstat()
+        if uid == of.st_uid or gid == of.st_gid:
+            owner = 0 if uid == of.st_uid else -1
+            os.chown(path, owner, 0 if gid == of.st_gid else -1, follow_symlinks=False)
 
 
 def _remove_if_empty(directory: str) -> None:

@@ -1,4 +1,4 @@
-"""The user that Apache runs the responder as: what that user can read and run."""
+"""The user that the responder runs as: what that user can read and run."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ def add_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--user",
         metavar="NAME",
-        help="the user that Apache runs as (default: the distribution's, if root runs this)",
+        help="the user that the responder runs as (default: that of the installation, if root runs"
+        " this)",
     )
 
 
 def account(user: str | None) -> dict[str, Any]:
-    """Arguments for subprocess with which a child runs as the web server's user; none if this
+    """Arguments for subprocess with which a child runs as the responder's user; none if this
     process is not root's and cannot choose.  CommandError if there is no such user."""
     if os.geteuid() != 0:
         if user and pwd.getpwuid(os.geteuid()).pw_name != user:
@@ -30,7 +31,7 @@ def account(user: str | None) -> dict[str, Any]:
         return {}
     if user is None:
         try:
-            user = layout.find().user
+            user = layout.find().responder_user()
         except CommandError:
             user = next((one for one in ("www-data", "apache") if _exists(one)), "")
             if not user:

@@ -65,3 +65,23 @@ def _last_child_started(configuration: Configuration) -> float:
         return newest
     except (OSError, StopIteration, ValueError):
         return 0.0
+
+
+def children(configuration: Configuration) -> frozenset[str]:
+    """The children of the running Apache that are copies of it: those that answer requests, and
+    the processes of modules.  Each is told from a later one with its number."""
+    try:
+        path = Path(configuration.root or "/", configuration.pid_file)
+        parent = path.read_text().strip()
+        program = os.readlink(f"/proc/{parent}/exe")
+    except OSError:
+        return frozenset()
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (process / "stat").read_text().rpartition(") ")[2].split()
+            if fields[1] == parent and os.readlink(process / "exe") == program:
+                found.add(f"{process.name}-{fields[19]}")
+        except OSError:
+            continue  # it has ended
+    return frozenset(found)

@@ -123,7 +123,7 @@ def install_cgi(directory: Path, python: str = sys.executable) -> Path:
         [python, "-m", "compileall", "-q", str(package)], check=True, capture_output=True
     )
     script = install_script(directory, python)
-    shutil.copy(data_files.SCRIPT.with_suffix(".wsgi"), directory)
+    shutil.copy(data_files.WSGI_SCRIPT, directory)
     let_read(directory)
     return script
 
