@@ -140,9 +140,6 @@ class Change:
             self._reload(configuration)
             faults = self._faults()
             if faults and was_well:
-                time.sleep(1)
-                faults = self._faults()
-            if faults and was_well:
                 raise CommandError(faults[0].what)
         except CommandError as error:
             self._put_back(configuration)
