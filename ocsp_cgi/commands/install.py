@@ -241,7 +241,7 @@ class _Installation:
         self.change = Change(
             self.plan, self.layout, its_plan, its_site, str(self.config), settings.cas
         )
-        self.change.check(configuration, self.program)
+        self.change.check(configuration)
         return its_site
 
     def _plan_kind(self, settings: Settings, is_wsgi: bool) -> None:
@@ -256,6 +256,9 @@ class _Installation:
         else:
             self.change.plan(permissions)
         self.program.plan_removal_of_link(not is_wsgi)
+        if not is_wsgi:  # who is in the web server's group, and so could read the key
+            tops = [FILES, *users.key_paths(settings.cas)]
+            users.plan_removal(self.plan, users.RESPONDER_USER, tops)
 
     def _check_included(self, its_site: Site) -> None:
         try:

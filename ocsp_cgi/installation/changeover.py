@@ -30,8 +30,7 @@ from ..tools.apache_config import Configuration
 from ..tools.entry import CommandError
 from ..tools.layout import SNIPPET, Layout
 from ..tools.plan import Plan, run
-from ..tools.program import Program
-from . import cache_directory, site
+from . import cache_directory, site, users
 from .permissions import Permissions
 from .site import Site, SitePlan
 from .users import RESPONDER_USER
@@ -58,14 +57,17 @@ class Change:
         self._plan = plan
         self._layout = layout
         self._site = its_site
+        self._program = its_site.program
         self._after = after
         self._config = config_path
         self._files = its_site.files(after, config_path)
         self._former_own = files.content(layout.site)
         self._former = {path: files.content(path) for path in (layout.site, SNIPPET)}
+        self._cas = cas
+        self._had_user = files.has_user(RESPONDER_USER)
         self._caches = {ca.cache: ca for ca in cas if ca.cache}
 
-    def check(self, configuration: Configuration, program: Program) -> None:
+    def check(self, configuration: Configuration) -> None:
         """CommandError if the change would replace what is not ours, or take the key from a CGI
         that stays."""
         for path in self._files:
@@ -76,7 +78,7 @@ class Change:
                     f" file, and run this again:\n    rm {path}"
                 )
         ours = {os.path.realpath(path) for path in (self._layout.site, SNIPPET)}
-        link = program.link(not self._after.is_wsgi)
+        link = self._program.link(not self._after.is_wsgi)
         for script in configuration.scripts():
             place = script.directive.place
             is_ours = os.path.realpath(place.rpartition(":")[0]) in ours
@@ -224,10 +226,15 @@ class Change:
                 self._plan.record.files.pop(str(path), None)
         self._reload(configuration)
         self._plan.record.other["reload"] = ""
+        link = self._program.link(self._after.is_wsgi)
+        link.unlink()
+        self._plan.record.links.pop(str(link), None)
         user = self._user(not self._after.is_wsgi)
         for directory in self._caches:
             if self._is_a_responders(directory):
                 cache_directory.give(directory, files.user_id(user), files.group_id(user))
+        if not self._had_user:
+            users.remove(self._plan, RESPONDER_USER, users.key_paths(self._cas))
 
     def _reload(self, configuration: Configuration) -> None:
         """Reload Apache gracefully, and wait for its first process with the new configuration."""

@@ -42,7 +42,7 @@ class Removal:
         # The config may be removed before these are needed.
         self._caches = [Path(one) for one in dict.fromkeys(self._cache_names())]
         self._databases = [Path(one) for one in dict.fromkeys(self._database_names())]
-        self._keys = [Path(one) for one in dict.fromkeys(self._key_names())]
+        self._keys = self._key_paths()
 
     def plan(self) -> None:
         """The steps, of which the last removes the program itself."""
@@ -59,15 +59,13 @@ class Removal:
         for path in self._caches:
             plan.add(f"empty the cache {path}", partial(_empty_cache, path))
         self._plan_modes()
-        if SYNC_USER in record.other.get("users", []):
-            self._plan_user(SYNC_USER, [*self._databases, jobs.HOME])
+        users.plan_removal(plan, SYNC_USER, [*self._databases, jobs.HOME])
 
     def plan_program(self) -> None:
         """What is needed to run this again after a failure, and so comes last, and a user whose
         processes end when Apache is reloaded."""
         plan, record = self._plan, self._record
-        if users.RESPONDER_USER in record.other.get("users", []):
-            self._plan_user(users.RESPONDER_USER, [*self._caches, *self._files()])
+        users.plan_removal(plan, users.RESPONDER_USER, [FILES, *self._keys, *self._caches])
         if record.is_ours(LAUNCHER):
             plan.add(f"remove {LAUNCHER}", partial(os.unlink, LAUNCHER), f"rm {LAUNCHER}")
         prefix = self._program.prefix
@@ -229,22 +227,6 @@ class Removal:
                         f"chown {owner} {shlex.quote(name)} && chmod {mode:o} {shlex.quote(name)}",
                     )
 
-    def _plan_user(self, name: str, tops: list[Path]) -> None:
-        """Remove a user, and give root what belongs to it, and to its group: the next user may get
-        its id.  `tops` are the files and directories where that can be."""
-
-        def remove() -> None:
-            if name in users.existing():
-                uid, gid = files.user_id(name), files.group_id(name)
-                for top in tops:
-                    for path in (top, *_below(top)):
-                        _give_root(path, uid, gid)
-                users.remove(name)
-            record = self._record.other["users"]
-            record.remove(name)
-
-        self._plan.add(f"give root what belongs to {name}, and remove that user", remove)
-
     def _cache_names(self) -> Iterator[str]:
         with contextlib.suppress(config.ConfigError):
             for ca in config.load(str(self._config)).cas:
@@ -257,15 +239,10 @@ class Removal:
                 if ca.sync_from and os.path.isdir(directory_of(ca.db)):
                     yield directory_of(ca.db)
 
-    def _key_names(self) -> Iterator[str]:
+    def _key_paths(self) -> list[Path]:
         with contextlib.suppress(config.ConfigError):
-            for ca in config.load(str(self._config)).cas:
-                yield from (os.path.realpath(one) for one in (ca.rkey, ca.passin) if one)
-
-    def _files(self) -> Iterator[Path]:
-        """What may be in the group of mod_wsgi's user: keys, and what lies beside them."""
-        yield FILES
-        yield from self._keys
+            return users.key_paths(config.load(str(self._config)).cas)
+        return []
 
     def _named(self) -> Iterator[Path]:
         """What is in our own directory, and what else the config names."""
@@ -273,14 +250,8 @@ class Removal:
             yield from sorted(FILES.iterdir())
 
 
-def _below(directory: Path) -> Iterator[Path]:
-    """Everything in a directory that is there, links not followed."""
-    for path, names, its_files in os.walk(directory):
-        yield from (Path(path, name) for name in (*names, *its_files))
-
-
 def _has_files(directory: Path) -> bool:
-    return any(not path.is_dir() for path in _below(directory))
+    return any(not path.is_dir() for path in users.below(directory))
 
 
 def _empty_cache(directory: Path) -> None:
@@ -291,14 +262,6 @@ def _empty_cache(directory: Path) -> None:
             path.unlink(missing_ok=True)
         elif path.name.startswith(cache.BUCKETS) and not path.is_symlink():
             shutil.rmtree(path)
-
-
-def _give_root(path: Path, uid: int, gid: int) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        of = path.lstat()
-        if uid == of.st_uid or gid == of.st_gid:
-            owner = 0 if uid == of.st_uid else -1
-            os.chown(path, owner, 0 if gid == of.st_gid else -1, follow_symlinks=False)
 
 
 def _remove_if_empty(directory: str) -> None:

@@ -115,7 +115,7 @@ class SitePlan:
         self._plan = plan
         self._layout = layout
         self._configuration = configuration
-        self._program = program_
+        self.program = program_
 
     def plan(self, site: Site, config_path: str) -> None:
         """Plan the files, and that Apache loads them.
@@ -128,7 +128,7 @@ class SitePlan:
             self._plan_removal_of_own()
         for path, its_text in files.items():
             # Its environment may be another one when that has been made.
-            late = None if self._program.is_home_known or not site.is_wsgi else its_text
+            late = None if self.program.is_home_known or not site.is_wsgi else its_text
             self._plan.directory(path.parent, 0o755)
             self._plan.file(path, its_text(), apache="reload", late=late)
         if self._layout.site in files:
@@ -144,10 +144,10 @@ class SitePlan:
         """What Apache has to read, by path."""
 
         def its_daemon() -> bytes:
-            return daemon(self._program.home)
+            return daemon(self.program.home)
 
         def its_text() -> bytes:
-            return text(site, config_path, port, self._program.home)
+            return text(site, config_path, port, self.program.home)
 
         others = self._others_named(site.name)
         port = others[0].port if others else "80"
@@ -235,7 +235,7 @@ class SitePlan:
 
     def _check_wsgi(self) -> None:
         """CommandError unless mod_wsgi can be loaded, and runs the Python that we have."""
-        python = self._program.python()
+        python = self.program.python()
         theirs, ours = apache_wsgi.python_version(), version_of(python)
         if theirs and ours and theirs != ours:
             raise CommandError(

@@ -1,21 +1,23 @@
-"""Users of the system that `install` creates: `ocsp-sync` for the job that copies, `ocsp-cgi` for
-mod_wsgi's processes."""
+"""Users of the system that `install` creates, and removes: `ocsp-sync` for the job that copies,
+`ocsp-cgi` for mod_wsgi's processes."""
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import pwd
 import shutil
 import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
-from ..checks.owners import SYNC_USER
+from ..config import CASettings
 from ..tools.entry import CommandError
 from ..tools.plan import Plan, run, search_path
 
 RESPONDER_USER = "ocsp-cgi"  # as whom mod_wsgi runs the responder
-CREATED = (SYNC_USER, RESPONDER_USER)
 _SECONDS = 30  # in which the processes of a user end, after Apache was reloaded
 
 
@@ -45,20 +47,55 @@ def _plan_creation(plan: Plan, name: str, home: str, group: str) -> None:
     plan.add(f"create the user {name}{which}", create)
 
 
-def existing() -> set[str]:
-    """Those of CREATED that are there."""
-    return {user.pw_name for user in pwd.getpwall() if user.pw_name in CREATED}
+def plan_removal(plan: Plan, name: str, tops: list[Path]) -> None:
+    """Plan that a user we have created is removed, and that root gets what belongs to it and its
+    group, since the next user may get its id.
+
+    `tops` are the files and directories where that can be.
+    """
+    if name in plan.record.other.get("users", []):
+        text = f"give root what belongs to {name}, and remove that user"
+        plan.add(text, partial(remove, plan, name, tops))
 
 
-def remove(name: str) -> None:
-    """Remove a user and its group, once its processes have ended."""
-    uid = pwd.getpwnam(name).pw_uid
-    deadline = time.monotonic() + _SECONDS
-    while _has_processes(uid):
-        if time.monotonic() > deadline:
-            raise CommandError(f"the user {name} still has processes: pkill -u {name}")
-        time.sleep(0.1)
-    run("userdel", name)
+def remove(plan: Plan, name: str, tops: list[Path]) -> None:
+    """Carry that out, once the processes of the user have ended."""
+    try:
+        uid = pwd.getpwnam(name).pw_uid
+    except KeyError:
+        uid = -1
+    if uid >= 0:
+        gid = grp.getgrnam(name).gr_gid
+        for top in tops:
+            for path in (top, *below(top)):
+                _give_root(path, uid, gid)
+        deadline = time.monotonic() + _SECONDS
+        while _has_processes(uid):
+            if time.monotonic() > deadline:
+                raise CommandError(f"the user {name} still has processes: ps -u {name}")
+            time.sleep(0.1)
+        run("userdel", name)
+    plan.record.other["users"].remove(name)
+
+
+def key_paths(cas: list[CASettings]) -> list[Path]:
+    """What may belong to mod_wsgi's user: the keys."""
+    named = [path for ca in cas for path in (ca.rkey, ca.passin) if path]
+    return [Path(os.path.realpath(path)) for path in dict.fromkeys(named)]
+
+
+def below(directory: Path) -> Iterator[Path]:
+    """Everything in a directory that is there, links not followed."""
+    for path, names, its_files in os.walk(directory):
+        yield from (Path(path, name) for name in (*names, *its_files))
+
+
+def _give_root(path: Path, uid: int, gid: int) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        of = path.lstat()
+        if of.st_uid == uid or of.st_gid == gid:
+            owner, group = 0 if of.st_uid == uid else -1, 0 if of.st_gid == gid else -1
+            os.chown(path, owner, group, follow_symlinks=False)
 
 
 def _has_processes(uid: int) -> bool:

@@ -92,8 +92,19 @@ def daemon_of(script: Script, configuration: Configuration) -> Daemon | None:
     return daemons(configuration).get(groups(script, configuration).process)
 
 
+def is_handled(script: Script, configuration: Configuration) -> bool:
+    """Whether mod_wsgi runs a script, and Apache does not send it as a page."""
+    if script.directive.name.lower().startswith("wsgi"):
+        return True
+    handlers = configuration.in_force_at(
+        script.virtual_host, script.path, "SetHandler", "AddHandler"
+    )
+    return any(one.words[:1] == ("wsgi-script",) for one in handlers)
+
+
 def user_of(script: Script, configuration: Configuration) -> str:
-    """The user that a script runs as: Apache's, unless a WSGIDaemonProcess names another."""
+    """The user that a script runs as: Apache's, unless a WSGIDaemonProcess names another; "" if
+    Apache does not say."""
     daemon = daemon_of(script, configuration) if script.is_wsgi else None
     return (daemon and daemon.options.get("user")) or configuration.user
 

@@ -94,3 +94,12 @@ def user_name(path: str) -> str:
     except OSError:
         return ""
     return owner_name(of.st_uid, of.st_gid).partition(":")[0]
+
+
+def has_user(name: str) -> bool:
+    """Whether there is a user of this name."""
+    try:
+        user_id(name)
+    except KeyError:
+        return False
+    return True
