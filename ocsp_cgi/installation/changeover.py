@@ -35,7 +35,7 @@ from .permissions import Permissions
 from .site import Site, SitePlan
 from .users import RESPONDER_USER
 
-_NEW_SECONDS = 20  # in which Apache starts the first process with its new configuration
+_RELOAD_SECONDS = 20  # in which Apache reads its configuration
 # Apache waits no longer for a request; then the responder may take its time.
 _OLD_SECONDS = 60 + limits.DEADLINE_SECONDS
 _NAMES = {True: "mod_wsgi", False: "the CGI"}
@@ -135,7 +135,6 @@ class Change:
             files_between = {
                 path: partial(self._with_daemon, make) for path, make in self._files.items()
             }
-        before = apache_process.children(configuration)
         try:
             self._write(files_between)
             self._check_what_apache_reads()
@@ -148,7 +147,7 @@ class Change:
             raise CommandError(
                 f"{error}\nSo {_NAMES[not self._after.is_wsgi]} is in its place again, as before."
             ) from None
-        self._wait_until_gone(before, configuration)
+        self._wait_for_earlier(configuration)
         if not self._after.is_wsgi:
             self._write(self._files)
         self._finish()
@@ -237,22 +236,23 @@ class Change:
             users.remove(self._plan, RESPONDER_USER, users.key_paths(self._cas))
 
     def _reload(self, configuration: Configuration) -> None:
-        """Reload Apache gracefully, and wait for its first process with the new configuration."""
-        before = apache_process.children(configuration)
+        """Reload Apache gracefully, and wait until it has read its configuration."""
+        before = apache_process.generation(configuration)
         self._layout.reload(restart=False)
-        deadline = time.monotonic() + _NEW_SECONDS
-        while apache_process.children(configuration) <= before:
+        deadline = time.monotonic() + _RELOAD_SECONDS
+        while apache_process.generation(configuration) == before:
             if time.monotonic() > deadline:
                 raise CommandError(
-                    f"Apache has started no process in {_NEW_SECONDS} seconds after it was reloaded"
-                    f" (its error log: {self._layout.error_log})"
+                    f"Apache has not read its configuration in {_RELOAD_SECONDS} seconds after it"
+                    f" was told to (its error log: {self._layout.error_log})"
                 )
             time.sleep(0.05)
-        time.sleep(1)  # before that, it may not see that it is to reload again
+        time.sleep(1)  # in which it would not notice that it is to read it again
 
-    def _wait_until_gone(self, before: frozenset[str], configuration: Configuration) -> None:
+    def _wait_for_earlier(self, configuration: Configuration) -> None:
+        """Wait until Apache has answered what was asked before it was reloaded."""
         deadline = time.monotonic() + _OLD_SECONDS
-        while before & apache_process.children(configuration):
+        while apache_process.has_earlier_children(configuration):
             if time.monotonic() > deadline:
                 return  # what it still sends is not a response of OCSP
             time.sleep(0.1)
