@@ -146,12 +146,13 @@ class Configuration(NamedTuple):
         hosts = {one.place: one for one in reversed(self.virtual_hosts)}
         found = []
         for host in reversed(hosts.values()) if hosts else [MAIN_SERVER]:
-            of_host: dict[str, Script] = {}
+            # A path may have one of each kind, of which Apache takes that of mod_alias.
+            of_host: dict[tuple[str, bool], Script] = {}
             for directive in self._aliases(host):
                 for name in NAMES:
                     script = _script(directive, host, name)
                     if script is not None:
-                        of_host.setdefault(script.path, script)
+                        of_host.setdefault((script.path, script.is_wsgi), script)
             own = [one for one in of_host.values() if one.directive.virtual_host == host.place]
             found += own or list(of_host.values())
         for is_meant in (self._is_own, self._has_own_settings):

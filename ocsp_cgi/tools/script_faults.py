@@ -7,7 +7,7 @@ import os
 import shlex
 import stat
 
-from . import accounts
+from . import accounts, entry
 from .apache_config import Configuration, Directive, Script, is_below
 from .cause import Cause
 
@@ -20,6 +20,12 @@ def find(script: Script, configuration: Configuration, user: str) -> Cause | Non
     file = script.file
     if not os.path.lexists(file) and accounts.may(user, "-e", file) is not True:
         blocked = _blocked(file, user)
+        if "${" in file:  # as in our own site, which looks where the script is
+            text = (
+                f"{script.directive.name} leads to {file}, but there is no"
+                f" {os.path.basename(file)} in Apache's cgi-bin, so that variable is not defined"
+            )
+            return Cause(text, script.directive.place, f"{entry.program()} install")
         return blocked or Cause(
             f"{script.directive.name} leads to {file}, which does not exist",
             script.directive.place,

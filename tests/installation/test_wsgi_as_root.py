@@ -72,9 +72,10 @@ def asked(machine, home, path: str = PATH):
 def troubles(machine) -> list[str]:
     """Lines of the logs that say that something went wrong."""
     lines = machine.sh("cat /var/log/apache2/*.log").splitlines()
-    # Of a CGI that has ended while mod_cgid's daemon is replaced: nothing here is an `init`, which
-    # would reap it.
-    usual = (" ocsp.cgi: POST ", " ocsp.cgi: GET ", "AH01259")
+    # AH10392: Apache has more idle processes than it needs.  AH01259: a CGI has ended while
+    # mod_cgid's daemon is replaced, and nothing here is an `init`, which would reap it.
+
+    usual = (" ocsp.cgi: POST ", " ocsp.cgi: GET ", "AH01259", "AH10392")
     return [
         line
         for line in lines
