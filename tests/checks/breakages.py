@@ -258,6 +258,12 @@ def _no_wsgi_script(place: Place) -> None:
     place.script.with_name("ocsp.wsgi").unlink()
 
 
+def _scriptalias_first(place: Place) -> None:
+    alias = 'Alias "/cgi-bin/ocsp.cgi"'
+    _wsgi(alias, f'ScriptAlias "/cgi-bin/" "{_BIN}/"\n    WSGIScript{alias}')(place)
+    place.edit_site("        SetHandler wsgi-script\n", "")
+
+
 def _unread_wsgi_script(place: Place) -> None:
     place.site = clients.wsgi_site()
     place.script.with_name("ocsp.wsgi").chmod(0)
@@ -360,10 +366,7 @@ BREAKAGES: dict[str, Callable[[Place], object]] = {
     "mod_wsgi has no processes of that name": _wsgi(
         "WSGIProcessGroup ocsp-cgi", "WSGIProcessGroup ocsp"
     ),
-    "A ScriptAlias takes the requests of mod_wsgi": _wsgi(
-        'Alias "/cgi-bin/ocsp.cgi"',
-        f'ScriptAlias "/cgi-bin/" "{_BIN}/"\n    WSGIScriptAlias "/cgi-bin/ocsp.cgi"',
-    ),
+    "A ScriptAlias takes the requests of mod_wsgi": _scriptalias_first,
     "ocsp.wsgi is shown, not run": _wsgi("        SetHandler wsgi-script\n", ""),
     "mod_wsgi may not run the script": _wsgi(" +ExecCGI", ""),
     "With mod_wsgi, `AllowEncodedSlashes NoDecode` is missing": _wsgi(

@@ -43,7 +43,7 @@ def test_without_them_the_demonstration_says_what_is_missing(place):
     ended = run(sys.executable, "-m", "ocsp_cgi", "demo", cwd=place)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.startswith(
-        f"python3 -m ocsp_cgi: ocsp.cgi and apache/ are not in {place}, beside the package"
+        f"python3 -m ocsp_cgi: ocsp.cgi, ocsp.wsgi and apache/ are not in {place}, beside the"
     )
 
 
