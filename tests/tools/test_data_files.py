@@ -80,7 +80,8 @@ def test_the_demonstration_of_the_wheel(environment, place, options):
 def test_the_files_of_the_wheel(environment):
     """The same as in the checkout: pip has not rewritten the first line of ocsp.cgi."""
     installed = environment / "share" / "ocsp-cgi"
-    names = ["ocsp.cgi", *(f"apache/{path.name}" for path in (CHECKOUT / "apache").iterdir())]
+    names = [f"apache/{path.name}" for path in (CHECKOUT / "apache").iterdir()]
+    names += ["ocsp.cgi", "ocsp.wsgi"]
     for name in names:
         assert (installed / name).read_bytes() == (CHECKOUT / name).read_bytes(), name
     assert len(list(installed.rglob("*"))) == len(names) + 1
