@@ -448,7 +448,7 @@ def test_no_directory(responder):
     assert verified(answered.der, responder.root)
     assert answered.warnings == [
         f"{responder.cache}: No such file or directory: [root-ca] answers without its `cache`; the"
-        " web server's user must be able to write there"
+        " responder's user must be able to write there"
     ]
 
 

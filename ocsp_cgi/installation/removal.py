@@ -13,7 +13,7 @@ from pathlib import Path
 from .. import admission, cache, config
 from ..checks.owners import SYNC_USER
 from ..tools import apache_dump, files, layout
-from ..tools.apache_config import Configuration, Directive
+from ..tools.apache_config import NAMES, Configuration, Directive
 from ..tools.entry import CommandError
 from ..tools.layout import SNIPPET, Layout
 from ..tools.plan import Plan, Problem, run
@@ -56,6 +56,7 @@ class Removal:
             self._plan_file(Path(name))
         if any(Path(name).parent == jobs.UNITS for name in record.files) and layout.systemd_runs():
             plan.command("systemctl", "daemon-reload")
+        self._plan_modules()  # which Apache needs as long as the files are there
         for path in self._caches:
             plan.add(f"empty the cache {path}", partial(_empty_cache, path))
         self._plan_modes()
@@ -111,6 +112,9 @@ class Removal:
         plan, record = self._plan, self._record
         if "ocsp-cgi" in record.other.get("sites", []) and site.ENABLED.exists():
             plan.command("a2dissite", "--quiet", "--purge", "ocsp-cgi", apache="reload")
+
+    def _plan_modules(self) -> None:
+        plan, record = self._plan, self._record
         configuration = self._configuration()
         directives = self._directives(configuration) if configuration else []
         for module in record.other.get("modules", []):
@@ -153,7 +157,7 @@ class Removal:
             others = [
                 path
                 for path in sorted(self._layout.cgi_bin.glob("*"))
-                if path.name != "ocsp.cgi" and not path.name.startswith(".")
+                if path.name not in NAMES and not path.name.startswith(".")
             ]
             if others:
                 return str(others[0])

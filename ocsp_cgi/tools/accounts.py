@@ -17,8 +17,8 @@ def add_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--user",
         metavar="NAME",
-        help="the user that the responder runs as (default: that of the installation, if root runs"
-        " this)",
+        help="the user that the responder runs as (default: the distribution's or that of the"
+        " installation, if root runs this)",
     )
 
 
@@ -31,7 +31,7 @@ def account(user: str | None) -> dict[str, Any]:
         return {}
     if user is None:
         try:
-            user = layout.find().responder_user()
+            user = layout.find().user
         except CommandError:
             user = next((one for one in ("www-data", "apache") if _exists(one)), "")
             if not user:
@@ -44,6 +44,16 @@ def account(user: str | None) -> dict[str, Any]:
     found = pwd.getpwnam(user)
     groups = os.getgrouplist(user, found.pw_gid)
     return {"user": found.pw_uid, "group": found.pw_gid, "extra_groups": groups}
+
+
+def responders(user: str | None) -> dict[str, Any]:
+    """As `account`, of the user that the installed responder runs as."""
+    if user is None and os.geteuid() == 0:
+        try:
+            user = layout.find().responder_user()
+        except CommandError:
+            pass
+    return account(user)
 
 
 def name(account: dict[str, Any]) -> str:

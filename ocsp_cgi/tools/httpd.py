@@ -3,6 +3,7 @@ and the tests."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -241,6 +242,9 @@ class Apache:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        # Whatever it has started, and not ended: processes of modules.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._output.close()
 
 

@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.root]
 
 PATH = "/cgi-bin/ocsp.cgi"
 SITE = "/etc/apache2/sites-available/ocsp-cgi.conf"
+COMMAND = "/usr/local/sbin/ocsp-cgi"
 UNCHANGED = "Nothing to change: everything is in place.\n"
 ASKING = Path(__file__).resolve().parent.parent / "asking.py"
 MODES = "/etc/ssl/ocsp /etc/ssl/ocsp/root-ocsp.key /etc/ssl/ocsp/db/index /var/cache/ocsp-cgi"
@@ -268,18 +269,18 @@ def test_layout_of_rhel(machine, pki):
 def test_keys_of_the_same_installation_later(machine, pki):
     """The next signer's key, and one that is readable for the web server by mistake."""
     machine.install("--server-name", NAME, "--wsgi")
-    machine.sh("cd / && ocsp-cgi renew root-ca")
+    machine.sh(f"cd / && {COMMAND} renew root-ca")
     new = "/etc/ssl/ocsp/root-ocsp-20*.key"
     assert machine.sh(f"stat -c '%a %U:%G' {new}") == "640 root:ocsp-cgi\n"
     key = "/etc/ssl/ocsp/root-ocsp.key"
     machine.sh(f"chgrp www-data {key}")
-    seen = machine.run("ocsp-cgi", "check", "--quiet", check=False)
+    seen = machine.run(COMMAND, "check", "--quiet", check=False)
     assert seen.returncode == 1
     assert f"WARN  {key}: www-data can read `rkey` of [root-ca], so anyone with" in seen.stdout
     assert f"\n          chown root:ocsp-cgi {key} && chmod 640 {key}\n" in seen.stdout
     assert machine.install().stdout.endswith(WELL)
     assert modes(machine) == WSGI_MODES
-    compared = machine.run("ocsp-cgi", "compare", check=False)
+    compared = machine.run(COMMAND, "compare", check=False)
     assert compared.returncode == 0, compared.stdout + compared.stderr
 
 
