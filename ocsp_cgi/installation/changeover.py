@@ -64,6 +64,7 @@ class Change:
         self._former_own = files.content(layout.site)
         self._former = {path: files.content(path) for path in (layout.site, SNIPPET)}
         self._cas = cas
+        self._former_modules = list(plan.record.other.get("modules", []))
         self._had_user = files.has_user(RESPONDER_USER)
         self._caches = {ca.cache: ca for ca in cas if ca.cache}
 
@@ -125,17 +126,17 @@ class Change:
             self._write(self._files)
             self._finish()
             return
-        if self._plan.record.other.get("reload"):  # for modules
-            self._reload(configuration)
         was_well = not self._faults()
-        if was_well:
-            self._try_out()
         files_between = self._files
         if not self._after.is_wsgi:
             files_between = {
                 path: partial(self._with_daemon, make) for path, make in self._files.items()
             }
         try:
+            if was_well:
+                self._try_out()
+            if self._plan.record.other.get("reload"):  # for modules
+                self._reload(configuration)
             self._write(files_between)
             self._check_what_apache_reads()
             self._reload(configuration)
@@ -197,7 +198,7 @@ class Change:
         """CommandError if the user that the responder is to run as cannot make a response."""
         wrong = _failures(dry_run.examine(self._subject(self._user(self._after.is_wsgi))))
         if wrong:
-            raise CommandError(f"nothing was changed over: {wrong[0].where} {wrong[0].what}")
+            raise CommandError(f"{wrong[0].where} {wrong[0].what}")
 
     def _faults(self) -> list[Finding]:
         """What is wrong with the responses that clients get now."""
@@ -223,6 +224,10 @@ class Change:
             else:
                 path.unlink(missing_ok=True)
                 self._plan.record.files.pop(str(path), None)
+        modules = self._plan.record.other.get("modules", [])
+        for module in [one for one in modules if one not in self._former_modules]:
+            run("a2dismod", "--quiet", module)
+            modules.remove(module)
         self._reload(configuration)
         self._plan.record.other["reload"] = ""
         link = self._program.link(self._after.is_wsgi)
