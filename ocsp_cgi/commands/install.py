@@ -238,9 +238,7 @@ class _Installation:
         if arguments.no_reload:
             raise CommandError(f"--{its_site.kind}: Apache must be reloaded: without --no-reload")
         its_plan.plan_change(its_site)
-        self.change = Change(
-            self.plan, self.layout, its_plan, its_site, str(self.config), settings.cas
-        )
+        self.change = Change(self.plan, self.layout, its_plan, its_site, str(self.config), settings)
         self.change.check(configuration)
         return its_site
 

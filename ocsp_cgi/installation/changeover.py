@@ -24,7 +24,7 @@ from .. import config, limits
 from ..checks import dry_run, live
 from ..checks.finding import Finding, Level
 from ..checks.subject import Subject
-from ..config import CASettings
+from ..config import Settings
 from ..tools import apache_dump, apache_process, files
 from ..tools.apache_config import Configuration
 from ..tools.entry import CommandError
@@ -43,7 +43,7 @@ _NAMES = {True: "mod_wsgi", False: "the CGI"}
 
 class Change:
     """Plans it; `after` is the site that is wanted, `config_path` what the responder reads, with
-    these `cas` in it."""
+    these `settings` in it."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Change:
         its_site: SitePlan,
         after: Site,
         config_path: str,
-        cas: list[CASettings],
+        settings: Settings,
     ):
         self._plan = plan
         self._layout = layout
@@ -63,10 +63,10 @@ class Change:
         self._files = its_site.files(after, config_path)
         self._former_own = files.content(layout.site)
         self._former = {path: files.content(path) for path in (layout.site, SNIPPET)}
-        self._cas = cas
+        self._settings = settings
         self._former_modules = list(plan.record.other.get("modules", []))
         self._had_user = files.has_user(RESPONDER_USER)
-        self._caches = {ca.cache: ca for ca in cas if ca.cache}
+        self._caches = {ca.cache: ca for ca in settings.cas if ca.cache}
 
     def check(self, configuration: Configuration) -> None:
         """CommandError if the change would replace what is not ours, or take the key from a CGI
@@ -238,7 +238,17 @@ class Change:
             if self._is_a_responders(directory):
                 cache_directory.give(directory, files.user_id(user), files.group_id(user))
         if not self._had_user:
-            users.remove(self._plan, RESPONDER_USER, users.key_paths(self._cas))
+            users.remove(self._plan, RESPONDER_USER, users.key_paths(self._settings.cas))
+        if not self._after.is_wsgi:
+            self._take_keys_back()
+
+    def _take_keys_back(self) -> None:
+        """From the web server, which was to have them."""
+        again = Plan(self._plan.record)
+        web = self._layout.user
+        Permissions(again, self._settings, Path(self._config), web, is_wsgi=True).plan_keys()
+        for step in again.steps:
+            step.do()
 
     def _reload(self, configuration: Configuration) -> None:
         """Reload Apache gracefully, and wait until it has read its configuration."""

@@ -89,7 +89,6 @@ def troubles(machine) -> list[str]:
     lines = machine.sh("cat /var/log/apache2/*.log").splitlines()
     # AH10392: Apache has more idle processes than it needs.  AH01259: a CGI has ended while
     # mod_cgid's daemon is replaced, and nothing here is an `init`, which would reap it.
-
     usual = (" ocsp.cgi: POST ", " ocsp.cgi: GET ", "AH01259", "AH10392")
     return [
         line
@@ -216,6 +215,19 @@ def test_if_mod_wsgi_does_not_answer_everything_is_put_back(more, machine, pki):
     assert [line for line in machine.listing if not any(one in line for one in changed)] == [
         line for line in before if not any(one in line for one in changed)
     ]
+    assert machine.install().stdout.startswith(UNCHANGED)
+
+
+def test_if_the_cgi_does_not_answer_mod_wsgi_is_put_back(machine, pki):
+    machine.install("--server-name", NAME, "--wsgi")
+    machine.sh("chmod 644 /opt/ocsp-cgi/ocsp.cgi")
+    run = machine.install("--cgi", check=False)
+    assert run.returncode == 1
+    assert "HTTP status 500" in run.stderr
+    assert "\nSo mod_wsgi is in its place again, as before.\n" in run.stderr
+    assert modes(machine) == WSGI_MODES
+    assert "bad.crt: revoked" in responses(machine, pki.home)
+    assert is_from_wsgi(machine)
     assert machine.install().stdout.startswith(UNCHANGED)
 
 
