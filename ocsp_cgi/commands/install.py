@@ -209,15 +209,13 @@ class _Installation:
         migrated = before is None and os.path.lexists(self.script)
         if migrated and is_wsgi:
             raise CommandError(
-                f"--wsgi: {self.script} is in a virtual host of yours.  Let `install` write what is"
-                " of the responder in it first, then change over:\n"
-                f"    {entry.program()} install --server-name NAME --include\n"
-                f"    {entry.program()} install --wsgi"
+                f"--wsgi: {self.script} is in a virtual host of yours.  Let `install` write the"
+                " responder's part of that first, then run this again:\n"
+                f"    {entry.program()} install --server-name NAME --include"
             )
         if migrated and not arguments.server_name and not arguments.include:
-            self.plan.notes.append(
-                f"{self.script} is in a virtual host of yours already, so none is made for it"
-            )
+            text = f"{self.script} is in a virtual host of yours already, so none is made for it"
+            self.plan.notes.append(text)
             return None
         its_site = server_name.find(
             arguments.server_name, arguments.path, arguments.include, before, settings, is_wsgi
@@ -255,8 +253,8 @@ class _Installation:
             self.change.plan(permissions)
         self.program.plan_removal_of_link(not is_wsgi)
         if not is_wsgi:  # who is in the web server's group, and so could read the key
-            tops = [FILES, *users.key_paths(settings.cas)]
-            users.plan_removal(self.plan, users.RESPONDER_USER, tops)
+            its = [FILES, *users.key_paths(settings.cas)]
+            users.plan_removal(self.plan, users.RESPONDER_USER, its)
 
     def _check_included(self, its_site: Site) -> None:
         try:

@@ -25,7 +25,7 @@ from ..checks import dry_run, live
 from ..checks.finding import Finding, Level
 from ..checks.subject import Subject
 from ..config import Settings
-from ..tools import apache_dump, apache_process, files
+from ..tools import apache_dump, apache_process, entry, files
 from ..tools.apache_config import Configuration
 from ..tools.entry import CommandError
 from ..tools.layout import SNIPPET, Layout
@@ -75,8 +75,9 @@ class Change:
             if os.path.lexists(path) and not self._plan.record.is_ours(path):
                 raise CommandError(
                     f"{path}: has been changed since it was written, so it is not replaced by that"
-                    f" for {_NAMES[self._after.is_wsgi]}.  Write your changes down, remove the"
-                    f" file, and run this again:\n    rm {path}"
+                    f" for {_NAMES[self._after.is_wsgi]}.  Move it away, let `install` write it"
+                    f" anew, and run this again:\n    mv {path} {path}.mine\n    {entry.program()}"
+                    f" install --server-name {self._after.name} --path {self._after.path}"
                 )
         ours = {os.path.realpath(path) for path in (self._layout.site, SNIPPET)}
         link = self._program.link(not self._after.is_wsgi)
