@@ -242,15 +242,14 @@ class _Installation:
 
     def _plan_kind(self, settings: Settings, is_wsgi: bool) -> None:
         """Plan links, permissions, and the change from one kind to the other."""
-        web = self.layout.user
         if is_wsgi:
-            users.plan(self.plan, users.RESPONDER_USER, "/nonexistent", web)
+            users.plan(self.plan, users.RESPONDER_USER, "/nonexistent", self.layout.user)
         self.program.plan_link(is_wsgi, apache="" if self.change else "reload")
-        permissions = Permissions(self.plan, settings, self.config, web, is_wsgi)
-        if self.change is None:
-            permissions.plan()
-        else:
+        permissions = Permissions(self.plan, settings, self.config, self.layout.user, is_wsgi)
+        if self.change:
             self.change.plan(permissions)
+        else:
+            permissions.plan()
         self.program.plan_removal_of_link(not is_wsgi)
         if not is_wsgi:  # who is in the web server's group, and so could read the key
             its = [FILES, *users.key_paths(settings.cas)]
