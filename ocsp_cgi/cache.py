@@ -20,7 +20,7 @@ unchanged (`get_unsearched`); else the caller has to search for it and for the s
 truncated, corrupt or foreign file is a cache miss.  A cache that cannot be written costs speed,
 never a response.
 
-The web server's user owns the directory.  Files are put into buckets, which bound its size: see
+The responder's user owns the directory.  Files are put into buckets, which bound its size: see
 buckets.py.
 """
 
@@ -219,7 +219,7 @@ def put(response: CachedResponse, cert_id: bytes) -> list[str]:
     except OSError as error:
         return [
             f"{directory}: {error.strerror}: [{response.ca.name}] answers without its `cache`; the"
-            " web server's user must be able to write there"
+            " responder's user must be able to write there"
         ]
     return []
 

@@ -20,10 +20,10 @@ _REASONS = {
     errno.EIO: "the disk or the file system is failing; `dmesg` says more",
     errno.ENOMEM: _MEMORY,
     errno.EACCES: (
-        "the web server's user must be able to read it, and to enter every directory above it"
+        "the responder's user must be able to read it, and to enter every directory above it"
     ),
     errno.EPERM: (
-        "the web server's user must be able to read it; does AppArmor or SELinux forbid it?"
+        "the responder's user must be able to read it; does AppArmor or SELinux forbid it?"
     ),
     errno.EMFILE: "too many files are open: raise LimitNOFILE= in systemd, or ulimit -n",
     errno.ENFILE: "too many files are open on this machine: raise the sysctl fs.file-max",

@@ -75,7 +75,7 @@ def read(db: str, use: "Callable[[FileIO], _Result]") -> "_Result":
     except PermissionError as error:
         raise DatabaseUnavailable(
             f"{error.filename or path}: permission denied. `openssl ca` gives it the mode of"
-            " its umask; the web server's user must be able to read it, and to enter every"
+            " its umask; the responder's user must be able to read it, and to enter every"
             " directory above it"
         ) from None
     except OSError as error:

@@ -171,7 +171,7 @@ def write(index: str, path: str) -> None:
     except PermissionError as error:
         _warn(
             index,
-            f"{error.filename}: {error.strerror}: the web server's user must be able to read the"
+            f"{error.filename}: {error.strerror}: the responder's user must be able to read the"
             " index, and to write in `cache`",
         )
         time.sleep(limits.MAP_RETRY_SECONDS)

@@ -136,7 +136,7 @@ def read_private(path: str, option: str) -> bytes:
             return file.read()
     except OSError as error:
         raise SignerError(
-            f"{path}: {error.strerror}; `{option}` names it, and the web server's user, and nobody"
+            f"{path}: {error.strerror}; `{option}` names it, and the responder's user, and nobody"
             " else, must be able to read it"
         ) from None
 

@@ -214,7 +214,7 @@ def load_certificates(option: str, path: str) -> list[Certificate]:
         return certificate.load_all(path)
     except OSError as error:
         raise SignerError(
-            f"{path}: {error.strerror}; `{option}` names it, and the web server's user must be able"
+            f"{path}: {error.strerror}; `{option}` names it, and the responder's user must be able"
             " to read it"
         ) from None
     except certificate.CertificateError as error:

@@ -427,10 +427,17 @@ def started(
 
 
 def started_wsgi(home: Path, script: Path, config: Path, *edits: tuple[str, str]) -> httpd.Apache:
-    """As `started`, with mod_wsgi in place of a CGI; `edits` are made in apache/ocsp-cgi-wsgi.conf.
+    """As `started`, with mod_wsgi, and these edits in apache/ocsp-cgi-wsgi.conf."""
+    site_conf = wsgi_site()
+    for old, new in edits:
+        assert old in site_conf
+        site_conf = site_conf.replace(old, new)
+    return started(home, script, config, site_conf=site_conf, modules=("wsgi",))
 
-    In a virtual environment its packages are used.
-    """
+
+def wsgi_site() -> str:
+    """apache/ocsp-cgi-wsgi.conf; in a virtual environment, with its packages.  Skips the test where
+    there is no mod_wsgi for this Python."""
     try:
         version = wsgi_python()
     except httpd.Unavailable as error:
@@ -439,12 +446,9 @@ def started_wsgi(home: Path, script: Path, config: Path, *edits: tuple[str, str]
     if version not in ("", ours):
         pytest.skip(f"mod_wsgi is for Python {version}, and the tests run under {ours}")
     site_conf = (httpd.data_files.APACHE / "ocsp-cgi-wsgi.conf").read_text()
-    if sys.prefix != sys.base_prefix:
-        edits += (("display-name=", f"python-home={sys.prefix} display-name="),)
-    for old, new in edits:
-        assert old in site_conf
-        site_conf = site_conf.replace(old, new)
-    return started(home, script, config, site_conf=site_conf, modules=("wsgi",))
+    if sys.prefix == sys.base_prefix:
+        return site_conf
+    return site_conf.replace("display-name=", f"python-home={sys.prefix} display-name=")
 
 
 def wsgi_python() -> str:

@@ -448,7 +448,7 @@ def test_no_directory(responder):
     assert verified(answered.der, responder.root)
     assert answered.warnings == [
         f"{responder.cache}: No such file or directory: [root-ca] answers without its `cache`; the"
-        " web server's user must be able to write there"
+        " responder's user must be able to write there"
     ]
 
 
@@ -461,8 +461,8 @@ def test_a_directory_that_cannot_be_written(responder):
         answered = responder.ask()
     assert verified(answered.der, responder.root)
     assert answered.warnings == [
-        f"{responder.cache}: Permission denied: [root-ca] answers without its `cache`; the web"
-        " server's user must be able to write there"
+        f"{responder.cache}: Permission denied: [root-ca] answers without its `cache`; the"
+        " responder's user must be able to write there"
     ]
 
 

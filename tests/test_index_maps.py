@@ -112,7 +112,7 @@ def test_a_map_that_cannot_be_written_is_logged(ca, capfd, monkeypatch):
         index_maps.write(f"{ca.db}/index", f"{ca.cache}/x.map")
     log = capfd.readouterr().err
     assert f" ocsp.cgi: warning: {ca.db}/index is searched for each request" in log
-    assert f"{ca.cache}/x.map.lock: Permission denied: the web server's user must" in log
+    assert f"{ca.cache}/x.map.lock: Permission denied: the responder's user must" in log
 
 
 @pytest.mark.process

@@ -307,7 +307,7 @@ def test_the_greps_of_the_readme(ca, cgi, encoded, place, mpm):
         errors, warnings, _ = greps(log)
         assert [re.sub(".*ocsp.cgi: error: ", "", line) for line in errors] == [
             f"{ca.home}/private/root-ocsp.key: No such file or directory; `rkey` names it, and the"
-            " web server's user, and nobody else, must be able to read it",
+            " responder's user, and nobody else, must be able to read it",
             *[f"{conf}: No such file or directory; this is the config, which OCSP_CGI_CONFIG names"]
             * 2,
         ]

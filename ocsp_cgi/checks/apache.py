@@ -12,10 +12,19 @@ from collections.abc import Iterator
 from .. import authority_info, certificate, config
 from ..answer import printable
 from ..certificate import CertificateError
-from ..tools import apache_config, apache_dump, apache_process, entry, script_faults
+from ..tools import (
+    apache_config,
+    apache_dump,
+    apache_process,
+    apache_wsgi,
+    entry,
+    script_faults,
+)
 from ..tools.apache_config import Script
 from ..tools.cause import Server
 from ..tools.http_causes import called
+from ..tools.layout import Layout
+from . import wsgi
 from .finding import Finding, Level
 from .subject import Subject
 
@@ -31,14 +40,14 @@ def examine(subject: Subject) -> list[Finding]:
     try:
         configuration = apache_dump.read(apache)
     except apache_dump.Unreadable as error:
-        return [_refused(str(error), f"{shown} -t")]
+        return [_refused(str(error), f"{shown} -t", subject.layout)]
     # What is of the server as a whole; no virtual host is meant.
     main = apache_config.MAIN_SERVER
     server = Server(configuration, main, subject.user, [], apache, subject.layout)
     findings = [Finding(Level.OK, f"Apache accepts its configuration (`{shown} -t`)")]
     findings += _process(server)
-    findings += _modules(server)
     scripts = configuration.scripts()
+    findings += _modules(server, scripts)
     if not scripts:
         text = (
             "no ScriptAlias leads to ocsp.cgi in any virtual host"
@@ -54,10 +63,21 @@ def examine(subject: Subject) -> list[Finding]:
     return findings
 
 
-def _refused(error: str, command: str) -> Finding:
+def _install_wsgi(layout: Layout | None) -> str:
+    if layout is None:
+        return "apt-get install libapache2-mod-wsgi-py3 (RHEL: dnf install python3-mod_wsgi)"
+    return f"{layout.packages} {layout.mod_wsgi}"
+
+
+def _refused(error: str, command: str, layout: Layout | None) -> Finding:
     """Apache's configuration cannot be read: only root may know why."""
     found = re.match(r"(\S+:\d+): (.*)", error)
     where, reason = (found[1], found[2]) if found else ("", error)
+    if "Invalid command 'WSGI" in reason:
+        reason = f"the module mod_wsgi is not loaded: {reason}"
+        command = "a2enmod wsgi" if apache_wsgi.module() else _install_wsgi(layout)
+    elif "bad user name" in reason or "bad group name" in reason:
+        command = f"{entry.program()} install"
     if os.geteuid() != 0:
         text = (
             f"not checked: this user cannot test Apache's configuration, which may be right all"
@@ -84,12 +104,15 @@ def _process(server: Server) -> list[Finding]:
     return [Finding(Level.OK, "Apache runs")]
 
 
-def _modules(server: Server) -> list[Finding]:
+def _modules(server: Server, scripts: list[Script]) -> list[Finding]:
     modules = server.configuration.modules
     runner = "cgi" if "mpm_prefork" in modules else "cgid"
     missing = [name for name in _NEEDED if name not in modules]
-    if not {"cgi", "cgid"}.intersection(modules):
+    needs_cgi = not scripts or not all(script.is_wsgi for script in scripts)
+    if needs_cgi and not {"cgi", "cgid"}.intersection(modules):
         missing.append(runner)
+    if not missing and not needs_cgi:
+        return [Finding(Level.OK, "mod_wsgi runs the responder")]
     if not missing:
         used = "cgid" if "cgid" in modules else "cgi"
         return [Finding(Level.OK, f"mod_{used} runs scripts")]
@@ -110,6 +133,8 @@ def _script(script: Script, server: Server, subject: Subject) -> list[Finding]:
         findings = [Finding(Level.OK, text, script.directive.place)]
     findings += _shadowed(script, server)
     findings += _config(script, server, subject)
+    if script.is_wsgi:
+        return findings + wsgi.examine(script, server)
     if configuration.environment(host, script.path, "ap_trust_cgilike_cl") is None:
         text = (
             f"`SetEnv ap_trust_cgilike_cl yes` is missing in the <Location> of {script.path} in"

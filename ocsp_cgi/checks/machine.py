@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from .. import __version__, import_cryptography, times
-from ..tools import as_user, environment
+from ..tools import apache_dump, apache_wsgi, as_user, environment, program
 from . import commands
 from .finding import Finding, Level
 from .subject import Subject
@@ -51,6 +51,10 @@ def _program(subject: Subject) -> list[Finding]:
     if subject.layout is None:
         return []
     script = subject.layout.cgi_bin / "ocsp.cgi"
+    if not os.path.lexists(script) or os.path.lexists(script.with_name("ocsp.wsgi")):
+        found = _wsgi_program(subject)
+        if found:
+            return found
     if not os.path.lexists(script):
         text = "not installed in Apache's cgi-bin"
         return [Finding(Level.WARN, text, str(script), commands.ours("install"))]
@@ -67,29 +71,59 @@ def _program(subject: Subject) -> list[Finding]:
         move = commands.ours("migrate", str(script))
         return [Finding(Level.WARN, text, str(script), move)]
     python = first_line[2:].split()[0] if first_line[2:].split() else ""
-    return [*_its_python(python, subject.user, upgrade), *_its_version(script)]
+    return [*_its_python(python, subject.user, upgrade, "ocsp.cgi"), *_its_version(script)]
 
 
-def _its_python(python: str, user: str, upgrade: str) -> list[Finding]:
+def _wsgi_program(subject: Subject) -> list[Finding]:
+    """What mod_wsgi loads, and the Python that it is, [] if it does not run the responder."""
+    try:
+        apache = apache_dump.command(subject.layout, subject.apache)
+        configuration = apache_dump.read(apache)
+    except apache_dump.Unreadable:
+        return []  # which is a finding of apache.py's
+    script = next((one for one in configuration.scripts() if one.is_wsgi), None)
+    if script is None:
+        return []
+    daemon = apache_wsgi.daemon_of(script, configuration)
+    theirs = apache_wsgi.python_version()
+    python = apache_wsgi.python_of(daemon) if daemon else ""
+    upgrade = commands.ours("install", "--upgrade")
+    if python and os.path.exists(python) and theirs:
+        version = program.version_of(python)
+        if version != theirs:
+            text = (
+                f"`python-home` has Python {version or 'that does not run'}, and mod_wsgi runs"
+                f" Python {theirs}: its processes cannot start"
+            )
+            where = daemon.directive.place if daemon else python
+            return [Finding(Level.FAIL, text, where, upgrade), *_its_version(Path(script.file))]
+    if not python:
+        usual = f"/usr/bin/python{theirs}"
+        python = usual if os.path.exists(usual) else "/usr/bin/python3"
+    findings = _its_python(python, subject.user, upgrade, "ocsp.wsgi")
+    return [*findings, *_its_version(Path(script.file))]
+
+
+def _its_python(python: str, user: str, upgrade: str, name: str) -> list[Finding]:
     target = os.path.realpath(python)
     if not os.path.exists(python):
         gone = f", a link to {target}," if os.path.islink(python) else ""
         text = (
-            f"the Python of ocsp.cgi{gone} does not exist: every request gets an error from Apache."
+            f"the Python of {name}{gone} does not exist: every request gets an error from Apache."
             " Perhaps a distribution upgrade has replaced it"
         )
         return [Finding(Level.FAIL, text, python, upgrade)]
     try:
         status, output = as_user.call(user, _import, python)
     except as_user.ChildFailed as error:
-        text = f"{user} cannot run the Python of ocsp.cgi: {error}"
+        text = f"{user} cannot run the Python of {name}: {error}"
         return [Finding(Level.FAIL, text, python, upgrade)]
     if status != 0:
-        text = f"the Python of ocsp.cgi cannot use `cryptography` as {user}: {output}"
+        text = f"the Python of {name} cannot use `cryptography` as {user}: {output}"
         return [Finding(Level.FAIL, text, python, upgrade)]
     version, library = output.split()
     oldest = environment.OLDEST["cryptography"]
-    text = f"ocsp.cgi runs with Python {version} and cryptography {library}"
+    text = f"{name} runs with Python {version} and cryptography {library}"
     if int(library.partition(".")[0]) < oldest:
         return [Finding(Level.FAIL, f"{text}, which is older than {oldest}", python, upgrade)]
     return [Finding(Level.OK, text, python)]

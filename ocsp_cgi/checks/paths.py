@@ -46,7 +46,7 @@ def examine(subject: Subject) -> list[Finding]:
     ]
     findings += _replaceable(subject)
     for ca in subject.settings.cas:
-        findings += _key_readers(ca, subject.user)
+        findings += _key_readers(ca, subject)
     count = sum(len(_paths_of(ca)) for ca in subject.settings.cas) + 1
     if not findings:
         text = (
@@ -165,9 +165,10 @@ def _replaceable(subject: Subject) -> list[Finding]:
     return findings
 
 
-def _key_readers(ca: CASettings, user: str) -> list[Finding]:
-    """Members of the key's group who are not the responder's user; for others, the key is refused
-    by the responder itself."""
+def _key_readers(ca: CASettings, subject: Subject) -> list[Finding]:
+    """The web server's user, if the responder is another's, and members of the key's group who are
+    not the responder's user; for others, the key is refused by the responder itself."""
+    user = subject.user
     account = pwd.getpwnam(user)
     findings = []
     for setting in _PRIVATE:
@@ -176,9 +177,19 @@ def _key_readers(ca: CASettings, user: str) -> list[Finding]:
             of = os.stat(path or "")
         except OSError:
             continue
+        others = {0, os.geteuid(), account.pw_uid, of.st_uid}
+        if subject.web and as_user.call(subject.web, os.access, path, os.R_OK):
+            others.add(pwd.getpwnam(subject.web).pw_uid)
+            group, quoted = owners.group_name(account.pw_gid), shlex.quote(path)
+            text = (
+                f"{subject.web} can read `{setting}` of [{ca.name}], so anyone with the web"
+                f" server's privileges has it: only {user} need be able to"
+            )
+            command = f"chown root:{group} {quoted} && chmod 640 {quoted}"
+            findings.append(Finding(Level.WARN, text, path, command))
         if not of.st_mode & 0o040:
             continue
-        readers = owners.members(of.st_gid) - {0, os.geteuid(), account.pw_uid, of.st_uid}
+        readers = owners.members(of.st_gid) - others
         if readers:
             group = owners.group_name(account.pw_gid)
             command = f"chgrp {group} {shlex.quote(path)}"

@@ -12,7 +12,8 @@ class Subject(NamedTuple):
     """An installation.
 
     `config` is the path of the config, `settings` what is in it, None if it cannot be loaded;
-    `user` is the account that the responder runs as; `layout` is the distribution's, None if Apache
+    `user` is the account that the responder runs as, `web` the web server's if that is another one,
+    who should not have the key; `layout` is the distribution's, None if Apache
     is not installed.  `now` is in seconds since 1970.  `warning_days` and `critical_days` say how
     long before its end a certificate gives a warning, or is critical; without `warning_days` that
     is 30 days, or a third of the certificate's life if that is less.  `certificate` is the file of
@@ -29,3 +30,4 @@ class Subject(NamedTuple):
     critical_days: int = 7
     certificate: str = ""
     apache: tuple[str, ...] = ()
+    web: str = ""

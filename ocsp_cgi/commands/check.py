@@ -19,8 +19,9 @@ from .. import answer, config
 from ..checks import report
 from ..checks.finding import Finding, Level
 from ..checks.subject import Subject
-from ..tools import config_file, layout
+from ..tools import apache_dump, apache_wsgi, config_file, layout
 from ..tools.entry import UNKNOWN, CommandError, program
+from ..tools.files import has_user
 from ..tools.layout import Layout
 
 # The modules of `checks` with an `examine`, in the order of their findings.  They are imported one
@@ -48,7 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--user",
         metavar="NAME",
-        help="the account that the responder runs as (default: the web server's)",
+        help="the account that the responder runs as (default: the web server's, or that of"
+        " mod_wsgi's processes)",
     )
     parser.add_argument(
         "--cert",
@@ -88,6 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(f"--cert {arguments.cert}: no such file", UNKNOWN)
     found_layout = _layout()
     user, findings = _user(arguments.user, found_layout)
+    web = found_layout.user if found_layout and os.geteuid() == 0 else user
     path = os.path.abspath(config_file.path(arguments))
     subject = Subject(
         path,
@@ -98,6 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.warning,
         arguments.critical,
         arguments.cert,
+        web="" if web == user or not has_user(web) else web,
     )
     findings = report.without_repeats(findings + examine(subject))
     if arguments.json:
@@ -152,7 +156,7 @@ def _user(name: str | None, found: Layout | None) -> tuple[str, list[Finding]]:
     """The account that the responder runs as, and what is to be said about that."""
     current = _name_of(os.geteuid())
     if name is None and os.geteuid() == 0 and found is not None:
-        name = found.user
+        name = _responder_user(found)
     if name is None:
         return current, [_checked_as_current(current, found)]
     try:
@@ -166,15 +170,27 @@ def _user(name: str | None, found: Layout | None) -> tuple[str, list[Finding]]:
     return name, [Finding(Level.OK, f"checked as {name}")]
 
 
+def _responder_user(found: Layout) -> str:
+    """Whom Apache runs the responder as."""
+    try:
+        configuration = apache_dump.read(apache_dump.command(found))
+    except apache_dump.Unreadable:
+        user = found.responder_user()
+        return user if has_user(user) else found.user
+    users = [apache_wsgi.user_of(one, configuration) for one in configuration.scripts()]
+    return users[0] if users and users[0] and has_user(users[0]) else found.user
+
+
 def _checked_as_current(current: str, found: Layout | None) -> Finding:
     if found is None:
         if os.geteuid() != 0:
             return Finding(Level.OK, f"checked as {current}")
         text = "checked as root, who may read everything, since there is no Apache here"
         return Finding(Level.WARN, text, "", f"{program()} check --user NAME")
-    if current == found.user:
+    user = found.responder_user()
+    if current == user:
         return Finding(Level.OK, f"checked as {current}")
-    text = f"checked as {current}, and not as the web server's user {found.user}: only root can"
+    text = f"checked as {current}, and not as the responder's user {user}: only root can"
     return Finding(Level.WARN, text, "", f"sudo {program()} check")
 
 

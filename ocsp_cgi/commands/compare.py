@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = config_file.load(arguments)
     chosen = config_file.choose(settings, arguments.ca)
     environment.require_openssl()
-    account = accounts.account(arguments.user)
+    account = accounts.responders(arguments.user)
     script = None
     if arguments.script:
         script = Script(Path(arguments.script), account)

@@ -8,33 +8,37 @@ directory --prefix; `--uninstall` removes what is recorded there.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import fcntl
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from .. import config
 from ..config import Settings
-from ..installation import jobs, missing, server_name, site, sources
+from ..installation import (
+    foreign_script,
+    jobs,
+    labels,
+    lock,
+    missing,
+    server_name,
+    site,
+    sources,
+    users,
+)
+from ..installation.changeover import Change
 from ..installation.permissions import FILES, Permissions, check_directories
 from ..installation.removal import Removal
 from ..installation.site import Site, SitePlan
-from ..tools import apache_dump, config_file, data_files, entry, layout
+from ..tools import apache_dump, apache_wsgi, config_file, data_files, entry, layout
 from ..tools.entry import CommandError
-from ..tools.files import content
 from ..tools.layout import CACHE, PREFIX
-from ..tools.plan import Plan, Problem, search_path
+from ..tools.plan import Plan, Problem
 from ..tools.program import LAUNCHER, Program, launched_prefix
 from ..tools.record import Record, check_trusted
-
-LOCK = Path("/run/ocsp-cgi-install.lock")
 
 _IN_PLACE = "everything is in place"
 _RELOAD_SECONDS = 10  # in which Apache may still answer with its old configuration
@@ -59,6 +63,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--path",
         metavar="PATH",
         help=f"the path in ocsp_url, such as /ocsp (default: {site.PATH})",
+    )
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument(
+        "--wsgi",
+        action="store_true",
+        help="let mod_wsgi run the responder, in processes that stay, as a user of its own; an"
+        " installed CGI is changed over without interruption",
+    )
+    kind.add_argument(
+        "--cgi", action="store_true", help="change from mod_wsgi back to the CGI, the default"
     )
     parser.add_argument(
         "--include",
@@ -111,24 +125,9 @@ def run(arguments: argparse.Namespace) -> int:
             program = shlex.quote(os.path.abspath(sys.argv[0]))
         raise CommandError(f"install must run as root: sudo {program} install")
     os.umask(0o022)
-    with _alone():
+    with lock.alone():
         installation = _Installation(arguments)
         return installation.uninstall() if arguments.uninstall else installation.install()
-
-
-@contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """Inside the `with`, no other run is."""
-    descriptor = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("Waiting for another `install` to end.", file=sys.stderr, flush=True)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 class _Installation:
@@ -142,7 +141,8 @@ class _Installation:
         self.plan = Plan(self.record)
         self.program = Program(prefix, self.layout, self.plan)
         self.config = self._config_path()
-        self.script = self.layout.cgi_bin / "ocsp.cgi"
+        self.script = self.program.link(False)
+        self.change: Change | None = None
 
     def _config_path(self) -> Path:
         recorded = self.record.other.get("config")
@@ -163,47 +163,29 @@ class _Installation:
         own_config = "" if self.config == Path(config.DEFAULT_PATH) else str(self.config)
         self.program.plan(self.arguments.upgrade, own_config)
         self.record.other["config"] = str(self.config)
-        foreign = self._foreign_script()
+        foreign = foreign_script.find(self.script, self.program.script, self.record)
         if foreign:
             # Its config and its virtual host are for `migrate`, which needs the program.
             self.plan.problem(*foreign)
             return self._finish(self._carry_out())
         settings = self._settings()
         its_site = self._plan_site(settings)
-        self.program.plan_link()
+        is_wsgi = its_site is not None and its_site.is_wsgi
         its_sources = sources.Sources(self.plan, settings)
         its_sources.take(self.arguments.sync_from, self.arguments.offline, self.layout.packages)
         self._plan_config()
-        Permissions(self.plan, settings, self.config, self.layout.user).plan()
+        self._plan_kind(settings, is_wsgi)
         its_sources.plan(self.config)
         self._plan_jobs(settings)
-        self._plan_labels(settings)
+        labels.plan(self.plan, settings, self.program)
         if not self._carry_out():
             return self._finish(False)
         reloaded = self._reload()
         if its_site is not None and its_site.is_included:
             self._check_included(its_site)
-        self.plan.problems += missing.find(settings.cas, self.layout.user)
+        user = users.RESPONDER_USER if is_wsgi else self.layout.user
+        self.plan.problems += missing.find(settings.cas, user)
         return self._finish(True, reloaded)
-
-    def _foreign_script(self) -> Problem | None:
-        """A script in cgi-bin that is not ours."""
-        script = self.script
-        if not os.path.lexists(script) or (
-            script.is_symlink()
-            and os.readlink(script)
-            in (str(self.program.script), self.record.links.get(str(script)))
-        ):
-            return None
-        if b"ocsp_cgi" in content(script):
-            return Problem(
-                f"{script}: installed by hand.  Remove it, and run this again:", f"rm {script}"
-            )
-        return Problem(
-            f"{script}: another program, perhaps your old script, which goes on answering.  To move"
-            " from that to this:",
-            f"{LAUNCHER.name} migrate {script}",
-        )
 
     def _settings(self) -> Settings:
         """The config, as it is or as it will be written."""
@@ -223,23 +205,55 @@ class _Installation:
     def _plan_site(self, settings: Settings) -> Site | None:
         """Returns the site, None if the operator has made it."""
         arguments, before = self.arguments, site.current(self.layout)
+        is_wsgi = True if arguments.wsgi else False if arguments.cgi else None
         migrated = before is None and os.path.lexists(self.script)
-        if migrated and not arguments.server_name and not arguments.include:
-            self.plan.notes.append(
-                f"{self.script} is in a virtual host of yours already, so none is made for it"
+        if migrated and is_wsgi:
+            raise CommandError(
+                f"--wsgi: {self.script} is in a virtual host of yours.  Let `install` write the"
+                " responder's part of that first, then run this again:\n"
+                f"    {entry.program()} install --server-name NAME --include"
             )
+        if migrated and not arguments.server_name and not arguments.include:
+            text = f"{self.script} is in a virtual host of yours already, so none is made for it"
+            self.plan.notes.append(text)
             return None
         its_site = server_name.find(
-            arguments.server_name, arguments.path, arguments.include, before, settings
+            arguments.server_name, arguments.path, arguments.include, before, settings, is_wsgi
         )
+        if its_site.is_wsgi and apache_wsgi.module() is None:
+            raise CommandError(site.missing_module(self.layout))
         try:
             configuration = apache_dump.read(apache_dump.command(self.layout))
         except apache_dump.Unreadable as error:
             raise CommandError(
                 f"Apache refuses its configuration, so its virtual hosts cannot be read: {error}"
             ) from None
-        SitePlan(self.plan, self.layout, configuration).plan(its_site, str(self.config))
+        its_plan = SitePlan(self.plan, self.layout, configuration, self.program)
+        self.program.is_resident = its_site.is_wsgi
+        if before is None or before.is_wsgi == its_site.is_wsgi:
+            its_plan.plan(its_site, str(self.config))
+            return its_site
+        if arguments.no_reload:
+            raise CommandError(f"--{its_site.kind}: Apache must be reloaded: without --no-reload")
+        its_plan.plan_change(its_site)
+        self.change = Change(self.plan, self.layout, its_plan, its_site, str(self.config), settings)
+        self.change.check(configuration)
         return its_site
+
+    def _plan_kind(self, settings: Settings, is_wsgi: bool) -> None:
+        """Plan links, permissions, and the change from one kind to the other."""
+        if is_wsgi:
+            users.plan(self.plan, users.RESPONDER_USER, "/nonexistent", self.layout.user)
+        self.program.plan_link(is_wsgi, apache="" if self.change else "reload")
+        permissions = Permissions(self.plan, settings, self.config, self.layout.user, is_wsgi)
+        if self.change:
+            self.change.plan(permissions)
+        else:
+            permissions.plan()
+        self.program.plan_removal_of_link(not is_wsgi)
+        if not is_wsgi:  # who is in the web server's group, and so could read the key
+            its = [FILES, *users.key_paths(settings.cas)]
+            users.plan_removal(self.plan, users.RESPONDER_USER, its)
 
     def _check_included(self, its_site: Site) -> None:
         try:
@@ -263,18 +277,6 @@ class _Installation:
         if self.arguments.check or self.record.other.get("check"):
             jobs.Job(plan, "ocsp-cgi-check").plan([])
             self.record.other["check"] = True
-
-    def _plan_labels(self, settings: Settings) -> None:
-        """With SELinux: the script is a CGI, and may write to its cache."""
-        if (
-            self.plan.steps
-            and shutil.which("selinuxenabled", path=search_path())
-            and subprocess.run(["selinuxenabled"]).returncode == 0
-        ):
-            script = str(self.program.script)
-            self.plan.command("chcon", "-t", "httpd_sys_script_exec_t", script)
-            for cache in dict.fromkeys(ca.cache for ca in settings.cas if ca.cache):
-                self.plan.command("chcon", "-R", "-t", "httpd_sys_rw_content_t", cache)
 
     def _carry_out(self) -> bool:
         """Carry out the plan, or print it with --dry-run.  Returns whether it was carried out."""

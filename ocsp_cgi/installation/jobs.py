@@ -18,9 +18,10 @@ from ..config import CASettings
 from ..tools import config_file, data_files, layout
 from ..tools.entry import CommandError
 from ..tools.files import content
-from ..tools.plan import Plan, run, search_path
+from ..tools.plan import Plan, search_path
 from ..tools.program import LAUNCHER
-from .permissions import FILES, Account, directory_of
+from . import users
+from .permissions import FILES, directory_of
 
 HOME = Path("/var/lib/ocsp-sync")
 UNITS = Path("/etc/systemd/system")
@@ -122,17 +123,7 @@ def cron_daemon() -> str:
 
 def plan_user(plan: Plan) -> None:
     """Plan the user that copies."""
-    if Account.named(SYNC_USER).uid < 0:
-        shell = shutil.which("nologin", path=search_path()) or "/bin/false"
-
-        def create() -> None:
-            run(
-                *("useradd", "--system", "--user-group", "--no-create-home"),
-                *("--home-dir", str(HOME), "--shell", shell, SYNC_USER),
-            )
-            plan.record.other["users"] = [SYNC_USER]
-
-        plan.add(f"create the user {SYNC_USER}, home {HOME}", create)
+    users.plan(plan, SYNC_USER, str(HOME))
     plan.directory(HOME, 0o700, SYNC_USER, SYNC_USER)
 
 

@@ -1,5 +1,9 @@
-"""Owners, groups and modes of what the config names: the web server's user can read it, the job
+"""Owners, groups and modes of what the config names: the responder's user can read it, the job
 that copies an index can replace it, and nobody else can read a key.
+
+A CGI runs as the web server's user.  mod_wsgi's processes belong to a user of their own, who is in
+the web server's group, and so reads everything as a CGI would.  Only the key is in the group of
+that user alone.
 
 What lies in our own directory is given the modes that the README describes; elsewhere, only what
 keeps one of the two users out is changed, and never a directory of another user or of the system.
@@ -8,20 +12,22 @@ keeps one of the two users out is changed, and never a directory of another user
 from __future__ import annotations
 
 import os
-import pwd
 import shlex
 import stat
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from .. import index_file
 from ..checks.owners import SYNC_USER, above
 from ..config import CASettings, Settings
 from ..tools import as_user
 from ..tools.entry import CommandError
-from ..tools.files import owner_name
+from ..tools.files import group_id, owner_name, user_id
 from ..tools.plan import Plan
+from . import cache_directory
+from .account import Account
+from .users import RESPONDER_USER
 
 FILES = Path("/etc/ssl/ocsp")
 _READ, _ENTER = os.R_OK, os.X_OK
@@ -38,45 +44,36 @@ _SYSTEM = frozenset(
 _OF_A_CA = ("serial", "crlnumber")  # what `openssl ca` keeps beside its index
 
 
-class Account(NamedTuple):
-    """A user; the ids are -1 if no user has this name yet."""
-
-    name: str
-    uid: int
-    gids: frozenset[int]
-
-    @classmethod
-    def named(cls, name: str) -> Account:
-        try:
-            user = pwd.getpwnam(name)
-        except KeyError:
-            return cls(name, -1, frozenset())
-        return cls(name, user.pw_uid, frozenset(os.getgrouplist(name, user.pw_gid)))
-
-    def may(self, of: os.stat_result, wanted: int) -> bool:
-        """Whether the mode lets this user read (os.R_OK) or enter (os.X_OK)."""
-        shift = 6 if of.st_uid == self.uid else 3 if of.st_gid in self.gids else 0
-        return of.st_mode >> shift & wanted == wanted
-
-
 class Permissions:
-    """Plans them for all CAs; `group` is the web server's."""
+    """Plans them for all CAs; `web` is the web server's user and group, `is_wsgi` says that
+    mod_wsgi runs the responder."""
 
-    def __init__(self, plan: Plan, settings: Settings, config: Path, web: str):
+    def __init__(
+        self, plan: Plan, settings: Settings, config: Path, web: str, is_wsgi: bool = False
+    ):
         self._plan = plan
         self._cas = settings.cas
         self._config = config
         self._web = Account.named(web)
+        self._other = Account.named(RESPONDER_USER, web)
+        self._user = self._other if is_wsgi else self._web
         self._sync = Account.named(SYNC_USER)
         self._group = web
+        self._key_group = RESPONDER_USER if is_wsgi else web
         self._has_sync = any(ca.sync_from for ca in self._cas)
         self._allowed: dict[tuple[str, int], set[str]] = {}
 
     def plan(self) -> None:
+        self.plan_reading()
+        self.plan_keys()
+        self.plan_caches()
+
+    def plan_reading(self) -> None:
+        """What the responder has to read and may share."""
         for ca in self._cas:
             check_directories(ca, self._cas, self._config)
         self._ask()
-        readers = [self._web, self._sync] if self._has_sync else [self._web]
+        readers = [self._user, self._sync] if self._has_sync else [self._user]
         public = [str(self._config)] if self._config.exists() else []
         public += [path for ca in self._cas for path in (ca.ca, ca.rsigner)]
         secret = [path for ca in self._cas for path in _secrets(ca) if path]
@@ -85,8 +82,8 @@ class Permissions:
         needed: dict[str, list[Account]] = {}
         for path, accounts in (
             *((path, readers) for path in public),
-            *((path, [self._web]) for path in secret),
-            *((f"{path}/index", readers if path in copied else [self._web]) for path in databases),
+            *((path, [self._user]) for path in secret),
+            *((f"{path}/index", readers if path in copied else [self._user]) for path in databases),
         ):
             for directory in _directories_above(path):
                 known = needed.setdefault(directory, [])
@@ -96,13 +93,29 @@ class Permissions:
                 self._enter(directory, accounts)
         for path in dict.fromkeys(public):
             self._public(path, readers)
-        for path in dict.fromkeys(secret):
-            self._secret(path)
         for path, cas in databases.items():
             if path in copied:
                 self._copied(Path(path))
             else:
                 self._database(Path(path), cas)
+
+    def plan_keys(self) -> None:
+        """What nobody but the responder may read."""
+        for path in dict.fromkeys(path for ca in self._cas for path in _secrets(ca) if path):
+            self._secret(path)
+
+    def plan_shared_keys(self) -> None:
+        """Before the change to mod_wsgi: its user can read the keys, and a CGI still can."""
+        for path in dict.fromkeys(path for ca in self._cas for path in _secrets(ca) if path):
+            real = os.path.realpath(path)
+            if not os.path.exists(real) or not self._may(self._web, real, _READ):
+                continue
+            of = os.stat(real)
+            if not self._other.may(of, _READ):
+                mode = stat.S_IMODE(of.st_mode) & ~0o027 | 0o440
+                self._own(real, mode, group=self._group)
+
+    def plan_caches(self) -> None:
         for cache in dict.fromkeys(ca.cache for ca in self._cas if ca.cache):
             self._cache(Path(cache))
 
@@ -116,7 +129,7 @@ class Permissions:
             for path, mode in (*((one, _ENTER) for one in above(name)), (name, _READ))
         ]
         wanted = list(dict.fromkeys(wanted))
-        for account in (self._web, self._sync):
+        for account in (self._web, self._other, self._sync):
             if account.uid < 0:
                 continue
             try:
@@ -166,7 +179,7 @@ class Permissions:
             )
             return
         is_ours = _is_within(directory, FILES)
-        if of.st_gid == 0 and (is_ours or kept_out == [self._web]):
+        if of.st_gid == 0 and (is_ours or kept_out == [self._user]):
             # The group becomes the web server's, which must not gain the right to write.
             mode = mode & ~0o020 | (0o050 if is_ours else 0o010)
             if self._sync in kept_out:
@@ -191,24 +204,28 @@ class Permissions:
         real = os.path.realpath(path)
         of = os.stat(real)
         mode = stat.S_IMODE(of.st_mode)
-        is_readable = self._may(self._web, real, _READ)
+        is_readable = self._may(self._user, real, _READ)
+        is_apart = self._user != self._web
+        # Read by the group that mod_wsgi's user shares with the web server, it is not out of reach.
+        is_exposed = is_apart and self._may(self._web, real, _READ)
         closed = mode & ~0o027
-        if is_readable and closed == mode:
+        if is_readable and closed == mode and not is_exposed:
             return
-        by_group = is_readable and of.st_gid in self._web.gids and mode & 0o040
-        if by_group or (of.st_uid == self._web.uid and mode & 0o400):
+        by_group = is_readable and of.st_gid in self._user.gids and mode & 0o040
+        if (by_group or (of.st_uid == self._user.uid and mode & 0o400)) and not is_exposed:
             self._own(real, closed)
-        elif of.st_gid in (0, *self._web.gids) or _is_within(real, FILES):
-            self._own(real, closed | 0o440, group=self._group)
+        elif of.st_gid in (0, *self._user.gids, *self._other.gids) or _is_within(real, FILES):
+            is_webs = is_apart and of.st_uid == self._web.uid
+            self._own(real, closed | 0o440, "root" if is_webs else None, self._key_group)
         else:
             self._other_group(real, of)
 
     def _other_group(self, real: str, of: os.stat_result) -> None:
         """Its group may be needed for others who read it."""
-        group = shlex.quote(self._group)
+        group = shlex.quote(self._key_group)
         self._plan.problem(
             f"{real} ({owner_name(of.st_uid, of.st_gid)}, mode {stat.S_IMODE(of.st_mode):o}):"
-            f" {self._web.name} cannot read it, or too many others can",
+            f" {self._user.name} cannot read it, or too many others can",
             f"chgrp {group} {shlex.quote(real)} && chmod 640 {shlex.quote(real)}",
         )
 
@@ -220,7 +237,7 @@ class Permissions:
             return
         for ca in cas:
             real = os.path.realpath(_index(ca))
-            if not os.path.isfile(real) or self._may(self._web, real, _READ):
+            if not os.path.isfile(real) or self._may(self._user, real, _READ):
                 continue
             of = os.stat(real)
             if of.st_gid in (0, *self._web.gids) or _is_within(real, FILES):
@@ -247,20 +264,20 @@ class Permissions:
         for entry in sorted(os.scandir(real), key=lambda one: one.name):
             its = entry.stat(follow_symlinks=False)
             mode = stat.S_IMODE(its.st_mode)
-            is_right = its.st_uid == self._sync.uid and self._web.may(its, _READ)
+            is_right = its.st_uid == self._sync.uid and self._user.may(its, _READ)
             if stat.S_ISREG(its.st_mode) and its.st_nlink == 1 and not is_right:
                 self._own(entry.path, mode & ~0o037 | 0o640, SYNC_USER, self._group)
 
     def _cache(self, cache: Path) -> None:
-        owner, group = self._web.name, self._group
+        owner, group = self._user.name, self._key_group
         if not cache.exists():
             self._plan.directory(cache, 0o750, owner, group)
             return
         real = os.path.realpath(cache)
         of = os.stat(real)
-        if of.st_uid == self._web.uid and of.st_mode & 0o700 == 0o700 and not of.st_mode & 0o022:
+        if of.st_uid == self._user.uid and of.st_mode & 0o700 == 0o700 and not of.st_mode & 0o022:
             return
-        if of.st_uid not in (0, self._web.uid):
+        if of.st_uid not in (0, self._web.uid, self._other.uid):
             self._plan.problem(
                 f"{cache}: belongs to {owner_name(of.st_uid, of.st_gid)}, and only {owner} may be"
                 " able to write there",
@@ -268,6 +285,12 @@ class Permissions:
             )
             return
         self._own(real, stat.S_IMODE(of.st_mode) & ~0o022 | 0o750, owner, group)
+        if os.listdir(real):
+            self._plan.add(
+                f"give everything in {cache} to {owner}, or remove it",
+                partial(_give, real, owner, group),
+                f"chown -R {owner}:{group} {shlex.quote(str(cache))}",
+            )
 
     def _own(
         self, path: str, mode: int, owner: str | None = None, group: str | None = None
@@ -347,6 +370,11 @@ def _index(ca: CASettings) -> str:
 
 def _secrets(ca: CASettings) -> tuple[str | None, ...]:
     return ca.rkey, ca.passin
+
+
+def _give(cache: str, owner: str, group: str) -> None:
+    """The users exist by now."""
+    cache_directory.give(cache, user_id(owner), group_id(group))
 
 
 def _is_within(path: str, directory: Path) -> bool:

@@ -13,19 +13,21 @@ from pathlib import Path
 from .. import admission, cache, config
 from ..checks.owners import SYNC_USER
 from ..tools import apache_dump, files, layout
-from ..tools.apache_config import Configuration, Directive
+from ..tools.apache_config import NAMES, Configuration, Directive
 from ..tools.entry import CommandError
 from ..tools.layout import SNIPPET, Layout
 from ..tools.plan import Plan, Problem, run
 from ..tools.program import LAUNCHER, Program
-from . import jobs, site
+from . import jobs, site, users
 from .permissions import FILES, directory_of
 
-_MODULES = ("cgi", "cgid", "alias", "env")
+_MODULES = ("cgi", "cgid", "wsgi", "alias", "env")
 _USED_BY = {  # directives of each module that stop working, silently or not, without it
     "alias": ("Alias", "AliasMatch", "ScriptAlias", "ScriptAliasMatch", "Redirect"),
     "env": ("SetEnv", "PassEnv", "UnsetEnv"),
+    "wsgi": ("WSGIDaemonProcess", "WSGIScriptAlias", "WSGIScriptAliasMatch", "WSGIProcessGroup"),
 }
+_OF_A_MAP = (".map", ".lock", ".new")  # the ends of their names, see index_maps.py
 _JOB_ENDS = ("", ".service", ".timer")
 _DEBIANS = "serve-cgi-bin.conf"  # which leads to cgi-bin wherever a module runs scripts
 
@@ -40,6 +42,7 @@ class Removal:
         # The config may be removed before these are needed.
         self._caches = [Path(one) for one in dict.fromkeys(self._cache_names())]
         self._databases = [Path(one) for one in dict.fromkeys(self._database_names())]
+        self._keys = self._key_paths()
 
     def plan(self) -> None:
         """The steps, of which the last removes the program itself."""
@@ -47,23 +50,23 @@ class Removal:
         for name in ("ocsp-cgi-sync", "ocsp-cgi-check"):
             jobs.Job(plan, name).plan_uninstall()
         self._plan_apache()
-        script = self._layout.cgi_bin / "ocsp.cgi"
-        if os.path.islink(script) and os.readlink(script) == str(self._program.script):
-            # Perhaps it was `migrate` that made it.
-            plan.add(f"remove the link {script}", partial(os.unlink, script), f"rm {script}")
+        for is_wsgi in (False, True):
+            self._program.plan_removal_of_link(is_wsgi)  # which perhaps `migrate` made
         for name in list(record.files):
             self._plan_file(Path(name))
         if any(Path(name).parent == jobs.UNITS for name in record.files) and layout.systemd_runs():
             plan.command("systemctl", "daemon-reload")
+        self._plan_modules()  # which Apache needs as long as the files are there
         for path in self._caches:
             plan.add(f"empty the cache {path}", partial(_empty_cache, path))
         self._plan_modes()
-        if SYNC_USER in record.other.get("users", []):
-            self._plan_user()
+        users.plan_removal(plan, SYNC_USER, [*self._databases, jobs.HOME])
 
     def plan_program(self) -> None:
-        """What is needed to run this again after a failure, and so comes last."""
+        """What is needed to run this again after a failure, and so comes last, and a user whose
+        processes end when Apache is reloaded."""
         plan, record = self._plan, self._record
+        users.plan_removal(plan, users.RESPONDER_USER, [FILES, *self._keys, *self._caches])
         if record.is_ours(LAUNCHER):
             plan.add(f"remove {LAUNCHER}", partial(os.unlink, LAUNCHER), f"rm {LAUNCHER}")
         prefix = self._program.prefix
@@ -109,6 +112,9 @@ class Removal:
         plan, record = self._plan, self._record
         if "ocsp-cgi" in record.other.get("sites", []) and site.ENABLED.exists():
             plan.command("a2dissite", "--quiet", "--purge", "ocsp-cgi", apache="reload")
+
+    def _plan_modules(self) -> None:
+        plan, record = self._plan, self._record
         configuration = self._configuration()
         directives = self._directives(configuration) if configuration else []
         for module in record.other.get("modules", []):
@@ -151,7 +157,7 @@ class Removal:
             others = [
                 path
                 for path in sorted(self._layout.cgi_bin.glob("*"))
-                if path.name != "ocsp.cgi" and not path.name.startswith(".")
+                if path.name not in NAMES and not path.name.startswith(".")
             ]
             if others:
                 return str(others[0])
@@ -225,21 +231,6 @@ class Removal:
                         f"chown {owner} {shlex.quote(name)} && chmod {mode:o} {shlex.quote(name)}",
                     )
 
-    def _plan_user(self) -> None:
-        """Remove the user, and give root what belongs to it: the next user may get its id."""
-
-        def remove() -> None:
-            uid = files.user_id(SYNC_USER)
-            for top in (*self._databases, jobs.HOME):
-                for path in (top, *_below(top)):
-                    of = path.lstat()
-                    if of.st_uid == uid:
-                        gid = 0 if top == jobs.HOME else of.st_gid
-                        os.chown(path, 0, gid, follow_symlinks=False)
-            run("userdel", SYNC_USER)
-
-        self._plan.add(f"give root what belongs to {SYNC_USER}, and remove that user", remove)
-
     def _cache_names(self) -> Iterator[str]:
         with contextlib.suppress(config.ConfigError):
             for ca in config.load(str(self._config)).cas:
@@ -252,26 +243,26 @@ class Removal:
                 if ca.sync_from and os.path.isdir(directory_of(ca.db)):
                     yield directory_of(ca.db)
 
+    def _key_paths(self) -> list[Path]:
+        with contextlib.suppress(config.ConfigError):
+            return users.key_paths(config.load(str(self._config)).cas)
+        return []
+
     def _named(self) -> Iterator[Path]:
         """What is in our own directory, and what else the config names."""
         if FILES.is_dir():
             yield from sorted(FILES.iterdir())
 
 
-def _below(directory: Path) -> Iterator[Path]:
-    """Everything in a directory that is there, links not followed."""
-    for path, names, its_files in os.walk(directory):
-        yield from (Path(path, name) for name in (*names, *its_files))
-
-
 def _has_files(directory: Path) -> bool:
-    return any(not path.is_dir() for path in _below(directory))
+    return any(not path.is_dir() for path in users.below(directory))
 
 
 def _empty_cache(directory: Path) -> None:
     """Remove what the responder puts into its cache, and nothing else."""
     for path in directory.iterdir():
-        if path.suffix == cache.SUFFIX or path.name == admission.FILE:
+        is_ours = path.suffix in (cache.SUFFIX, *_OF_A_MAP) or path.name == admission.FILE
+        if is_ours and not path.is_dir():
             path.unlink(missing_ok=True)
         elif path.name.startswith(cache.BUCKETS) and not path.is_symlink():
             shutil.rmtree(path)

@@ -14,9 +14,14 @@ from .site import Site
 
 
 def find(
-    name: str | None, path: str | None, is_included: bool, before: Site | None, settings: Settings
+    name: str | None,
+    path: str | None,
+    is_included: bool,
+    before: Site | None,
+    settings: Settings,
+    is_wsgi: bool | None = None,
 ) -> Site:
-    """The site that the options `name`, `path` and `is_included` ask for.
+    """The site that the options `name`, `path`, `is_included` and `is_wsgi` ask for.
 
     What they leave open is as it is in `before`, or in a certificate that the config names.
     CommandError, with how to find it out, if nothing says it.
@@ -28,7 +33,8 @@ def find(
     if before is not None:
         is_other = name is not None and name.lower() != before.name.lower()
         is_included = is_included or (before.is_included and not is_other)
-        return Site(name or before.name, path or before.path, is_included)
+        is_wsgi = before.is_wsgi if is_wsgi is None else is_wsgi
+        return Site(name or before.name, path or before.path, is_included, is_wsgi)
     urls = sorted(set(_named_urls(settings)))
     if name is None:
         if len(urls) != 1:
@@ -42,7 +48,7 @@ def find(
         name = urls[0][0]
     if path is None:
         path = next((its_path for host, its_path in urls if host == name.lower()), site.PATH)
-    return Site(name, path, is_included)
+    return Site(name, path, is_included, bool(is_wsgi))
 
 
 def _named_urls(settings: Settings) -> Iterator[tuple[str, str]]:

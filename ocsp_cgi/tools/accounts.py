@@ -1,4 +1,4 @@
-"""The user that Apache runs the responder as: what that user can read and run."""
+"""The user that the responder runs as: what that user can read and run."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ def add_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--user",
         metavar="NAME",
-        help="the user that Apache runs as (default: the distribution's, if root runs this)",
+        help="the user that the responder runs as (default: the distribution's or that of the"
+        " installation, if root runs this)",
     )
 
 
 def account(user: str | None) -> dict[str, Any]:
-    """Arguments for subprocess with which a child runs as the web server's user; none if this
+    """Arguments for subprocess with which a child runs as the responder's user; none if this
     process is not root's and cannot choose.  CommandError if there is no such user."""
     if os.geteuid() != 0:
         if user and pwd.getpwuid(os.geteuid()).pw_name != user:
@@ -43,6 +44,16 @@ def account(user: str | None) -> dict[str, Any]:
     found = pwd.getpwnam(user)
     groups = os.getgrouplist(user, found.pw_gid)
     return {"user": found.pw_uid, "group": found.pw_gid, "extra_groups": groups}
+
+
+def responders(user: str | None) -> dict[str, Any]:
+    """As `account`, of the user that the installed responder runs as."""
+    if user is None and os.geteuid() == 0:
+        try:
+            user = layout.find().responder_user()
+        except CommandError:
+            pass
+    return account(user)
 
 
 def name(account: dict[str, Any]) -> str:

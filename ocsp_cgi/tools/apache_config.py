@@ -8,6 +8,11 @@ import os
 import re
 from typing import NamedTuple
 
+NAMES = ("ocsp.cgi", "ocsp.wsgi")  # of the responder's scripts
+# In the order in which Apache looks at them: mod_alias comes before mod_wsgi.
+_WSGI_ALIASES = ("WSGIScriptAlias", "WSGIScriptAliasMatch")
+_ALIASES = (("ScriptAlias", "ScriptAliasMatch", "Alias", "AliasMatch"), _WSGI_ALIASES)
+
 
 class Directive(NamedTuple):
     """A directive in force.
@@ -50,13 +55,19 @@ MAIN_SERVER = VirtualHost("*", "*", "", "")
 
 
 class Script(NamedTuple):
-    """A URL path that leads to ocsp.cgi: the `file`, and the `directive` that says so, which is in
-    force in `virtual_host`."""
+    """A URL path that leads to ocsp.cgi or ocsp.wsgi: the `file`, and the `directive` that says so,
+    which is in force in `virtual_host`."""
 
     path: str
     file: str
     directive: Directive
     virtual_host: VirtualHost
+
+    @property
+    def is_wsgi(self) -> bool:
+        """Whether mod_wsgi runs it."""
+        is_named = any(one.endswith(".wsgi") for one in (self.file, os.path.realpath(self.file)))
+        return is_named or self.directive.is_one_of(*_WSGI_ALIASES)
 
 
 class Configuration(NamedTuple):
@@ -126,9 +137,8 @@ class Configuration(NamedTuple):
         file = script.file if script else ""
         return [one for one in self.in_force(virtual_host, *names) if _applies(one, path, file)]
 
-    def scripts(self, name: str = "ocsp.cgi") -> list[Script]:
-        """The URL paths that lead to a file of this name, in the virtual hosts that are meant for
-        it.
+    def scripts(self) -> list[Script]:
+        """The URL paths that lead to the responder, in the virtual hosts that are meant for it.
 
         What every virtual host inherits, such as Debian's /cgi-bin/, means those that have no path
         of their own, but another directive for the responder; else the first.
@@ -136,11 +146,13 @@ class Configuration(NamedTuple):
         hosts = {one.place: one for one in reversed(self.virtual_hosts)}
         found = []
         for host in reversed(hosts.values()) if hosts else [MAIN_SERVER]:
-            of_host: dict[str, Script] = {}
-            for directive in self.in_force(host, "ScriptAlias", "ScriptAliasMatch", "Alias"):
-                script = _script(directive, host, name)
-                if script is not None:
-                    of_host.setdefault(script.path, script)
+            # A path may have one of each kind, of which Apache takes that of mod_alias.
+            of_host: dict[tuple[str, bool], Script] = {}
+            for directive in self._aliases(host):
+                for name in NAMES:
+                    script = _script(directive, host, name)
+                    if script is not None:
+                        of_host.setdefault((script.path, script.is_wsgi), script)
             own = [one for one in of_host.values() if one.directive.virtual_host == host.place]
             found += own or list(of_host.values())
         for is_meant in (self._is_own, self._has_own_settings):
@@ -158,10 +170,9 @@ class Configuration(NamedTuple):
         return bool(self.within(script.virtual_host, "AllowEncodedSlashes"))
 
     def script(self, virtual_host: VirtualHost, path: str) -> Script | None:
-        """What a URL path leads to in a virtual host, None if no ScriptAlias or Alias is for it."""
-        for directive in self.in_force(
-            virtual_host, "ScriptAlias", "ScriptAliasMatch", "Alias", "AliasMatch"
-        ):
+        """What a URL path leads to in a virtual host, None if no directive such as ScriptAlias is
+        for it."""
+        for directive in self._aliases(virtual_host):
             if len(directive.words) < 2:
                 continue
             prefix, target = directive.words[:2]
@@ -174,6 +185,10 @@ class Configuration(NamedTuple):
                 file = (target + path[len(prefix) :]).rstrip("/") or "/"
                 return Script(path, file, directive, virtual_host)
         return None
+
+    def _aliases(self, virtual_host: VirtualHost) -> list[Directive]:
+        """What leads URL paths to files, those first that Apache looks at first."""
+        return [one for names in _ALIASES for one in self.in_force(virtual_host, *names)]
 
     def environment(self, virtual_host: VirtualHost, path: str, variable: str) -> Directive | None:
         """The SetEnv of a variable that is in force for a URL path, None if there is none."""
@@ -204,16 +219,17 @@ def is_no_file(error_log: str) -> bool:
 
 
 def _script(directive: Directive, host: VirtualHost, name: str) -> Script | None:
-    """The URL path that a ScriptAlias or Alias gives to a file of this name, None if it does
-    not."""
-    if len(directive.words) < 2:
+    """The URL path that a ScriptAlias, Alias or WSGIScriptAlias gives to a file of this name, None
+    if it does not."""
+    if len(directive.words) < 2 or directive.is_one_of("AliasMatch"):
         return None
     path, target = directive.words[:2]
-    if directive.is_one_of("ScriptAliasMatch"):
+    if directive.is_one_of("ScriptAliasMatch", "WSGIScriptAliasMatch"):
         path = re.sub(r"^\^|\$$|\(.*|\\", "", path)  # the literal text at its beginning
     if os.path.basename(target.rstrip("/")) == name or _is_named(target, name):
         return Script(path, target.rstrip("/"), directive, host)
-    if target.endswith("/") and os.path.lexists(os.path.join(target, name)):
+    is_for_it = directive.is_one_of(*_WSGI_ALIASES) == name.endswith(".wsgi")
+    if is_for_it and target.endswith("/") and os.path.lexists(os.path.join(target, name)):
         return Script(path + name, target + name, directive, host)
     return None
 

@@ -85,6 +85,9 @@ def _refused(case: Case) -> Cause | None:
 def _content_length(case: Case) -> Cause | None:
     configuration, host = case.server.configuration, case.server.virtual_host
     variable = "ap_trust_cgilike_cl"
+    script = configuration.script(host, case.whom.path)
+    if script is not None and script.is_wsgi:
+        return None
     if configuration.environment(host, case.whom.path, variable) is not None:
         return None
     text = f"`SetEnv {variable} yes` is missing in the <Location> of {case.whom.path} in"

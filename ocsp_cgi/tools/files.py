@@ -85,3 +85,21 @@ def owner_name(uid: int, gid: int) -> str:
     except KeyError:
         group = str(gid)
     return f"{user}:{group}"
+
+
+def user_name(path: str) -> str:
+    """The user that a file or directory belongs to, "" if it is not there."""
+    try:
+        of = os.stat(path)
+    except OSError:
+        return ""
+    return owner_name(of.st_uid, of.st_gid).partition(":")[0]
+
+
+def has_user(name: str) -> bool:
+    """Whether there is a user of this name."""
+    try:
+        user_id(name)
+    except KeyError:
+        return False
+    return True

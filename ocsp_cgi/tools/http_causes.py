@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from ..answer import printable
-from . import error_log, script_faults
+from . import apache_wsgi, error_log, script_faults
 from .apache_config import Directive, Script, VirtualHost
 from .cause import Case, Cause, Server
 from .probe import Target
@@ -47,10 +47,7 @@ def wrong_host(case: Case) -> Cause | None:
 
 
 def _leads_to(server: Server, whom: Target) -> Script | None:
-    script = server.configuration.script(server.virtual_host, whom.path)
-    if script is None and server.configuration.within(server.virtual_host, "WSGIScriptAlias"):
-        return None
-    return script
+    return server.configuration.script(server.virtual_host, whom.path)
 
 
 def from_log(case: Case) -> Cause | None:
@@ -63,7 +60,8 @@ def from_log(case: Case) -> Cause | None:
         if "AH01630" in line or "AH01797" in line:
             return _denied(case) or _quoted(line)
         if "Options ExecCGI is off" in line:
-            text = "`Options +ExecCGI` is missing for the script: use `ScriptAlias`, not `Alias`"
+            text = "`Options +ExecCGI` is missing for the script"
+            text += "" if script and script.is_wsgi else ": use `ScriptAlias`, not `Alias`"
             return Cause(text, script.directive.place if script else case.server.virtual_host.place)
         if "AH00036" in line:
             continue  # of a long path; it was answered
@@ -117,6 +115,8 @@ def _denied(case: Case) -> Cause | None:
 def no_cgi(case: Case) -> Cause | None:
     """No module runs scripts, or the URL leads to the script as to a page."""
     modules, script = case.server.configuration.modules, _leads_to(case.server, case.whom)
+    if script and script.is_wsgi:
+        return _not_handled(script, case)
     if not {"cgi", "cgid"}.intersection(modules):
         module = "cgi" if "mpm_prefork" in modules else "cgid"
         text = f"the module {module} is not loaded, so Apache cannot run scripts"
@@ -128,6 +128,14 @@ def no_cgi(case: Case) -> Cause | None:
         text = f"`{script.directive.name}` shows the script instead of running it: use ScriptAlias"
         return Cause(text, script.directive.place, case.server.control("reload"))
     return None
+
+
+def _not_handled(script: Script, case: Case) -> Cause | None:
+    """The URL leads to the script of mod_wsgi as to a page."""
+    if apache_wsgi.is_handled(script, case.server.configuration):
+        return None
+    text = f"`SetHandler wsgi-script` is missing in the <Location> of {script.path}"
+    return Cause(text, script.directive.place, case.server.control("reload"))
 
 
 def redirect(case: Case) -> Cause | None:

@@ -3,6 +3,7 @@ and the tests."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -123,7 +124,7 @@ def install_cgi(directory: Path, python: str = sys.executable) -> Path:
         [python, "-m", "compileall", "-q", str(package)], check=True, capture_output=True
     )
     script = install_script(directory, python)
-    shutil.copy(data_files.SCRIPT.with_suffix(".wsgi"), directory)
+    shutil.copy(data_files.WSGI_SCRIPT, directory)
     let_read(directory)
     return script
 
@@ -241,6 +242,9 @@ class Apache:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        # Whatever it has started, and not ended: processes of modules.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._output.close()
 
 

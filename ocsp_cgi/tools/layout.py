@@ -20,7 +20,8 @@ CACHE = Path("/var/cache/ocsp-cgi")
 
 class Layout(NamedTuple):
     """One distribution.  The web server's `user` has a group of the same name; `packages` is the
-    command that installs packages, `command` one that only this distribution has."""
+    command that installs packages, `mod_wsgi` the package of that module, `command` one that only
+    this distribution has."""
 
     name: str
     command: str
@@ -30,6 +31,7 @@ class Layout(NamedTuple):
     service: str
     error_log: str
     packages: str
+    mod_wsgi: str
 
     @property
     def enables_sites(self) -> bool:
@@ -44,6 +46,16 @@ class Layout(NamedTuple):
             snippet = content(SNIPPET).decode(errors="replace")
             found = re.search(r"^# .*\bServerName\s+([^\s:,]+)", snippet, re.MULTILINE)
         return found[1] if found else ""
+
+    def responder_user(self) -> str:
+        """The user that the responder runs as, by what `install` has written: the web server's, or
+        that of mod_wsgi's processes."""
+        for file in (self.site, SNIPPET):
+            text = content(file).decode(errors="replace")
+            found = re.search(r"^\s*WSGIDaemonProcess\s.*?\suser=(\S+)", text, re.MULTILINE)
+            if found:
+                return found[1]
+        return self.user
 
     def address(self) -> tuple[str, int]:
         """Host and port at which this machine reaches the virtual host."""
@@ -87,6 +99,7 @@ LAYOUTS = (
         "apache2",
         "/var/log/apache2/error.log",
         "apt-get install",
+        "libapache2-mod-wsgi-py3",
     ),
     Layout(
         "RHEL",
@@ -97,6 +110,7 @@ LAYOUTS = (
         "httpd",
         "/var/log/httpd/error_log",
         "dnf install",
+        "python3-mod_wsgi",
     ),
 )
 

@@ -94,11 +94,13 @@ class Plan:
         mode: int = 0o644,
         apache: str = "",
         may_replace: Callable[[bytes], bool] = lambda _: False,
+        late: Callable[[], bytes] | None = None,
     ) -> None:
         """Write a file, unless it exists and is not ours or has been changed; `may_replace` says
-        whether it is nevertheless one that nobody has changed."""
+        whether it is nevertheless one that nobody has changed.  With `late`, the content may be
+        another one by then, which this returns."""
         if os.path.lexists(path):
-            if files.digest(path) == hashlib.sha256(content).hexdigest():
+            if late is None and files.digest(path) == hashlib.sha256(content).hexdigest():
                 return
             if not self.record.is_ours(path) and not may_replace(files.content(path)):
                 self.notes.append(
@@ -108,8 +110,11 @@ class Plan:
                 return
 
         def make() -> None:
-            files.write(path, content, mode)
-            self.record.wrote(path, content)
+            its_content = late() if late else content
+            if late and files.content(path) == its_content:
+                return
+            files.write(path, its_content, mode)
+            self.record.wrote(path, its_content)
             self.apache(apache)
 
         self.add(f"write {path}", make)

@@ -146,11 +146,13 @@ def ask(question: Question, whom: Target, ways: int | None = None) -> list[Outco
     """Ask in each way, or in the first ones: POST comes first."""
     outcomes = []
     for way in _ways(question, whom)[:ways]:
+        began = time.monotonic()
         reply, fault = _exchange(way, whom)
         if reply is None:
             assert fault is not None
             outcomes.append(Outcome(way.name, "", (fault,)))
-            if fault.symptom is Symptom.CONNECTION_REFUSED:
+            was_slow = time.monotonic() - began > _SECONDS  # and would be again
+            if fault.symptom is Symptom.CONNECTION_REFUSED or was_slow:
                 break
         else:
             status, faults = _judge(way, reply, question)

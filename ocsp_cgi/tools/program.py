@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 from . import data_files, entry
@@ -54,6 +55,9 @@ class Program:
             )
         self.prefix = prefix
         self.script = prefix / "ocsp.cgi"
+        self.wsgi_script = prefix / "ocsp.wsgi"
+        self.is_resident = False  # whether processes have it loaded, until Apache is reloaded
+        self._creates_environment = False
         self._layout = layout
         self._plan = plan
 
@@ -75,6 +79,7 @@ class Program:
                 self._create_environment,
             )
             python = ""
+            self._creates_environment = True
         is_same = _same_files(data_files.PACKAGE, self.prefix / "ocsp_cgi")
         if not is_same:
             plan.add(
@@ -86,16 +91,55 @@ class Program:
             plan.add(f"copy the files for Apache and jobs to {self.prefix}/apache", self._copy_data)
         if not python or self._script_content(python) != content(self.script):
             plan.add(f"write {self.script}, with that Python in its first line", self._write_script)
+        wsgi = content(data_files.WSGI_SCRIPT)
+        if content(self.wsgi_script) != wsgi:
+            plan.add(f"write {self.wsgi_script}", partial(write, self.wsgi_script, wsgi, 0o644))
         plan.file(LAUNCHER, self._launcher(config), 0o755)
 
-    def plan_link(self) -> None:
-        """Plan the link in cgi-bin."""
+    def plan_link(self, is_wsgi: bool, apache: str = "reload") -> None:
+        """Plan the link in cgi-bin, to what mod_wsgi loads or else to the CGI; `apache` as in
+        Plan.link."""
         self._plan.directory(self._layout.cgi_bin, 0o755)
-        self._plan.link(self._layout.cgi_bin / "ocsp.cgi", self.script, apache="reload")
+        self._plan.link(self.link(is_wsgi), self._target(is_wsgi), apache)
+
+    def plan_removal_of_link(self, is_wsgi: bool) -> None:
+        """Plan that the link is gone, if it is ours."""
+        link = self.link(is_wsgi)
+        if os.path.islink(link) and os.readlink(link) == str(self._target(is_wsgi)):
+
+            def remove() -> None:
+                link.unlink()
+                self._plan.record.links.pop(str(link), None)
+
+            self._plan.add(f"remove the link {link}", remove, f"rm {link}")
+
+    def link(self, is_wsgi: bool) -> Path:
+        return self._layout.cgi_bin / self._target(is_wsgi).name
+
+    def _target(self, is_wsgi: bool) -> Path:
+        return self.wsgi_script if is_wsgi else self.script
+
+    @property
+    def home(self) -> str:
+        """The virtual environment of its Python, "" if that is the distribution's."""
+        return str(self.prefix) if self._python() == str(self._environments_python) else ""
+
+    @property
+    def is_home_known(self) -> bool:
+        """Whether `home` will be the same when the plan has been carried out."""
+        return not self._creates_environment
+
+    def python(self) -> str:
+        """The Python that it has, or will have."""
+        return _base() if self._creates_environment else self._python()
+
+    @property
+    def _environments_python(self) -> Path:
+        return self.prefix / "bin" / "python3"
 
     def remove(self) -> None:
         self._remove_environment()
-        for name in ("ocsp_cgi", "apache", "ocsp.cgi"):
+        for name in ("ocsp_cgi", "apache", "ocsp.cgi", "ocsp.wsgi"):
             _remove(self.prefix / name)
         _remove(self._plan.record.path)
 
@@ -114,7 +158,8 @@ class Program:
         return text.encode()
 
     def _create_environment(self) -> None:
-        python = str(self.prefix / "bin" / "python3")
+        python = str(self._environments_python)
+        self._loaded_anew()
         try:
             if not _runs(python, "import pip"):
                 self._remove_environment()
@@ -173,6 +218,11 @@ class Program:
         new = self._copy(data_files.PACKAGE, package)
         self._compile(new)
         _replace(package, new)
+        self._loaded_anew()
+
+    def _loaded_anew(self) -> None:
+        if self.is_resident:
+            self._plan.apache("reload")
 
     def _copy_data(self) -> None:
         directory = self.prefix / "apache"
@@ -216,6 +266,16 @@ def _base() -> str:
         return _BASE
     # In an environment, this is the Python that it was made with.
     return os.path.realpath(getattr(sys, "_base_executable", sys.executable))
+
+
+def version_of(python: str) -> str:
+    """The version of a Python, such as 3.11; "" if it cannot run."""
+    command = [python, "-I", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    except OSError:
+        return ""
+    return ran.stdout.strip()
 
 
 def _runs(python: str, program: str) -> bool:

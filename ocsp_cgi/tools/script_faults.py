@@ -1,4 +1,5 @@
-"""Why Apache cannot run a script: the file, the directories above it, a link, its interpreter."""
+"""Why Apache cannot run a script: the file, the directories above it, a link, its interpreter; or
+mod_wsgi cannot load one."""
 
 from __future__ import annotations
 
@@ -6,16 +7,25 @@ import os
 import shlex
 import stat
 
-from . import accounts
+from . import accounts, entry
 from .apache_config import Configuration, Directive, Script, is_below
 from .cause import Cause
 
 
 def find(script: Script, configuration: Configuration, user: str) -> Cause | None:
-    """Why this user's Apache cannot run a script, None if there seems to be no reason."""
+    """Why a script cannot be run as this user, None if there seems to be no reason.
+
+    Apache looks for the script of mod_wsgi as its own user, too.
+    """
     file = script.file
     if not os.path.lexists(file) and accounts.may(user, "-e", file) is not True:
         blocked = _blocked(file, user)
+        if "${" in file:  # as in our own site, which looks where the script is
+            text = (
+                f"{script.directive.name} leads to {file}, but there is no"
+                f" {os.path.basename(file)} in Apache's cgi-bin, so that variable is not defined"
+            )
+            return Cause(text, script.directive.place, f"{entry.program()} install")
         return blocked or Cause(
             f"{script.directive.name} leads to {file}, which does not exist",
             script.directive.place,
@@ -24,13 +34,22 @@ def find(script: Script, configuration: Configuration, user: str) -> Cause | Non
     target = os.path.realpath(file)
     if not os.path.exists(target):
         return Cause(f"{file} is a link to {target}, which does not exist", file)
-    blocked = _blocked(file, user) or _blocked(target, user)
+    apaches = configuration.user if script.is_wsgi and configuration.user else user
+    users = dict.fromkeys((user, apaches))
+    blocked = next(
+        filter(None, (_blocked(one, by) for by in users for one in (file, target))), None
+    )
     if blocked:
         return blocked
     if os.path.islink(file):
         refused = _link_refused(script, target, configuration)
         if refused:
             return refused
+    if script.is_wsgi:
+        if accounts.may(user, "-r", target) is False:
+            command = f"chmod a+r {shlex.quote(target)}"
+            return Cause(f"{user} may not read {target}", target, command)
+        return None
     if accounts.may(user, "-x", target) is False:
         command = f"chmod 755 {shlex.quote(target)}"
         return Cause(f"{user} may not run {target}", target, command)

@@ -9,12 +9,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import clients
+
 from ocsp_cgi import limits, sync_state
 from ocsp_cgi.sync_state import SyncState
 from ocsp_cgi.tools import httpd
 from ocsp_cgi.tools.openssl_ca import PrivateCA
 
 _DAY = 24 * 60 * 60
+_BIN = "/usr/lib/cgi-bin"
 _ROW = "{kind}\t330101000000Z\t{revoked}\t{serial}\tunknown\t/C=GB/O=Example/CN=www\n"
 
 
@@ -240,6 +243,32 @@ def _another_host(place: Place) -> None:
     place.edit_site("<VirtualHost", other + "<VirtualHost")
 
 
+def _wsgi(old: str, new: str) -> Callable[[Place], None]:
+    """With mod_wsgi, a line of its site is another one."""
+
+    def break_it(place: Place) -> None:
+        place.site = clients.wsgi_site()
+        place.edit_site(old, new)
+
+    return break_it
+
+
+def _no_wsgi_script(place: Place) -> None:
+    place.site = clients.wsgi_site()
+    place.script.with_name("ocsp.wsgi").unlink()
+
+
+def _scriptalias_first(place: Place) -> None:
+    alias = 'Alias "/cgi-bin/ocsp.cgi"'
+    _wsgi(alias, f'ScriptAlias "/cgi-bin/" "{_BIN}/"\n    WSGIScript{alias}')(place)
+    place.edit_site("        SetHandler wsgi-script\n", "")
+
+
+def _unread_wsgi_script(place: Place) -> None:
+    place.site = clients.wsgi_site()
+    place.script.with_name("ocsp.wsgi").chmod(0)
+
+
 # By its title in breakages.md.
 BREAKAGES: dict[str, Callable[[Place], object]] = {
     # The signer
@@ -330,6 +359,18 @@ BREAKAGES: dict[str, Callable[[Place], object]] = {
     ),
     "Requests are limited to a few bytes": lambda place: place.edit_site(
         "LimitRequestBody 65536", "LimitRequestBody 10"
+    ),
+    # mod_wsgi
+    "ocsp.wsgi is gone": _no_wsgi_script,
+    "ocsp.wsgi cannot be read": _unread_wsgi_script,
+    "mod_wsgi has no processes of that name": _wsgi(
+        "WSGIProcessGroup ocsp-cgi", "WSGIProcessGroup ocsp"
+    ),
+    "A ScriptAlias takes the requests of mod_wsgi": _scriptalias_first,
+    "ocsp.wsgi is shown, not run": _wsgi("        SetHandler wsgi-script\n", ""),
+    "mod_wsgi may not run the script": _wsgi(" +ExecCGI", ""),
+    "With mod_wsgi, `AllowEncodedSlashes NoDecode` is missing": _wsgi(
+        "    AllowEncodedSlashes NoDecode\n", ""
     ),
 }
 # Of these, only root can make the cause.

@@ -97,7 +97,8 @@ def look(site: Place, home: Path, title: str = "") -> Seen:
         if site.index.exists():
             settle(site.index)
     serial = int(site.ca.serial("good"), 16) if site.asked is None else site.asked
-    server = started(home / "httpd", site.script, site.config, site_conf=site.site)
+    modules = ("wsgi",) if "WSGIDaemonProcess" in site.site else ()
+    server = started(home / "httpd", site.script, site.config, site_conf=site.site, modules=modules)
     encoded = encode_request([cert_id(issuer, serial)])
     if not site.runs:
         return _look(site, server, encoded)
