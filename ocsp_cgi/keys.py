@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 # What a damaged installation, a disk or a limit raises, whatever the key
 _NOT_ABOUT_THE_KEY = (MemoryError, ImportError, OSError, SyntaxError, EOFError, NameError)
 
+_ecdsa_class: Any = None  # made when it is first needed
+
 
 def sign(key: Any, algorithm: SignatureAlgorithm, tbs: bytes) -> bytes:
     """A signature over `tbs` with a private key that `load` returned; b"" if it cannot sign with
@@ -203,15 +205,43 @@ def _scheme(algorithm: SignatureAlgorithm) -> tuple[Any, ...]:
     if algorithm.key_type == "DSA":
         return (hash_algorithm,)
     if algorithm.key_type == "EC":
-        from cryptography.hazmat.primitives.asymmetric import ec
-
-        return (ec.ECDSA(hash_algorithm),)
+        return (_ecdsa(hash_algorithm),)
     from cryptography.hazmat.primitives.asymmetric import padding
 
     if algorithm.key_type == "RSA":
         return padding.PKCS1v15(), hash_algorithm
     mgf1 = padding.MGF1(getattr(hashes, algorithm.mgf1_hash_name or algorithm.hash_name)())
     return padding.PSS(mgf1, algorithm.salt_length), hash_algorithm
+
+
+def _ecdsa(hash_algorithm: Any) -> Any:
+    """An ec.ECDSA.
+
+    Its constructor imports, from version 43 on, a backend that is only asked about deterministic
+    signatures, which costs a seventh of a response.  This subclass has no such constructor.
+    """
+    global _ecdsa_class
+    if _ecdsa_class is None:
+        from cryptography.hazmat.primitives.asymmetric import ec
+
+        class ECDSA(ec.ECDSA):
+            def __init__(self, algorithm: Any) -> None:
+                self._chosen = algorithm
+
+            @property
+            def algorithm(self) -> Any:
+                return self._chosen
+
+            @property
+            def deterministic_signing(self) -> bool:
+                return False
+
+            def __getattr__(self, name: str) -> Any:
+                """What another version may read."""
+                return getattr(ec.ECDSA(self._chosen), name)
+
+        _ecdsa_class = ECDSA
+    return _ecdsa_class(hash_algorithm)
 
 
 def _public_key(holder: certificate.Certificate) -> tuple[str, Any]:
