@@ -36,6 +36,7 @@ def _exit(status):
     leave(status)
 posix._exit = _exit
 report, __file__ = sys.argv[1:]
+sys.path.insert(0, __file__.rpartition("/")[0])
 source = open(__file__, "rb").read()
 opened.clear()
 exec(compile(source, __file__, "exec"))

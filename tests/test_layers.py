@@ -61,7 +61,7 @@ LAYER_OF = {
 # systems binascii is a shared library, which is small.)
 BUILT_IN = {"_thread", "binascii", "posix", "sys", "time"}
 # What one that is loaded for every new response may import besides.
-CHEAP = {"__future__", "gc", "itertools"}
+CHEAP = {"__future__", "itertools"}
 
 
 class Import(NamedTuple):
