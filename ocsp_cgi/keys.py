@@ -154,7 +154,7 @@ def _private_key(text: bytes) -> Any:
     if label == b"EC PRIVATE KEY":
         secret = fields.expect(der.OCTET_STRING).contents
         return _ec_key(secret, algorithms.read_curve(fields.expect(der.context(0)).elements())[0])
-    key_type, curve, _ = algorithms.read_key_type(fields.expect(der.SEQUENCE))
+    key_type, curve, _ = algorithms.read_key_type(fields.expect(der.SEQUENCE).encoded)
     contents = fields.expect(der.OCTET_STRING).contents
     if key_type in ("RSA", "RSASSA-PSS"):
         return _rsa_key(der.read(contents, der.SEQUENCE).elements())
@@ -250,12 +250,10 @@ def _public_key(holder: certificate.Certificate) -> tuple[str, Any]:
     Made from its numbers, which saves the imports that reading it as X.509 costs.
     """
     try:
-        algorithm = der.read(holder.key_algorithm, der.SEQUENCE)
-        identifier = algorithm.elements().expect(der.OBJECT_IDENTIFIER)
-        if identifier.contents not in algorithms.KEY_TYPES:
-            kind = algorithms.key_type_name(identifier.object_identifier())
+        kind = algorithms.key_kind(holder)
+        if kind not in algorithms.KEY_TYPES.values():
             return kind, _unusual_public_key(holder, kind)
-        kind, curve, _ = algorithms.read_key_type(algorithm)
+        kind, curve, _ = algorithms.read_key_type(holder.key_algorithm)
         return kind, _public_key_of(kind, curve, holder.public_key)
     except (UnsupportedKey, AttributeError, *_NOT_ABOUT_THE_KEY):
         raise
