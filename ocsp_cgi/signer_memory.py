@@ -15,9 +15,10 @@ It is used only for the same two certificates, and an index that is written or r
 fingerprint, so nothing here can be out of date.  An index that was written to a moment ago may
 change once more under the same fingerprint, and is not remembered.
 
-It has to be as safe as a private key: nothing is read or written where everybody may write, and
-nothing is read that another user has written.  A truncated, corrupt or foreign file says nothing.
-A file that cannot be written costs time, never a response.
+Who can write such a file can let a revoked signer sign.  So nothing is read or written where
+everybody may write, nothing is read that another user has written, and root uses no other user's
+`cache`.  A truncated, corrupt or foreign file says nothing.  A file that cannot be written costs
+time, never a response.
 """
 
 from __future__ import annotations
