@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .certificate import Certificate
     from .config import CASettings
 
+PREFIX = ".signer-"
 _FORMAT = f"ocsp-cgi signer 1 {__version__}".encode()
 _BYTES = 64 * 1024
 _NOTHING = b"-"
@@ -53,7 +54,7 @@ class SignerMemory:
     def __init__(self, settings: CASettings):
         """Of a CA with a `cache`."""
         number = binascii.crc32(settings.name.encode())
-        self._path = f"{settings.cache}/.signer-{number:08x}"
+        self._path = f"{settings.cache}/{PREFIX}{number:08x}"
         self._certificates = b""
         self._read = b""
         self.index_fingerprint = b""
