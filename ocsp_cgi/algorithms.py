@@ -10,16 +10,24 @@ from __future__ import annotations
 
 from . import certificate, der
 
-# RFC 4055 section 5, RFC 5758 section 3.2, RFC 8410 section 3
-_SIGNATURES = {
-    bytes.fromhex("2a864886f70d01010b"): ("RSA", "SHA256"),  # 1.2.840.113549.1.1.11
-    bytes.fromhex("2a864886f70d01010c"): ("RSA", "SHA384"),  # 1.2.840.113549.1.1.12
-    bytes.fromhex("2a864886f70d01010d"): ("RSA", "SHA512"),  # 1.2.840.113549.1.1.13
-    bytes.fromhex("2a8648ce3d040302"): ("EC", "SHA256"),  # 1.2.840.10045.4.3.2
-    bytes.fromhex("2a8648ce3d040303"): ("EC", "SHA384"),  # 1.2.840.10045.4.3.3
-    bytes.fromhex("2a8648ce3d040304"): ("EC", "SHA512"),  # 1.2.840.10045.4.3.4
-    bytes.fromhex("2b6570"): ("Ed25519", None),  # 1.3.101.112
-    bytes.fromhex("2b6571"): ("Ed448", None),  # 1.3.101.113
+# The usual AlgorithmIdentifiers in DER, which need not be read.
+_SIGNATURES = {  # RFC 4055 section 5, RFC 5758 section 3.2, RFC 8410 section 3
+    bytes.fromhex("300d06092a864886f70d01010b0500"): ("RSA", "SHA256"),
+    bytes.fromhex("300d06092a864886f70d01010c0500"): ("RSA", "SHA384"),
+    bytes.fromhex("300d06092a864886f70d01010d0500"): ("RSA", "SHA512"),
+    bytes.fromhex("300a06082a8648ce3d040302"): ("EC", "SHA256"),
+    bytes.fromhex("300a06082a8648ce3d040303"): ("EC", "SHA384"),
+    bytes.fromhex("300a06082a8648ce3d040304"): ("EC", "SHA512"),
+    bytes.fromhex("300506032b6570"): ("Ed25519", None),
+    bytes.fromhex("300506032b6571"): ("Ed448", None),
+}
+_KEYS = {  # RFC 3279 section 2.3.1, RFC 5480 section 2.1.1, RFC 8410 section 3
+    bytes.fromhex("300d06092a864886f70d0101010500"): ("RSA", "", ""),
+    bytes.fromhex("301306072a8648ce3d020106082a8648ce3d030107"): ("EC", "SECP256R1", "SHA256"),
+    bytes.fromhex("301006072a8648ce3d020106052b81040022"): ("EC", "SECP384R1", "SHA384"),
+    bytes.fromhex("301006072a8648ce3d020106052b81040023"): ("EC", "SECP521R1", "SHA512"),
+    bytes.fromhex("300506032b6570"): ("Ed25519", "", ""),
+    bytes.fromhex("300506032b6571"): ("Ed448", "", ""),
 }
 KEY_TYPES = {
     bytes.fromhex("2a864886f70d010101"): "RSA",  # 1.2.840.113549.1.1.1
@@ -83,13 +91,9 @@ class SignatureAlgorithm:
     def from_der(cls, identifier: bytes) -> SignatureAlgorithm:
         """Read an AlgorithmIdentifier.  Unsupported if the algorithm is weak or unknown.
 
-        Parameters matter only to RSASSA-PSS: with the others, some leave out the NULL.
+        Parameters matter only to RSASSA-PSS.
         """
-        try:
-            fields = der.read(identifier, der.SEQUENCE).elements()
-            usual = _SIGNATURES.get(fields.expect(der.OBJECT_IDENTIFIER).contents)
-        except der.DERError as error:
-            raise Unsupported(f"with an algorithm that cannot be read ({error})") from None
+        usual = _SIGNATURES.get(identifier)
         if usual is not None:
             return cls(*usual, identifier)
         from . import unusual_algorithms
@@ -106,14 +110,17 @@ def key_type(holder: certificate.Certificate) -> tuple[str, str, str]:
     UnsupportedKey if the key cannot sign responses.
     """
     try:
-        return read_key_type(der.read(holder.key_algorithm, der.SEQUENCE))
+        return read_key_type(holder.key_algorithm)
     except der.DERError as error:
         raise UnsupportedKey(f"of a type that cannot be read ({error})") from None
 
 
-def read_key_type(algorithm: der.Element) -> tuple[str, str, str]:
-    """As `key_type`, from the AlgorithmIdentifier of a key.  Also DERError."""
-    fields = algorithm.elements()
+def read_key_type(algorithm: bytes) -> tuple[str, str, str]:
+    """As `key_type`, from the DER of the AlgorithmIdentifier of a key.  Also DERError."""
+    usual = _KEYS.get(algorithm)
+    if usual is not None:
+        return usual
+    fields = der.read(algorithm, der.SEQUENCE).elements()
     identifier = fields.expect(der.OBJECT_IDENTIFIER)
     kind = KEY_TYPES.get(identifier.contents)
     if kind is None:
@@ -159,9 +166,7 @@ def key_size(holder: certificate.Certificate) -> tuple[str, int]:
     be known.
     """
     try:
-        fields = der.read(holder.key_algorithm, der.SEQUENCE).elements()
-        identifier = fields.expect(der.OBJECT_IDENTIFIER)
-        kind = KEY_TYPES.get(identifier.contents)
+        kind = key_kind(holder)
         if kind == "EC":
             point = holder.public_key
             is_uncompressed = point[:1] not in (b"\x02", b"\x03")
@@ -172,12 +177,27 @@ def key_size(holder: certificate.Certificate) -> tuple[str, int]:
             if modulus <= 0:
                 raise UnsupportedKey("an RSA key whose modulus is not a positive number")
             return "RSA", modulus.bit_length()
-        if kind is None and key_type_name(identifier.object_identifier()) == "DSA":
+        if kind == "DSA":
+            fields = der.read(holder.key_algorithm, der.SEQUENCE).elements()
+            fields.expect(der.OBJECT_IDENTIFIER)
             prime = fields.expect(der.SEQUENCE).elements().expect(der.INTEGER).integer()
             return "DSA", max(prime, 0).bit_length()
     except der.DERError as error:
         raise UnsupportedKey(f"damaged ({error})") from None
     return "", 0
+
+
+def key_kind(holder: certificate.Certificate) -> str:
+    """The type of a certificate's key, whether or not it can sign.  DERError if it cannot be
+    read."""
+    usual = _KEYS.get(holder.key_algorithm)
+    if usual is not None:
+        return usual[0]
+    identifier = (
+        der.read(holder.key_algorithm, der.SEQUENCE).elements().expect(der.OBJECT_IDENTIFIER)
+    )
+    kind = KEY_TYPES.get(identifier.contents)
+    return kind or key_type_name(identifier.object_identifier())
 
 
 def is_known_to_firefox(holder: certificate.Certificate) -> bool:

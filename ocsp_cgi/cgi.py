@@ -16,6 +16,9 @@ import posix
 import sys
 import time
 
+if sys.version_info < (3, 9):  # noqa: UP036
+    raise SystemError  # which last_resort.py explains
+
 from . import answer, limits, ocsp_http, times
 
 TYPE_CHECKING = False
@@ -35,11 +38,9 @@ _NO_THREAD = (
 )
 
 
-def main(started: float) -> None:
-    """Answer the request that Apache started this process for, and end the process.
-
-    `started` is a time.monotonic().
-    """
+def main() -> None:
+    """Answer the request that Apache started this process for, and end the process."""
+    started = time.monotonic()
     answering = _thread.allocate_lock()
     request_log = answer.Log()
     try:

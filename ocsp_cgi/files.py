@@ -27,7 +27,11 @@ class Files:
 
     def issuer(self, ca: CASettings) -> Issuer:
         """A CA of the config, with its certificates and its signer, for one request."""
-        return Issuer(ca)
+        if ca.cache is None:
+            return Issuer(ca)
+        from .signer_memory import SignerMemory
+
+        return Issuer(ca, SignerMemory(ca))
 
     def issuers(self, settings: Settings) -> list[Issuer]:
         """The CAs of the config, in its order."""
@@ -38,7 +42,11 @@ class Files:
         return load_own(ca.rsigner)
 
     def find(
-        self, ca: CASettings, serial_numbers: set[int], also: Set[int] = frozenset()
+        self,
+        ca: CASettings,
+        serial_numbers: set[int],
+        also: Set[int] = frozenset(),
+        known_in: bytes = b"",
     ) -> index_search.Found:
         """The rows of these serial numbers in the index of a CA, as index_search.find."""
-        return index_search.find(ca.db, serial_numbers, also)
+        return index_search.find(ca.db, serial_numbers, also, known_in)

@@ -6,7 +6,6 @@ here, once a signature is needed.
 
 from __future__ import annotations
 
-import gc
 import sys
 
 from .answer import OCSPError, printable, reading
@@ -63,16 +62,16 @@ def reason(error: Exception) -> str:
 def _add_site_packages() -> None:
     """Append to sys.path what `site` would, and load `site` only if that does not suffice.
 
-    A process started with -S serves one request and exits, so it need not collect garbage while it
-    imports.
+    The directory of this package goes to the end: nothing else that will be imported is there, and
+    looking costs time with each module.
     """
-    gc.disable()
     prefix = sys.executable.rpartition("/bin/")[0]
     directories = _site_packages(prefix)
     if prefix != sys.base_prefix and _includes_system_packages(prefix):
         directories += _site_packages(sys.base_prefix)
     before = sys.path[:]
     sys.path += directories
+    sys.path.sort(key=__file__.rpartition("/ocsp_cgi/")[0].__eq__)
     try:
         import cryptography  # noqa: F401  # whether it can be imported is the question
     except ModuleNotFoundError:

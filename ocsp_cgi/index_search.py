@@ -48,7 +48,7 @@ class Found:
 
     `path` is the index, `fingerprint` its fingerprint, b"" if it was written to so lately that it
     may still change under the same one.  `is_settled` is False if only revocations can be trusted,
-    so that a row may be missing.
+    so that a row may be missing; `has_known` is True if `also` was known, and not looked for.
     """
 
     __slots__ = (
@@ -56,6 +56,7 @@ class Found:
         "_has_text",
         "_odd",
         "fingerprint",
+        "has_known",
         "is_settled",
         "path",
         "rows",
@@ -68,6 +69,7 @@ class Found:
         self.warnings: list[str] = []
         self.fingerprint = b""
         self.is_settled = True
+        self.has_known = False
         self._odd: list[tuple[int, str, int | None]] = []
         self._has_row = False
         self._has_text = False
@@ -136,17 +138,19 @@ class _Doubt(Exception):
         self.may_settle = may_settle
 
 
-def find(db: str, serial_numbers: set[int], also: Set[int] = frozenset()) -> Found:
+def find(
+    db: str, serial_numbers: set[int], also: Set[int] = frozenset(), known_in: bytes = b""
+) -> Found:
     """The rows of these serial numbers in the index of a `db` setting; some may have none.
 
     DatabaseUnavailable if the index cannot be read, or cannot be trusted in what it says, or does
-    not say, of `serial_numbers`; those in `also` are looked for as far as it goes.  While the index
-    is being written, this waits for limits.DATABASE_WAIT_SECONDS.
+    not say, of `serial_numbers`; those in `also` are looked for as far as it goes, unless the index
+    has the fingerprint `known_in`.  Waits while it is written, limits.DATABASE_WAIT_SECONDS long.
     """
     deadline = time.monotonic() + limits.DATABASE_WAIT_SECONDS
     while True:
         try:
-            return index_file.read(db, lambda file: _find(file, serial_numbers, also))
+            return index_file.read(db, lambda file: _find(file, serial_numbers, also, known_in))
         except _Doubt as doubt:
             found, reason, may_settle = doubt.found, str(doubt), doubt.may_settle
         if all(number in found.rows and found.rows[number].is_revoked for number in serial_numbers):
@@ -160,10 +164,11 @@ def find(db: str, serial_numbers: set[int], also: Set[int] = frozenset()) -> Fou
         index_file.wait_until_settled(db, deadline)
 
 
-def _find(file: FileIO, serial_numbers: set[int], also: Set[int]) -> Found:
+def _find(file: FileIO, serial_numbers: set[int], also: Set[int], known_in: bytes) -> Found:
     found = Found(str(file.name))
     before = posix.fstat(file.fileno())
-    size, is_cut = _search(file, serial_numbers | also, found)
+    found.has_known = index_file.fingerprint(before) == known_in
+    size, is_cut = _search(file, serial_numbers | (set() if found.has_known else also), found)
     if before.st_size == 0:
         time.sleep(_TRUNCATION_SECONDS)
     after = posix.fstat(file.fileno())

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from .config import CASettings, Settings
     from .ocsp_request import CertID
+    from .signer_memory import SignerMemory
 
     _Identity = set[tuple[int | str, ...]]
 
@@ -31,7 +32,8 @@ class Issuer:
 
     `certificates` are those in its `ca` that have the name and key of its signer's issuer: one, or
     several after the CA was renewed.  `unreadable` is the error if there are none, `refused` the
-    error if the section shares its database, or has no signer that may sign.
+    error if the section shares its database, or has no signer that may sign.  `memory` is what is
+    known of its signer from earlier requests, None if that is of no use.
     """
 
     __slots__ = (
@@ -39,6 +41,7 @@ class Issuer:
         "certificates",
         "unreadable",
         "refused",
+        "memory",
         "_database",
         "_signers",
         "_own",
@@ -46,8 +49,9 @@ class Issuer:
         "_unusual_hashes",
     )
 
-    def __init__(self, settings: CASettings):
+    def __init__(self, settings: CASettings, memory: SignerMemory | None = None):
         self.settings = settings
+        self.memory = memory
         self.certificates: list[Certificate] = []
         self.unreadable: SignerError | None = None
         self.refused: OCSPError | None = None
@@ -138,7 +142,7 @@ class Issuer:
             if signer.is_same_at(now):
                 return signer
         try:
-            signer = Signer(self.settings, self.load_own(), self.certificates, now)
+            signer = Signer(self.settings, self.load_own(), self.certificates, now, self.memory)
             signer.check(now)
         except SignerError as error:
             self.refused = error

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 # What a damaged installation, a disk or a limit raises, whatever the key
 _NOT_ABOUT_THE_KEY = (MemoryError, ImportError, OSError, SyntaxError, EOFError, NameError)
 
+_ecdsa_class: Any = None  # made when it is first needed
+
 
 def sign(key: Any, algorithm: SignatureAlgorithm, tbs: bytes) -> bytes:
     """A signature over `tbs` with a private key that `load` returned; b"" if it cannot sign with
@@ -152,7 +154,7 @@ def _private_key(text: bytes) -> Any:
     if label == b"EC PRIVATE KEY":
         secret = fields.expect(der.OCTET_STRING).contents
         return _ec_key(secret, algorithms.read_curve(fields.expect(der.context(0)).elements())[0])
-    key_type, curve, _ = algorithms.read_key_type(fields.expect(der.SEQUENCE))
+    key_type, curve, _ = algorithms.read_key_type(fields.expect(der.SEQUENCE).encoded)
     contents = fields.expect(der.OCTET_STRING).contents
     if key_type in ("RSA", "RSASSA-PSS"):
         return _rsa_key(der.read(contents, der.SEQUENCE).elements())
@@ -203,9 +205,7 @@ def _scheme(algorithm: SignatureAlgorithm) -> tuple[Any, ...]:
     if algorithm.key_type == "DSA":
         return (hash_algorithm,)
     if algorithm.key_type == "EC":
-        from cryptography.hazmat.primitives.asymmetric import ec
-
-        return (ec.ECDSA(hash_algorithm),)
+        return (_ecdsa(hash_algorithm),)
     from cryptography.hazmat.primitives.asymmetric import padding
 
     if algorithm.key_type == "RSA":
@@ -214,18 +214,46 @@ def _scheme(algorithm: SignatureAlgorithm) -> tuple[Any, ...]:
     return padding.PSS(mgf1, algorithm.salt_length), hash_algorithm
 
 
+def _ecdsa(hash_algorithm: Any) -> Any:
+    """An ec.ECDSA.
+
+    Its constructor imports, from version 43 on, a backend that is only asked about deterministic
+    signatures, which costs a seventh of a response.  This subclass has no such constructor.
+    """
+    global _ecdsa_class
+    if _ecdsa_class is None:
+        from cryptography.hazmat.primitives.asymmetric import ec
+
+        class ECDSA(ec.ECDSA):
+            def __init__(self, algorithm: Any) -> None:
+                self._chosen = algorithm
+
+            @property
+            def algorithm(self) -> Any:
+                return self._chosen
+
+            @property
+            def deterministic_signing(self) -> bool:
+                return False
+
+            def __getattr__(self, name: str) -> Any:
+                """What another version may read."""
+                return getattr(ec.ECDSA(self._chosen), name)
+
+        _ecdsa_class = ECDSA
+    return _ecdsa_class(hash_algorithm)
+
+
 def _public_key(holder: certificate.Certificate) -> tuple[str, Any]:
     """The type of a certificate's key, and the key.  UnsupportedKey if it cannot be used.
 
     Made from its numbers, which saves the imports that reading it as X.509 costs.
     """
     try:
-        algorithm = der.read(holder.key_algorithm, der.SEQUENCE)
-        identifier = algorithm.elements().expect(der.OBJECT_IDENTIFIER)
-        if identifier.contents not in algorithms.KEY_TYPES:
-            kind = algorithms.key_type_name(identifier.object_identifier())
+        kind = algorithms.key_kind(holder)
+        if kind not in algorithms.KEY_TYPES.values():
             return kind, _unusual_public_key(holder, kind)
-        kind, curve, _ = algorithms.read_key_type(algorithm)
+        kind, curve, _ = algorithms.read_key_type(holder.key_algorithm)
         return kind, _public_key_of(kind, curve, holder.public_key)
     except (UnsupportedKey, AttributeError, *_NOT_ABOUT_THE_KEY):
         raise

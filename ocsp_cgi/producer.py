@@ -320,17 +320,26 @@ def _look_up(
     own = [lookup for lookup in lookups if lookup.issuer is issuer]
     signer_number = signer.certificate.serial_number if signer and signer.delegated else None
     also = set() if signer_number is None else {signer_number}
-    found = files.find(issuer.settings, {lookup.cert_id.serial_number for lookup in own}, also)
+    memory = issuer.memory if also else None
+    known_in = memory.index_fingerprint if memory else b""
+    numbers = {lookup.cert_id.serial_number for lookup in own}
+    found = files.find(issuer.settings, numbers, also, known_in)
     for lookup in own:
         lookup.row = found.rows.get(lookup.cert_id.serial_number)
     if signer is None or signer_number is None:
         return found, []
-    row = found.rows.get(signer_number)
+    if memory and found.has_known:
+        return found, memory.warnings[:]
+    row, warnings = found.rows.get(signer_number), []
     if row is not None:
         check_signer_row(issuer.settings, signer, row, found.is_settled)
     elif found.is_settled:
-        return found, ["rsigner-has-no-row-in-db"]
-    return found, []
+        warnings = ["rsigner-has-no-row-in-db"]
+    if memory:
+        # What was odd about a line is to be logged each time.
+        is_plain = found.is_settled and not found.warnings
+        memory.remember(found.fingerprint if is_plain else b"", warnings)
+    return found, warnings
 
 
 def _never_issued(issuer: Issuer, lookups: list[Lookup], index: str) -> list[str]:

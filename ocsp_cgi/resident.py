@@ -16,6 +16,7 @@ import posix
 from . import answer, index_file, limits
 from .files import Files
 from .index_maps import IndexMaps
+from .issuer import Issuer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from . import index_search
     from .certificate import Certificate
     from .config import CASettings, Settings
-    from .issuer import Issuer
 
 
 class ResidentFiles(Files):
@@ -58,7 +58,7 @@ class ResidentFiles(Files):
         if kept is not None and kept[0] == joined:
             return kept[1].anew()
         self._issuers.pop(ca, None)
-        issuer = super().issuer(ca)
+        issuer = Issuer(ca)
         if joined and not issuer.unreadable:
             self._issuers[ca] = joined, issuer
         return issuer.anew()
@@ -67,7 +67,11 @@ class ResidentFiles(Files):
         return self.issuer(ca).load_own()
 
     def find(
-        self, ca: CASettings, serial_numbers: set[int], also: Set[int] = frozenset()
+        self,
+        ca: CASettings,
+        serial_numbers: set[int],
+        also: Set[int] = frozenset(),
+        known_in: bytes = b"",
     ) -> index_search.Found:
         found = self._maps.find(ca, serial_numbers | also)
         return super().find(ca, serial_numbers, also) if found is None else found

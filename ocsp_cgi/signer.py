@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .config import CASettings
+    from .signer_memory import SignerMemory
 
 
 class Signer:
@@ -35,15 +36,22 @@ class Signer:
         "_chosen_at",
         "_key",
         "_key_hash",
+        "_memory",
         "_own",
         "_settings",
         "_warnings",
     )
 
     def __init__(
-        self, settings: CASettings, own: list[Certificate], ca: list[Certificate], now: int
+        self,
+        settings: CASettings,
+        own: list[Certificate],
+        ca: list[Certificate],
+        now: int,
+        memory: SignerMemory | None = None,
     ):
-        """`own` are the certificates of the signer, `ca` those of the CA, each of one name and key.
+        """`own` are the certificates of the signer, `ca` those of the CA, each of one name and key;
+        `memory` is what is known of them already.
 
         SignerError if the signer's key cannot sign.
         """
@@ -52,6 +60,7 @@ class Signer:
         self._own = own
         self._chosen_at = now
         self._settings = settings
+        self._memory = memory
         # A key of which a signature has been verified, and by which algorithms; replaced as one,
         # since several threads may sign.
         self._key: tuple[Any, frozenset[bytes]] = (None, frozenset())
@@ -110,7 +119,11 @@ class Signer:
     def is_issued(self) -> bool:
         """Whether the CA issued the certificate.  SignerError if that cannot be verified."""
         same_name = certificate.same_name(self.certificate.issuer, self.ca.subject)
-        return same_name and self._issued_by_ca()
+        if not same_name:
+            return False
+        if self._memory and self._memory.is_issued(self.certificate, self.ca):
+            return True
+        return self._issued_by_ca()
 
     def _issued_by_ca(self) -> bool:
         own, ca, rsigner = self.certificate, self._settings.ca, self._settings.rsigner

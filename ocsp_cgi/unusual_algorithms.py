@@ -31,8 +31,17 @@ _HASHES = {
 }
 _OIDS = {hash_name: identifier for identifier, (hash_name, _) in _HASHES.items()}
 _SIZES = dict(_HASHES.values())
-# RFC 4055 section 5, RFC 5758 sections 3.1 and 3.2, NIST's CSOR for SHA-3, RFC 9881 for ML-DSA.
+# RFC 4055 section 5, RFC 5758 sections 3.1 and 3.2, RFC 8410 section 3, NIST's CSOR for SHA-3, RFC
+# 9881 for ML-DSA.
 _SIGNATURES: dict[bytes, tuple[str, str | None]] = {
+    bytes.fromhex("2a864886f70d01010b"): ("RSA", "SHA256"),  # 1.2.840.113549.1.1.11
+    bytes.fromhex("2a864886f70d01010c"): ("RSA", "SHA384"),  # 1.2.840.113549.1.1.12
+    bytes.fromhex("2a864886f70d01010d"): ("RSA", "SHA512"),  # 1.2.840.113549.1.1.13
+    bytes.fromhex("2a8648ce3d040302"): ("EC", "SHA256"),  # 1.2.840.10045.4.3.2
+    bytes.fromhex("2a8648ce3d040303"): ("EC", "SHA384"),  # 1.2.840.10045.4.3.3
+    bytes.fromhex("2a8648ce3d040304"): ("EC", "SHA512"),  # 1.2.840.10045.4.3.4
+    bytes.fromhex("2b6570"): ("Ed25519", None),  # 1.3.101.112
+    bytes.fromhex("2b6571"): ("Ed448", None),  # 1.3.101.113
     bytes.fromhex("2a864886f70d01010e"): ("RSA", "SHA224"),  # 1.2.840.113549.1.1.14
     bytes.fromhex("2a864886f70d01010f"): ("RSA", "SHA512_224"),  # 1.2.840.113549.1.1.15
     bytes.fromhex("2a864886f70d010110"): ("RSA", "SHA512_256"),  # 1.2.840.113549.1.1.16
@@ -78,7 +87,8 @@ _PKCS1 = {
 
 
 def read(identifier: bytes) -> Parts:
-    """Read an unusual AlgorithmIdentifier.  ValueError if it is weak or unknown."""
+    """Read an unusual AlgorithmIdentifier, or a usual one with parameters that few CAs write: some
+    leave out the NULL.  ValueError if it is weak or unknown."""
     try:
         fields = der.read(identifier, der.SEQUENCE).elements()
         algorithm = fields.expect(der.OBJECT_IDENTIFIER).object_identifier()

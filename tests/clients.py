@@ -33,7 +33,7 @@ from cryptography.x509 import ocsp
 from ocsp_cgi import der, limits, responder, wsgi
 from ocsp_cgi.answer import ERROR, NEVER_ISSUED, WARNING, Answer, Log
 from ocsp_cgi.files import Files
-from ocsp_cgi.tools import httpd
+from ocsp_cgi.tools import apache_wsgi, httpd
 
 HASH_OIDS = {
     "sha1": "1.3.14.3.2.26",
@@ -438,10 +438,9 @@ def started_wsgi(home: Path, script: Path, config: Path, *edits: tuple[str, str]
 def wsgi_site() -> str:
     """apache/ocsp-cgi-wsgi.conf; in a virtual environment, with its packages.  Skips the test where
     there is no mod_wsgi for this Python."""
-    try:
-        version = wsgi_python()
-    except httpd.Unavailable as error:
-        pytest.skip(str(error))
+    if apache_wsgi.module() is None:
+        pytest.skip("mod_wsgi is not installed (Debian: apt-get install libapache2-mod-wsgi-py3)")
+    version = apache_wsgi.python_version()
     ours = f"{sys.version_info[0]}.{sys.version_info[1]}"
     if version not in ("", ours):
         pytest.skip(f"mod_wsgi is for Python {version}, and the tests run under {ours}")
@@ -449,21 +448,6 @@ def wsgi_site() -> str:
     if sys.prefix == sys.base_prefix:
         return site_conf
     return site_conf.replace("display-name=", f"python-home={sys.prefix} display-name=")
-
-
-def wsgi_python() -> str:
-    """The Python that mod_wsgi was built for, such as 3.11; "" if its file does not say.
-
-    Unavailable if it is not installed.
-    """
-    directories = map(Path, httpd.MODULE_DIRECTORIES)
-    module = next((file for one in directories if (file := one / "mod_wsgi.so").exists()), None)
-    if module is None:
-        raise httpd.Unavailable(
-            "mod_wsgi is not installed (Debian: apt-get install libapache2-mod-wsgi-py3)"
-        )
-    version = re.search(r"-(3\.\d+)$", module.resolve().name)
-    return version[1] if version else ""
 
 
 def end(process: subprocess.Popen) -> None:

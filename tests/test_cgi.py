@@ -294,17 +294,24 @@ def test_a_revocation_is_in_the_next_response(ca, cgi, request_about, root):
     )
 
 
-@pytest.mark.parametrize("kind", ["absolute", "relative", "to a link"])
+@pytest.mark.parametrize("kind", ["absolute", "relative", "to a link", "through directories"])
 def test_linked_into_cgi_bin(cgi, place, pki, request_about, root, kind):
+    """However many links lead to ocsp.cgi, its package is found beside itself."""
     link = place / "cgi-bin" / "ocsp.cgi"
     link.parent.mkdir()
     if kind == "absolute":
         link.symlink_to(cgi)
     elif kind == "relative":
         link.symlink_to(Path("..", "..", *cgi.relative_to(place.parent).parts))
-    else:
+    elif kind == "to a link":
         (place / "other.cgi").symlink_to(cgi)
         link.symlink_to("../other.cgi")
+    else:
+        (place / "current").symlink_to(cgi.parent)
+        (place / "deep").mkdir()
+        (place / "deep" / "again.cgi").symlink_to("../current/ocsp.cgi")
+        (place / "deeper").symlink_to("deep")
+        link.symlink_to("../deeper/again.cgi")
     response = run_cgi(link, pki.home / "ocsp-cgi.conf", "POST", request_about("good"))
     assert verified(response.body, root), response.log
 
@@ -352,6 +359,39 @@ def test_copied_to_cgi_bin_with_the_package_installed(installed, place, pki, req
     assert verified(response.body, root), response.log
 
 
+@pytest.mark.slow
+def test_a_copy_with_a_package_beside_it_ignores_what_is_installed(
+    installed, place, pki, request_about, root
+):
+    script = httpd.install_cgi(place, str(installed))
+    version = place / "ocsp_cgi" / "__init__.py"
+    version.write_text(version.read_text().replace('"0.', '"9.'))
+    page = run_cgi(script, pki.home / "ocsp-cgi.conf", "GET").body.decode()
+    assert "ocsp.cgi 9." in page
+    response = run_cgi(script, pki.home / "ocsp-cgi.conf", "POST", request_about("good"))
+    assert verified(response.body, root), response.log
+
+
+def test_nothing_but_the_variables_of_cgi(ca, cgi, request_about, root):
+    """As suexec leaves it: without even PATH.  The config is where a constant says then, so here it
+    is the only other variable."""
+    encoded = request_about("good")
+    environment = {
+        "REQUEST_METHOD": "POST",
+        "CONTENT_TYPE": "application/ocsp-request",
+        "CONTENT_LENGTH": str(len(encoded)),
+        "OCSP_CGI_CONFIG": str(ca.home / "ocsp-cgi.conf"),
+    }
+    run = subprocess.run([cgi], input=encoded, env=environment, capture_output=True, cwd="/")
+    assert verified(parse_http(run.stdout).body, root), run.stderr
+
+
+def test_without_any_environment(cgi):
+    run = subprocess.run([cgi], input=b"", env={}, capture_output=True, cwd="/")
+    assert parse_http(run.stdout).status == 405
+    assert b"ocsp.cgi: error: /etc/ssl/ocsp-cgi.conf" in run.stderr
+
+
 def test_config_of_any_name(cgi, ca, request_about, root):
     config = ca.home / "prüfung \udcff.conf"
     (ca.home / "ocsp-cgi.conf").rename(config)
@@ -377,6 +417,23 @@ def test_without_its_package_it_responds_and_logs_a_hint(place, pki, request_abo
     assert (
         "Z ocsp.cgi: error: ModuleNotFoundError(\"No module named 'ocsp_cgi'\")" in response.log
         and f"is the whole of ocsp_cgi in {place}, or installed for" in response.log
+    )
+
+
+@pytest.mark.parametrize("damaged", [("cgi",), ("cgi", "failure"), ("cgi", "last_resort")])
+def test_with_a_damaged_package_it_responds_and_names_the_file(place, pki, request_about, damaged):
+    script = httpd.install_cgi(place)
+    for name in damaged:
+        (place / "ocsp_cgi" / f"{name}.py").write_text("def\n")
+    # more than a pipe holds, all of which must be read
+    body = request_about("good") + bytes(200_000)
+    response = run_cgi(script, pki.home / "ocsp-cgi.conf", "POST", body)
+    assert response.body == INTERNAL_ERROR
+    assert response.headers["cache-control"] == "no-cache, no-store"
+    assert "Z ocsp.cgi: error: " in response.log and response.log.count("\n") == 1
+    assert "cgi.py" in response.log and "invalid syntax" in response.log
+    assert (
+        f"is the whole of ocsp_cgi in {place}, or installed for {sys.executable}?" in response.log
     )
 
 

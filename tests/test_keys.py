@@ -17,7 +17,9 @@ from pathlib import Path
 import cryptography
 import pytest
 from clients import Answered, cert_id_of, certificate, extension, openssl_ocsp, request, respond
-from cryptography.hazmat.primitives import serialization
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from ocsp_cgi import algorithms, client, config, der, file_kinds, keys
 from ocsp_cgi import certificate as x509_reader
@@ -886,3 +888,31 @@ def test_kinds_of_files_by_their_first_bytes(pki_responder):
     assert file_kinds.kind(in_der(ca, "root-ca.crt")) == ("certificate", "DER")
     for content in (b"", b"0", b"\x30\x82", b"\x30\x80\0\0", b"\x30\x81\x80" + bytes(128)):
         assert file_kinds.kind(content)[0] == ""
+
+
+def test_ecdsa_without_the_backend_signs_and_verifies_as_the_library_does():
+    """In both directions; and a signature over something else is rejected."""
+    for curve_name, hash_name in (("SECP256R1", "SHA256"), ("SECP521R1", "SHA512")):
+        key = ec.generate_private_key(getattr(ec, curve_name)())
+        algorithm = getattr(hashes, hash_name)()
+        ours, theirs = keys._ecdsa(algorithm), ec.ECDSA(algorithm)
+        assert isinstance(ours, ec.ECDSA)
+        for signing, verifying in ((ours, theirs), (theirs, ours), (ours, ours)):
+            signature = key.sign(b"signed", signing)
+            key.public_key().verify(signature, b"signed", verifying)
+            for data, changed in (
+                (b"changed", signature),
+                (b"signed", signature[:-1] + bytes([signature[-1] ^ 1])),
+                (b"signed", b""),
+            ):
+                with pytest.raises(InvalidSignature):
+                    key.public_key().verify(changed, data, verifying)
+
+
+def test_ecdsa_has_what_another_version_may_read(monkeypatch):
+    """A property that the subclass does not know, which uses what the constructor has set."""
+    monkeypatch.setattr(ec.ECDSA, "later", property(lambda self: self._algorithm), raising=False)
+    algorithm = hashes.SHA256()
+    assert keys._ecdsa(algorithm).later is algorithm
+    with pytest.raises(AttributeError):
+        keys._ecdsa(algorithm).neither  # noqa: B018

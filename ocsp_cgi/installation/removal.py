@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from .. import admission, cache, config
+from .. import admission, cache, config, signer_memory
 from ..checks.owners import SYNC_USER
 from ..tools import apache_dump, files, layout
 from ..tools.apache_config import NAMES, Configuration, Directive
@@ -261,7 +261,11 @@ def _has_files(directory: Path) -> bool:
 def _empty_cache(directory: Path) -> None:
     """Remove what the responder puts into its cache, and nothing else."""
     for path in directory.iterdir():
-        is_ours = path.suffix in (cache.SUFFIX, *_OF_A_MAP) or path.name == admission.FILE
+        is_ours = (
+            path.suffix in (cache.SUFFIX, *_OF_A_MAP)
+            or path.name == admission.FILE
+            or path.name.startswith(signer_memory.PREFIX)
+        )
         if is_ours and not path.is_dir():
             path.unlink(missing_ok=True)
         elif path.name.startswith(cache.BUCKETS) and not path.is_symlink():

@@ -15,12 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import load
-from clients import end, nonce, wsgi_python
+from clients import end, nonce
 from load import Load
 from setting import SIGNERS, Setting
 
 from ocsp_cgi import limits
-from ocsp_cgi.tools import data_files, httpd
+from ocsp_cgi.tools import apache_wsgi, data_files, httpd
 
 SHORT, LONG = 1_000, 1_000_000
 CLIENTS = (1, 8, 64)
@@ -168,7 +168,11 @@ class Servers:
 def _choose(pythons: dict[str, str]) -> str:
     """The first of the Pythons, given with their versions, that mod_wsgi was built for and Apache's
     user can run.  Unavailable if there is none."""
-    built_for = wsgi_python()
+    if apache_wsgi.module() is None:
+        raise httpd.Unavailable(
+            "mod_wsgi is not installed (Debian: apt-get install libapache2-mod-wsgi-py3)"
+        )
+    built_for = apache_wsgi.python_version()
     reason = httpd.Unavailable(f"mod_wsgi is for Python {built_for}, and none here is one")
     for python, version in pythons.items():
         if version.startswith(f"Python {built_for}"):

@@ -206,7 +206,7 @@ def _without_cryptography(place: Place) -> None:
     """A virtual environment that nothing was installed into."""
     environment = place.script.parent / "venv"
     subprocess.run(["/usr/bin/python3", "-m", "venv", "--without-pip", environment], check=True)
-    _interpreter(f"#!{environment}/bin/python3 -IS")(place)
+    _interpreter(f"#!{environment}/bin/python3 -EsS")(place)
 
 
 def _link(place: Place) -> None:
@@ -332,10 +332,10 @@ BREAKAGES: dict[str, Callable[[Place], object]] = {
     "The web server cannot write to the cache": _cache(0o500),
     # The program
     "Python is gone, as after an upgrade of the distribution": _interpreter(
-        "#!/opt/ocsp-cgi/bin/python3 -IS"
+        "#!/opt/ocsp-cgi/bin/python3 -EsS"
     ),
     "Its Python has no `cryptography`": _without_cryptography,
-    "The script has line ends of Windows": _interpreter("#!/usr/bin/python3 -IS\r"),
+    "The script has line ends of Windows": _interpreter("#!/usr/bin/python3 -EsS\r"),
     "The script may not be run": lambda place: place.script.chmod(0o644),
     "A file of the program is missing": lambda place: (
         place.script.parent / "ocsp_cgi" / "config.py"

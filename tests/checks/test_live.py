@@ -288,7 +288,7 @@ def test_a_link_without_its_option(own_web, place):
 def test_an_interpreter_that_is_gone(own_web, place):
     script = own_web.script
     text = script.read_text()
-    script.write_text("#!/opt/nowhere/bin/python3 -IS\n" + text.partition("\n")[2])
+    script.write_text("#!/opt/nowhere/bin/python3 -EsS\n" + text.partition("\n")[2])
     with own_web.serving(place) as (_, subject):
         [finding] = live.examine(subject)
         assert (

@@ -61,7 +61,7 @@ def test_install_and_uninstall(new_machine, pki):
         machine.sh("ps -o user= -C apache2 | sort | uniq -c | sort -n | tail -1").split()[1]
         == "www-data"
     )
-    assert machine.sh("head -1 /opt/ocsp-cgi/ocsp.cgi") == "#!/opt/ocsp-cgi/bin/python3 -IS\n"
+    assert machine.sh("head -1 /opt/ocsp-cgi/ocsp.cgi") == "#!/opt/ocsp-cgi/bin/python3 -EsS\n"
     assert "/opt/ocsp-cgi/ocsp_cgi/__pycache__/cgi.cpython-" in "".join(installed)
     machine.sh(
         "/opt/ocsp-cgi/bin/python3 -c 'import cryptography; assert"
@@ -172,7 +172,7 @@ def test_without_pip_or_network_the_distributions_cryptography_is_used(
     assert reason in run.stdout
     assert "Using the distribution's python3-cryptography 3" in run.stdout
     assert WELL in run.stdout
-    assert machine.sh("head -1 /opt/ocsp-cgi/ocsp.cgi") == "#!/usr/bin/python3 -IS\n"
+    assert machine.sh("head -1 /opt/ocsp-cgi/ocsp.cgi") == "#!/usr/bin/python3 -EsS\n"
     assert machine.install().stdout.startswith("Nothing to change")
     machine.sh("rm -rf /usr/lib/python3/dist-packages/cryptography*")
     run = machine.install(check=False)
@@ -251,7 +251,7 @@ def test_install_from_the_wheel(new_machine, workspace, pki):
     machine.bring_files(pki)
     run = machine.run(command, "install", "--server-name", NAME)
     assert WELL in run.stdout, run.stdout
-    assert machine.sh("head -1 /opt/ocsp-cgi/ocsp.cgi") == "#!/usr/bin/python3 -IS\n"
+    assert machine.sh("head -1 /opt/ocsp-cgi/ocsp.cgi") == "#!/usr/bin/python3 -EsS\n"
     assert machine.run(command, "install").stdout.startswith("Nothing to change")
     machine.run(command, "install", "--uninstall")
     machine.sh("test ! -e /opt/ocsp-cgi && test ! -e /usr/lib/cgi-bin/ocsp.cgi")

@@ -34,7 +34,7 @@ def test_in_a_checkout():
     assert data_files.IS_CHECKOUT
     assert (data_files.SCRIPT, data_files.APACHE) == (CHECKOUT / "ocsp.cgi", CHECKOUT / "apache")
     data_files.require()
-    assert data_files.script_for("/opt/python3").startswith('#!/opt/python3 -IS\n"""')
+    assert data_files.script_for("/opt/python3").startswith('#!/opt/python3 -EsS\n"""')
 
 
 def test_without_them_the_demonstration_says_what_is_missing(place):
