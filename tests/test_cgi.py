@@ -420,7 +420,14 @@ def test_without_its_package_it_responds_and_logs_a_hint(place, pki, request_abo
     )
 
 
-@pytest.mark.parametrize("damaged", [("cgi",), ("cgi", "failure"), ("cgi", "last_resort")])
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        pytest.param(("cgi",), marks=pytest.mark.slow),
+        ("cgi", "failure"),
+        pytest.param(("cgi", "last_resort"), marks=pytest.mark.slow),
+    ],
+)
 def test_with_a_damaged_package_it_responds_and_names_the_file(place, pki, request_about, damaged):
     script = httpd.install_cgi(place)
     for name in damaged:

@@ -135,7 +135,7 @@ def resident_files():
     return resident.ResidentFiles(settling=0)
 
 
-@pytest.fixture(params=["CGI", "WSGI"])
+@pytest.fixture(params=["CGI", pytest.param("WSGI", marks=pytest.mark.slow)])
 def core(request, pki, tmp_path, resident_files):
     return Core(pki, tmp_path, resident_files if request.param == "WSGI" else None)
 
@@ -820,7 +820,14 @@ SIGNERS = {  # the AlgorithmIdentifier by key; rows 60 to 63
 }
 
 
-@pytest.mark.parametrize("key, identifier", SIGNERS.items())
+@pytest.mark.parametrize(
+    "key, identifier",
+    [
+        # openssl needs seconds for such a key
+        pytest.param(*one, marks=pytest.mark.slow if one[0] == "rsa-pss" else ())
+        for one in SIGNERS.items()
+    ],
+)
 def test_rows_60_to_63_signature_algorithm(core, pki, place, key, identifier):
     ca = pki.copy(place / "ca")
     newkey = ("ec", "-pkeyopt", f"ec_paramgen_curve:{key}") if key.startswith("P-") else (key,)

@@ -17,7 +17,7 @@ from index_lines import NOT_REVOKING_LINES, REVOKED_ROW, REVOKING_LINES, ROW
 from ocsp_cgi import config, index_file, index_map, index_maps, index_search
 
 
-@pytest.fixture(autouse=True, params=["search", "map"])
+@pytest.fixture(autouse=True, params=["search", pytest.param("map", marks=pytest.mark.slow)])
 def way(request, monkeypatch):
     """Each test looks serial numbers up by a search of the file, and with a map of it."""
     if request.param == "map":

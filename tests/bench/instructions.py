@@ -22,7 +22,7 @@ _STAGES = {
 _RECORD = Path(__file__).with_name("instructions.txt")
 _ROWS = 1_000
 _IN_PROCESS = Path(__file__).with_name("in_process.py")
-_TIMES = (20, 120)
+_TIMES = (5, 45)
 _PATIENT_SECONDS = 600  # valgrind is slow
 
 Figures = dict[tuple[str, str], float]  # millions, by Python and what is answered

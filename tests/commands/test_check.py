@@ -68,6 +68,7 @@ def test_every_check_looks_at_a_good_ca(ca):
     assert not any("not checked" in one and log not in one for one in found)
 
 
+@pytest.mark.slow
 def test_one_cause_is_one_finding(ca):
     """The key is read by three checks."""
     path = write_config(ca.home, rkey="private/gone.key")
@@ -84,7 +85,11 @@ def test_one_cause_is_one_finding(ca):
     "options, text",
     [
         (("--config", "/nowhere/x.conf"), "/nowhere/x.conf: No such file or directory; this is"),
-        (("--config", "/etc/passwd"), "/etc/passwd:1: neither `setting = value` nor [section]"),
+        pytest.param(
+            ("--config", "/etc/passwd"),
+            "/etc/passwd:1: neither `setting = value` nor [section]",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_config_that_cannot_be_used(options, text):

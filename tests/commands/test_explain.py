@@ -290,6 +290,7 @@ def test_an_index_that_was_written_in_place_a_moment_ago(explain):
     assert (explained["Response"], explained["Rule"]) == ("good", "V is answered as good")
 
 
+@pytest.mark.slow
 def test_no_index(explain):
     shutil.rmtree(explain.db)
     explained = explain("CAFE0A12")
