@@ -6,7 +6,9 @@ an object with the same methods that remembers what it read: `resident.ResidentF
 
 from __future__ import annotations
 
-from . import config, index_search
+import posix
+
+from . import answer, config, index_file, index_search, limits
 from .issuer import Issuer
 from .signer import load_own
 
@@ -49,4 +51,19 @@ class Files:
         known_in: bytes = b"",
     ) -> index_search.Found:
         """The rows of these serial numbers in the index of a CA, as index_search.find."""
+        if _is_long(ca.db):
+            from . import sidecar
+
+            found = sidecar.find(ca, serial_numbers, also, known_in)
+            if found is not None:
+                return found
         return index_search.find(ca.db, serial_numbers, also, known_in)
+
+
+def _is_long(db: str) -> bool:
+    """Whether the index of a `db` setting is one for which there may be a map in a file."""
+    answer.reading(db)
+    try:
+        return posix.stat(index_file.path_of(db)).st_size >= limits.SEARCHED_BYTES
+    except (OSError, index_file.DatabaseUnavailable):
+        return False  # index_search.find waits for it, or says what is wrong

@@ -2,23 +2,20 @@
 changed.
 
     index changed ─▶ short: mapped within the request
-                  └▶ long:  another process maps it ─▶ file in `cache` ─▶ read by each process
+                  └▶ long:  another process maps it ─▶ file, see sidecar.py ─▶ read by each process
 
-Until there is a map, the file is searched, as it is where there is no `cache`, or the map cannot be
-made.  So a map only ever saves time, and no request waits for one.
+Until there is a map, the index is searched, as it is where there is no place for the file, or the
+map cannot be made.  So a map only ever saves time, and no request waits for one.
 """
 
 from __future__ import annotations
 
-import binascii
-import contextlib
 import os
 import subprocess
-import sys
 import threading
 import time
 
-from . import answer, cache, failure, index_file, index_map, limits, times
+from . import index_file, index_map, limits, map_file, map_writer, sidecar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,17 +24,6 @@ if TYPE_CHECKING:
     from .config import CASettings
     from .index_map import IndexMap
     from .index_search import Found
-
-_SUFFIX = ".map"
-_PACKAGE_PARENT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# Ctrl-C in a terminal ends it as well, and not with a traceback.
-_PROGRAM = """\
-import signal, sys
-signal.signal(signal.SIGINT, signal.SIG_DFL)
-sys.path.insert(0, sys.argv[1])
-from ocsp_cgi import index_maps
-index_maps.write(*sys.argv[2:])
-"""
 
 
 class IndexMaps:
@@ -54,8 +40,8 @@ class IndexMaps:
         """
         known = self._known.get(ca.db)
         if known is None:
-            known = self._known.setdefault(ca.db, _Known(ca.db))
-        return index_file.read(ca.db, lambda file: known.find(file, ca.cache, serial_numbers))
+            known = self._known.setdefault(ca.db, _Known())
+        return index_file.read(ca.db, lambda file: known.find(file, ca, serial_numbers))
 
     def keep_only(self, dbs: set[str]) -> None:
         """Forget the maps of all other indexes."""
@@ -66,24 +52,22 @@ class IndexMaps:
 class _Known:
     """What a process knows of one index: its map, and the process that makes the next one."""
 
-    def __init__(self, db: str) -> None:
-        self._db = db
+    def __init__(self) -> None:
         self._map: IndexMap | None = None
         self._renewing = threading.Lock()
-        self._file_read = b""  # the fingerprint of the file in which the last map was
         self._child: subprocess.Popen[bytes] | None = None
         self._no_child_before = 0.0  # a time.monotonic()
 
-    def find(self, file: FileIO, directory: str | None, serial_numbers: set[int]) -> Found | None:
+    def find(self, file: FileIO, ca: CASettings, serial_numbers: set[int]) -> Found | None:
         of = os.fstat(file.fileno())
         if index_file.may_be_a_mixture(str(file.name), of):
             return None
         known = self._map
         if known is None or known.fingerprint != index_file.fingerprint(of):
-            known = self._renew(file, of, directory)
+            known = self._renew(file, of, ca)
         return None if known is None else known.find(file, serial_numbers)
 
-    def _renew(self, file: FileIO, of: os.stat_result, directory: str | None) -> IndexMap | None:
+    def _renew(self, file: FileIO, of: os.stat_result, ca: CASettings) -> IndexMap | None:
         """The map of the open index, if there is one, or it can be made at once.
 
         One thread at a time sees to that, and the others search.
@@ -93,10 +77,11 @@ class _Known:
         try:
             if of.st_size <= limits.MAPPED_AT_ONCE_BYTES:
                 made = index_map.make(file)
-            elif directory is not None and cache.may_write(directory):
-                made = self._read(file, of, _path(directory, self._db))
             else:
-                made = None
+                made = self._read(of, ca)
+                path = sidecar.may_be_written(ca, of)
+                if made is None and path:
+                    self._start_child(sidecar.absolute(str(file.name)), path)
             if made is not None:
                 self._map = made
             return made
@@ -105,24 +90,22 @@ class _Known:
         finally:
             self._renewing.release()
 
-    def _read(self, file: FileIO, of: os.stat_result, path: str) -> IndexMap | None:
-        """The map in a file; if it is of another state of the index, a process is started that
-        makes a new one."""
-        index = os.path.abspath(str(file.name))
-        try:
-            status = os.stat(path)
-            if index_file.fingerprint(status) != self._file_read:
-                descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-                with open(descriptor, "rb", buffering=0) as content:
-                    status = os.fstat(descriptor)
+    def _read(self, of: os.stat_result, ca: CASettings) -> IndexMap | None:
+        """The map of the index with this stat, if it is in a file."""
+        for path in sidecar.paths(ca):
+            try:
+                descriptor = map_file.open_map(path, of)
+            except OSError:
+                continue
+            try:
+                fingerprint = map_file.MapFile(descriptor).fingerprint
+                if fingerprint == index_file.fingerprint(of):
                     self._map = None  # whose memory the new one needs
-                    found = index_map.read(content, index)
-                self._file_read = index_file.fingerprint(status)
-                if found is not None and found.fingerprint == index_file.fingerprint(of):
-                    return found
-        except FileNotFoundError:
-            pass
-        self._start_child(index, path)
+                    return index_map.read(descriptor)
+            except (OSError, map_file.Corrupt):
+                pass
+            finally:
+                os.close(descriptor)
         return None
 
     def _start_child(self, index: str, path: str) -> None:
@@ -131,91 +114,11 @@ class _Known:
             return
         if time.monotonic() < self._no_child_before:
             return
-        command = [_python(), "-IS", "-c", _PROGRAM, _PACKAGE_PARENT, index, path]
+        command = sidecar.command(index, path)
         try:
             self._child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd="/"
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
             )
         except OSError as error:
             self._no_child_before = time.monotonic() + limits.MAP_RETRY_SECONDS
-            _warn(index, f"{command[0]}: {error.strerror}")
-
-
-def _path(directory: str, db: str) -> str:
-    """The file in `cache` for the map of an index."""
-    number = binascii.crc32(os.fsencode(os.path.abspath(db)))
-    return f"{os.path.abspath(directory)}/index-{number:08x}{_SUFFIX}"
-
-
-def _python() -> str:
-    """This Python: within another program, such as Apache, sys.executable may be that."""
-    if os.path.basename(sys.executable or "").startswith("python"):
-        return sys.executable
-    return f"{sys.prefix}/bin/python3"
-
-
-def write(index: str, path: str) -> None:
-    """Write the map of an index to a file, as the process that `_start_child` starts.
-
-    It has the priority of those that search until it is done: with less they would starve it.
-    Another one that does the same is waited for, and then there is perhaps nothing left to do.
-    Afterwards this process rests as long as it has worked, so that no more than half of a processor
-    is used, however often the index changes.
-    """
-    try:
-        lock = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        os.lockf(lock, os.F_LOCK, 1)
-        started = time.monotonic()
-        if _write(index, path):
-            time.sleep(time.monotonic() - started)
-    except PermissionError as error:
-        _warn(
-            index,
-            f"{error.filename}: {error.strerror}: the responder's user must be able to read the"
-            " index, and to write in `cache`",
-        )
-        time.sleep(limits.MAP_RETRY_SECONDS)
-    except Exception as error:
-        answer.reading(path)
-        _warn(index, failure.explain(error))
-        time.sleep(limits.MAP_RETRY_SECONDS)
-
-
-def _warn(index: str, reason: str) -> None:
-    """Log that there is no map of this index."""
-    line = (
-        f"{times.log_time(int(time.time()))} ocsp.cgi: warning: {index} is searched for each"
-        f" request, which takes longer, since there is no map of it: {reason}"
-    )
-    shown = line.encode("ascii", "backslashreplace").decode()
-    os.write(2, answer.printable(shown, limits.LOG_LINE_CHARACTERS).encode() + b"\n")
-
-
-def _write(index: str, path: str) -> bool:
-    """As `write`.  Returns whether there was anything to do."""
-    with open(index, "rb", buffering=0) as file:
-        of = os.fstat(file.fileno())
-        try:
-            with open(path, "rb") as written:
-                if index_map.fingerprint_in(written) == index_file.fingerprint(of):
-                    return False
-        except FileNotFoundError:
-            pass
-        time.sleep(max(0.0, min(index_map.readable_from(of) - time.time(), 10)))
-        made = index_map.make(file)
-    if made is None:
-        return True
-    unfinished = path + ".new"  # of the one process that has the lock
-    try:
-        with open(unfinished, "wb", opener=_private) as new:
-            made.write(new, index)
-        os.rename(unfinished, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(unfinished)
-        raise
-    return True
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+            map_writer.warn(index, f"{command[0]}: {error.strerror}")

@@ -8,6 +8,9 @@ CERT_IDS = 100  # in one request
 # Of an OBJECT IDENTIFIER; those in use have about ten, and other readers end here too.
 OID_BYTES = 63
 MAPPED_AT_ONCE_BYTES = 256 * 1024  # of an index, whose map is made within a request
+# Of an index, of about 100 000 rows: in a longer one a CGI looks serial numbers up with a map.
+SEARCHED_BYTES = 8 * 1000 * 1000
+SYNC_MAP_SECONDS = 60  # in which `sync` has written the map of an index that it has copied
 MAP_RETRY_SECONDS = 10  # after the map of an index could not be written
 MAPPED_OTHER_LINES = 32  # of an index with a map, which each search in it reads
 LOGGED_CERT_IDS = 10  # of one request

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import posix
 
-from . import answer, index_file, limits
+from . import answer, index_file, index_search, limits
 from .files import Files
 from .index_maps import IndexMaps
 from .issuer import Issuer
@@ -22,7 +22,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Set
 
-    from . import index_search
     from .certificate import Certificate
     from .config import CASettings, Settings
 
@@ -74,7 +73,7 @@ class ResidentFiles(Files):
         known_in: bytes = b"",
     ) -> index_search.Found:
         found = self._maps.find(ca, serial_numbers | also)
-        return super().find(ca, serial_numbers, also) if found is None else found
+        return index_search.find(ca.db, serial_numbers, also) if found is None else found
 
     def _fingerprint(self, path: str) -> bytes:
         """The fingerprint of a file, to be taken before it is read; b"" if nothing of it may be

@@ -4,7 +4,6 @@ All of test_index_search.py is run with a map too."""
 
 from __future__ import annotations
 
-import io
 import os
 import random
 import subprocess
@@ -15,10 +14,9 @@ import pytest
 from clients import settle
 from index_lines import NOT_REVOKING_LINES, REVOKED_ROW, REVOKING_LINES, ROW
 
-from ocsp_cgi import index_map, index_search, limits
+from ocsp_cgi import index_map, index_search, limits, map_file
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-PATH = "/the/index"
 
 
 def made(path: Path) -> index_map.IndexMap:
@@ -26,6 +24,18 @@ def made(path: Path) -> index_map.IndexMap:
         found = index_map.make(file)
     assert found is not None
     return found
+
+
+def written(map_: index_map.IndexMap, path: Path) -> Path:
+    """The file that has this map in it."""
+    with open(path, "wb") as file:
+        map_.write(file)
+    return path
+
+
+def read(path: Path) -> index_map.IndexMap:
+    with open(path, "rb") as file:
+        return index_map.read(file.fileno())
 
 
 def look_up(map_: index_map.IndexMap, path: Path, numbers: set[int]):
@@ -56,29 +66,31 @@ def test_every_row_is_found_where_it_is(index):
         assert content[row.offset :].startswith(row.line + b"\n")
 
 
-def test_it_is_the_same_after_it_was_written_and_read(index):
-    file = io.BytesIO()
-    made(index).write(file, PATH)
-    file.seek(0)
-    found = index_map.read(file, PATH)
+def test_it_is_the_same_after_it_was_written_and_read(index, tmp_path):
+    found = read(written(made(index), tmp_path / "map"))
     assert set(look_up(found, index, set(range(600))).rows) == set(range(1, 500))
-    file.seek(0)
-    assert index_map.read(file, "/another/index") is None
 
 
-def test_a_damaged_file_is_not_a_map(index):
+def test_a_damaged_file_is_not_a_map(index, tmp_path):
     """Whichever byte is another one, and wherever it ends."""
     index.write_bytes(b"".join(ROW % b"%X" % n for n in range(1, 9)) + b"odd\n")
-    file = io.BytesIO()
-    made(index).write(file, PATH)
-    content = file.getvalue()
-    assert index_map.read(io.BytesIO(content), PATH)
-    for at in range(len(content)):
-        damaged = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
-        assert index_map.read(io.BytesIO(damaged), PATH) is None, at
-        assert index_map.read(io.BytesIO(content[:at]), PATH) is None, at
-    for more in (b"\0", bytes(8)):
-        assert index_map.read(io.BytesIO(content + more), PATH) is None
+    path = written(made(index), tmp_path / "map")
+    content = path.read_bytes()
+    assert read(path).is_complete
+    with open(path, "r+b", buffering=0) as file:
+        for at in range(len(content)):
+            os.pwrite(file.fileno(), bytes([content[at] ^ 1]), at)
+            with pytest.raises(map_file.Corrupt):
+                index_map.read(file.fileno())
+            os.pwrite(file.fileno(), content[at : at + 1], at)
+        for at in (*range(0, len(content), 97), len(content) - 1):
+            os.ftruncate(file.fileno(), at)
+            with pytest.raises(map_file.Corrupt):
+                index_map.read(file.fileno())
+    for more in (b"\0", bytes(8), bytes(map_file.BLOCK_BYTES)):
+        path.write_bytes(content + more)
+        with pytest.raises(map_file.Corrupt):
+            read(path)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +131,7 @@ def test_odd_lines_mean_the_same(tmp_path, seed, monkeypatch):
 
 
 def test_serial_numbers_with_the_same_hash(index, monkeypatch):
-    monkeypatch.setattr(index_map, "_hash", lambda number: number % 7 << 61)
+    monkeypatch.setattr(map_file, "hash_of", lambda number: number % 7 << 61)
     map_ = made(index)
     for number in (1, 7, 8, 499):
         assert set(look_up(map_, index, {number}).rows) == {number}
@@ -165,10 +177,7 @@ def test_of_some_indexes_there_is_no_map(tmp_path, content):
     path = tmp_path / "index"
     path.write_bytes(content)
     assert look_up(made(path), path, {10}) is None
-    file = io.BytesIO()
-    made(path).write(file, PATH)
-    file.seek(0)
-    assert look_up(index_map.read(file, PATH), path, {10}) is None
+    assert look_up(read(written(made(path), tmp_path / "map")), path, {10}) is None
 
 
 def test_an_empty_file_may_be_about_to_be_written(tmp_path):
@@ -192,8 +201,8 @@ from ocsp_cgi import index_map
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGESIZE")
 before = resident()
-with open(sys.argv[3], "rb", buffering=0) as file:
-    read = index_map.read(file, "x")
+with open(sys.argv[2], "rb", buffering=0) as file:
+    read = index_map.read(file.fileno())
 print(resident() - before, len(read._entries))
 """
 
@@ -205,10 +214,9 @@ def test_memory_is_below_20_bytes_for_each_row(tmp_path):
     with open(index, "wb") as file:
         for n in range(1, 300_001):
             file.write(ROW % b"%X" % (n * 0x9E3779B97F4A7C15))
-    with open(tmp_path / "map", "wb") as file:
-        made(index).write(file, "x")
-    assert (tmp_path / "map").stat().st_size < 8 * 300_000 + 500
-    command = [sys.executable, "-c", _MEASURE, str(CHECKOUT), str(index), str(tmp_path / "map")]
+    file = written(made(index), tmp_path / "map")
+    assert file.stat().st_size < 8.1 * 300_000
+    command = [sys.executable, "-c", _MEASURE, str(CHECKOUT), str(file)]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     resident, rows = map(int, run.stdout.split())
     assert rows == 300_000 and 8 * rows < resident < 20 * rows

@@ -12,7 +12,7 @@ import pytest
 from clients import as_nobody, settle
 from index_lines import REVOKED_ROW, ROW
 
-from ocsp_cgi import config, index_map, index_maps, index_search, limits
+from ocsp_cgi import config, index_map, index_maps, index_search, limits, map_writer, sidecar
 from ocsp_cgi.resident import ResidentFiles
 
 
@@ -109,7 +109,7 @@ def test_a_map_that_cannot_be_written_is_logged(ca, capfd, monkeypatch):
     os.chmod(ca.cache, 0o500)
     monkeypatch.setattr(limits, "MAP_RETRY_SECONDS", 0)
     with as_nobody():
-        index_maps.write(f"{ca.db}/index", f"{ca.cache}/x.map")
+        map_writer.write(f"{ca.db}/index", f"{ca.cache}/x.map")
     log = capfd.readouterr().err
     assert f" ocsp.cgi: warning: {ca.db}/index is searched for each request" in log
     assert f"{ca.cache}/x.map.lock: Permission denied: the responder's user must" in log
@@ -119,7 +119,7 @@ def test_a_map_that_cannot_be_written_is_logged(ca, capfd, monkeypatch):
 def test_a_process_that_cannot_be_started_is_logged(ca, capfd, monkeypatch):
     """Once in a while; the index is searched."""
     replace(ca, LONG)
-    monkeypatch.setattr(index_maps, "_python", lambda: "/nowhere/python3")
+    monkeypatch.setattr(sidecar, "_python", lambda: "/nowhere/python3")
     maps = index_maps.IndexMaps()
     for _ in range(3):
         assert maps.find(ca, {serial(1)}) is None

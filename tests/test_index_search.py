@@ -3,6 +3,7 @@ in files that are being written."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
@@ -14,23 +15,53 @@ import pytest
 from clients import settle
 from index_lines import NOT_REVOKING_LINES, REVOKED_ROW, REVOKING_LINES, ROW
 
-from ocsp_cgi import config, index_file, index_map, index_maps, index_search
+from ocsp_cgi import (
+    config,
+    index_file,
+    index_map,
+    index_maps,
+    index_search,
+    map_writer,
+    sidecar,
+)
 
 
-@pytest.fixture(autouse=True, params=["search", pytest.param("map", marks=pytest.mark.slow)])
+@pytest.fixture(
+    autouse=True,
+    params=[
+        "search",
+        pytest.param("map", marks=pytest.mark.slow),
+        pytest.param("file", marks=pytest.mark.slow),
+    ],
+)
 def way(request, monkeypatch):
-    """Each test looks serial numbers up by a search of the file, and with a map of it."""
-    if request.param == "map":
-        search = index_search.find
-        monkeypatch.setattr(index_map, "readable_from", lambda of: 0)
+    """Each test looks serial numbers up by a search of the index, with a map of it in memory, as a
+    process that stays does, and with one in a file, as a CGI does."""
+    if request.param == "search":
+        return
+    search = index_search.find
+    monkeypatch.setattr(index_map, "readable_from", lambda of: 0)
 
-        def find(db: str, serial_numbers: set[int], also=frozenset()):
-            ca = config.CASettings("root-ca")
-            ca.db = db
+    def find(db: str, serial_numbers: set[int], also=frozenset()):
+        ca = config.CASettings("root-ca")
+        ca.db = db
+        if request.param == "map":
             found = index_maps.IndexMaps().find(ca, serial_numbers | also)
-            return search(db, serial_numbers, also) if found is None else found
+        else:
+            write_map(db)
+            found = sidecar.find(ca, serial_numbers, also, b"")
+        return search(db, serial_numbers, also) if found is None else found
 
-        monkeypatch.setattr(index_search, "find", find)
+    monkeypatch.setattr(index_search, "find", find)
+
+
+def write_map(db: str) -> None:
+    """Write the map beside the index, if there can be one."""
+    path = sidecar.beside(db)
+    with contextlib.suppress(OSError):  # there is no index
+        made = map_writer.make(index_file.path_of(db), path)
+        if made is not None:
+            map_writer.save(made, path)
 
 
 def write(path, content: bytes) -> None:
@@ -315,6 +346,7 @@ def test_memory_does_not_grow_with_the_index(tmp_path):
     peaks = {}
     for length in (len(rows) // 20, len(rows)):
         write(tmp_path / "index", rows[:length].rpartition(b"\n")[0])
+        index_search.find(str(tmp_path), {1})  # with a map, it is made here
         tracemalloc.start()
         assert index_search.find(str(tmp_path), {0xCAFE << 140}).rows == {}
         peaks[length] = tracemalloc.get_traced_memory()[1]

@@ -36,8 +36,9 @@ LAYERS = """
     ocsp_response
     index_row
     index_search
-    index_map
-    issuer
+    map_file
+    sidecar index_map
+    issuer map_writer
     files lookup
     index_maps
     resident

@@ -156,7 +156,19 @@ class _Sync:
                 target.replace(copied.path)
             target.touch_heartbeat(copied.as_of)
             target.write_state(SyncState(int(time.time()), self.source_setting, OK))
-        return self._report_success(verdict, copied)
+            status = self._write_map(target)
+        return max(status, self._report_success(verdict, copied))
+
+    def _write_map(self, target: Target) -> int:
+        """Returns 1, after a warning, if that is not possible."""
+        try:
+            target.write_map()
+        except (OSError, NotCopied) as error:
+            reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
+            text = f"the index is searched for each request, since there is no map of it: {reason}"
+            sys.stderr.write(f"{self.label} {printable(text, 1000)}\n")
+            return entry.WARNING
+        return entry.OK
 
     def _signers(self) -> list[tuple[str, Certificate]]:
         """The certificates that the CA issued to its responder, each with its file."""

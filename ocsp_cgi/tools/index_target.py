@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from .. import index_file, sync_state
+from .. import index_file, limits, map_writer, sidecar, sync_state
 from ..sync_state import SyncState
 from . import entry
 from .not_copied import Failed
@@ -136,7 +136,7 @@ class Target:
                 shutil.rmtree(path)
             else:
                 path.unlink()
-        for beside in (self._beside("sync"), self._beside("heartbeat")):
+        for beside in map(self._beside, ("sync", "heartbeat", "map")):
             for path in beside.parent.iterdir():
                 if re.fullmatch(re.escape(beside.name) + r"\.\d+", path.name):
                     path.unlink()
@@ -190,6 +190,24 @@ class Target:
             os.fchmod(file.fileno(), 0o644)
             os.utime(file.fileno(), (as_of, as_of))
         os.rename(unfinished, heartbeat)
+
+    def write_map(self) -> None:
+        """Leave the map of a long index beside it, so that no request has to search the index.
+
+        OSError or Failed if that is not possible; then it is searched.
+        """
+        try:
+            if self.path.stat().st_size <= limits.MAPPED_AT_ONCE_BYTES:
+                return
+        except FileNotFoundError:
+            return
+        path = Path(sidecar.beside(self.db))
+        its_map = map_writer.make(str(self.path), str(path))
+        if its_map is not None:
+            unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+            map_writer.save(its_map, str(unfinished))
+            self.prepare(unfinished, time.time())
+            os.rename(unfinished, path)
 
     def write_state(self, state: SyncState) -> None:
         sync_state.write(self.db, state)
