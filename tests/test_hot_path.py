@@ -13,9 +13,10 @@ from pathlib import Path
 
 import cryptography
 import pytest
-from clients import cert_id, certificate, nonce, request
+from clients import cert_id, certificate, nonce, request, settle
+from index_lines import ROW
 
-from ocsp_cgi import der, limits
+from ocsp_cgi import der, limits, map_writer
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -165,6 +166,28 @@ def test_a_cached_response_after_another_change_of_the_index(trace, encoded_requ
         "root-ocsp.crt": 1,
         "db/index": 2,
     }
+    assert trace(encoded_request).modules == CACHED
+
+
+@pytest.mark.slow
+def test_a_new_response_from_a_long_index(trace, encoded_request, ca):
+    """With its map, which needs two more modules, the index is opened once, and not searched."""
+    index = ca.home / "db" / "index"
+    rows = (ROW % b"%040X" % (n << 80) for n in range(1, 110_000))
+    index.write_bytes(index.read_bytes() + b"".join(rows))
+    settle(index)
+    assert index.stat().st_size > limits.SEARCHED_BYTES
+    time.sleep(limits.DATABASE_SETTLING_SECONDS)
+    map_writer.save(map_writer.make(str(index), f"{index.parent}/map"), f"{index.parent}/map")
+    traced = trace(encoded_request)
+    assert "status=good" in traced.log and "cache=hit" not in traced.log
+    own = {name for name in traced.modules if name.startswith("ocsp_cgi")} | {"__future__"}
+    assert own == PUT | {REMEMBERED, "ocsp_cgi.sidecar", "ocsp_cgi.map_file"}
+    assert {name: count for name, count in traced.files.items() if name.startswith("db/")} == {
+        "db/index": 1,
+        "db/map": 1,
+    }
+    assert not traced.modules & {"array", "fcntl", "subprocess"}
     assert trace(encoded_request).modules == CACHED
 
 

@@ -164,8 +164,13 @@ class _Sync:
         try:
             target.write_map()
         except (OSError, NotCopied) as error:
-            reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
-            text = f"the index is searched for each request, since there is no map of it: {reason}"
+            reason = str(error)
+            if isinstance(error, OSError):
+                reason = f"{error.filename2 or error.filename}: {error.strerror}"
+            text = (
+                "the index is searched for each request, which takes longer, since there is no map"
+                f" of it: {reason}"
+            )
             sys.stderr.write(f"{self.label} {printable(text, 1000)}\n")
             return entry.WARNING
         return entry.OK

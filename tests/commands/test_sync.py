@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from clients import settle
 
-from ocsp_cgi import command_line, index_file, limits, sync_state
+from ocsp_cgi import command_line, config, index_file, limits, sidecar, sync_state
 from ocsp_cgi.sync_state import SyncState
 from ocsp_cgi.tools.entry import CommandError
 
@@ -91,6 +91,48 @@ def test_copied_then_unchanged_then_one_more(host, ca, source):
     state = sync_state.read(str(db))
     assert (state.source, state.result, state.reason) == (str(source), sync_state.OK, "")
     assert {path.name for path in db.iterdir()} == {"index", "heartbeat", "sync", ".index.sync"}
+
+
+def test_the_map_of_a_long_index(host, ca, source, monkeypatch):
+    """Written beside it, for whoever may read the index; again only when that has changed."""
+    monkeypatch.setattr(limits, "SEARCHED_BYTES", 0)
+    edit(source, source.read_text() + "".join(OTHER_ROW % n for n in range(4096, 13080)))
+    db = host.add("root-ca", ca, source)
+    db.chmod(0o2750)
+    settings = config.load(str(host.config)).cas[0]
+    for revoked in (None, "good"):
+        if revoked:
+            ca.revoke(revoked)
+            settle(source)
+        assert host.sync()[0::2] == (0, [])
+        of, index = (db / "map").stat(), (db / "index").stat()
+        assert (of.st_mode & 0o777, of.st_gid) == (0o640, index.st_gid)
+        number = int(ca.serial("good"), 16)
+        found = sidecar.find(settings, {number, 4096, 13080}, frozenset(), b"")
+        assert set(found.rows) == {number, 4096}
+        assert found.rows[number].is_revoked == bool(revoked)
+        assert host.sync()[0::2] == (0, [])
+        assert (db / "map").stat().st_ino == of.st_ino
+    (db / "map").unlink()
+    assert host.sync()[0] == 0
+    assert sidecar.find(settings, {4096}, frozenset(), b"").rows
+    (db / "map.12345").touch()
+    host.sync()
+    names = {path.name for path in db.iterdir()}
+    assert names == {"index", "heartbeat", "sync", ".index.sync", "map"}
+
+
+def test_a_map_that_cannot_be_written(host, ca, source):
+    """The index is in its place all the same."""
+    edit(source, source.read_text() + "".join(OTHER_ROW % n for n in range(4096, 13080)))
+    db = host.add("root-ca", ca, source)
+    (db / "map").mkdir()
+    status, [line], [problem] = host.sync()
+    assert status == 1 and line.startswith("[root-ca] copied: 8989 rows")
+    text = "the index is searched for each request, which takes longer, since there is no map of it"
+    assert problem == f"[root-ca] {text}: {db}/map: Is a directory"
+    assert (db / "index").read_bytes() == source.read_bytes()
+    assert sync_state.read(str(db)).result == sync_state.OK
 
 
 def test_copying_the_same_file_again_does_not_make_it_fresh(host, ca, source):
