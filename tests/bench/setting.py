@@ -26,6 +26,12 @@ sys.path.insert(0, sys.argv[1])
 from ocsp_cgi.tools import httpd
 httpd.install_cgi(Path(sys.argv[2]), sys.argv[3])
 """
+_WRITE_MAP = """\
+import sys
+sys.path.insert(0, sys.argv[1])
+from ocsp_cgi import map_writer
+map_writer.save(map_writer.make(*sys.argv[2:]), sys.argv[3])
+"""
 # The script that ocsp.cgi replaces.
 _REFERENCE = """\
 #!/bin/sh
@@ -100,6 +106,18 @@ class Setting:
             time.sleep(limits.DATABASE_SETTLING_SECONDS)
         return directory
 
+    def mapped_index(self, rows: int, python: str) -> Path:
+        """A db directory with the same index, and its map, as ocsp.cgi under this Python has it
+        written."""
+        directory = self.ca.home / f"db-{rows}-{list(self.pythons).index(python)}-mapped"
+        if not directory.exists():
+            directory.mkdir()
+            (directory / "index").symlink_to(self.index(rows) / "index")
+            package_parent = self.pythons[python].parent
+            arguments = [package_parent, directory / "index", directory / "map"]
+            subprocess.run([python, "-c", _WRITE_MAP, *map(str, arguments)], check=True)
+        return directory
+
     def reference(self, rows: int, signer: str) -> Path:
         """The shell script over an index of so many rows."""
         return self._script(
@@ -107,21 +125,22 @@ class Setting:
             _REFERENCE.format(db=self.index(rows), home=self.ca.home, signer=signer),
         )
 
-    def config(self, rows: int, signer: str, cache: bool) -> Path:
-        """A config over an index of so many rows."""
-        path = self.ca.home / f"{rows}-{signer}-{cache}.conf"
+    def config(self, rows: int, signer: str, cache: bool, mapped_under: str | None = None) -> Path:
+        """A config over an index of so many rows, with a map for `mapped_under`, a Python."""
+        db = self.mapped_index(rows, mapped_under) if mapped_under else self.index(rows)
+        path = self.ca.home / f"{db.name}-{signer}-{cache}.conf"
         if not path.exists():
             directory = path.with_suffix(".cache")
             directory.mkdir(mode=0o750)
-            path.write_text(
-                _CONFIG.format(db=self.index(rows), signer=signer)
-                + f"cache = {directory}\n" * cache
-            )
+            path.write_text(_CONFIG.format(db=db, signer=signer) + f"cache = {directory}\n" * cache)
         return path
 
-    def ours(self, python: str, rows: int, signer: str, cache: bool = False) -> Command:
-        """ocsp.cgi as a process, with a cached response if `cache`."""
-        config = self.config(rows, signer, cache)
+    def ours(
+        self, python: str, rows: int, signer: str, cache: bool = False, mapped: bool = False
+    ) -> Command:
+        """ocsp.cgi as a process, with a cached response if `cache`, with a map of the index if
+        `mapped`."""
+        config = self.config(rows, signer, cache, python if mapped else None)
         return self._command(
             self.pythons[python],
             self.good + [b"cache=hit"] * cache,
