@@ -10,8 +10,9 @@ import stat
 import tempfile
 from typing import Any
 
-from ..tools import as_user
-from . import owners
+from ..cache import SUFFIX
+from ..tools import as_user, memory
+from . import commands, owners
 from .finding import Finding, Level, Measure
 from .subject import Subject
 
@@ -39,6 +40,12 @@ def _examine(directory: str, mebibytes: int, user: str) -> Finding:
         of = os.stat(directory)
     except OSError as error:
         text = f"`cache` is not used: {error.strerror}"
+        if memory.is_lost_at_boot(directory):
+            text = (
+                "`cache` is not used: what is in /run is lost at each boot, and this was not made"
+            )
+            file = memory.made_at_boot_by(directory)
+            make = f"systemd-tmpfiles --create {file}" if file else make
         return Finding(Level.WARN, text, directory, make)
     if not stat.S_ISDIR(of.st_mode):
         text = "`cache` is not used: this is not a directory: name another one"
@@ -64,6 +71,9 @@ def _examine(directory: str, mebibytes: int, user: str) -> Finding:
             " `cache_size`"
         )
         return Finding(Level.WARN, text, directory, f"df -h {quoted}", (measure,))
+    if memory.is_lost_at_boot(directory) and not memory.made_at_boot_by(directory):
+        text = "`cache` is lost at the next boot, and nothing makes it then"
+        return Finding(Level.WARN, text, directory, commands.ours("install"), (measure,))
     return Finding(Level.OK, text, directory, measures=(measure,))
 
 
@@ -82,7 +92,7 @@ def _look(directory: str) -> dict[str, Any]:
                 size += os.lstat(os.path.join(path, name)).st_blocks * 512
             except OSError:
                 continue
-            files += not name.startswith(".")
+            files += name.endswith(SUFFIX)
     return {"error": "", "files": files, "bytes": size}
 
 

@@ -12,7 +12,6 @@ import os
 import shlex
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -23,7 +22,9 @@ from ..installation import (
     jobs,
     labels,
     lock,
+    memory_cache,
     missing,
+    own_config,
     server_name,
     site,
     sources,
@@ -35,21 +36,13 @@ from ..installation.removal import Removal
 from ..installation.site import Site, SitePlan
 from ..tools import apache_dump, apache_wsgi, config_file, data_files, entry, layout
 from ..tools.entry import CommandError
-from ..tools.layout import CACHE, PREFIX
+from ..tools.layout import PREFIX
 from ..tools.plan import Plan, Problem
 from ..tools.program import LAUNCHER, Program, launched_prefix
 from ..tools.record import Record, check_trusted
 
 _IN_PLACE = "everything is in place"
 _RELOAD_SECONDS = 10  # in which Apache may still answer with its old configuration
-_CONFIG = f"""\
-[root-ca]
-db      = {FILES}/db
-ca      = {FILES}/root-ca.crt
-rsigner = {FILES}/root-ocsp.crt
-rkey    = {FILES}/root-ocsp.key
-cache   = {CACHE}
-"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -97,6 +90,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--offline",
         action="store_true",
         help="with --sync-from: of a CA that issues so rarely that its index may be old",
+    )
+    parser.add_argument(
+        "--cache-in-memory",
+        action="store_true",
+        help="let `cache` be in memory, which saves a new response about 0.8 ms of writing to disk",
     )
     parser.add_argument(
         "--check", action="store_true", help="check the responder daily, by systemd or cron"
@@ -160,21 +158,25 @@ class _Installation:
                 f" first: {entry.program()} install --uninstall --prefix {other}"
             )
         data_files.require()
-        own_config = "" if self.config == Path(config.DEFAULT_PATH) else str(self.config)
-        self.program.plan(self.arguments.upgrade, own_config)
+        named = "" if self.config == Path(config.DEFAULT_PATH) else str(self.config)
+        self.program.plan(self.arguments.upgrade, named)
         self.record.other["config"] = str(self.config)
         foreign = foreign_script.find(self.script, self.program.script, self.record)
         if foreign:
             # Its config and its virtual host are for `migrate`, which needs the program.
             self.plan.problem(*foreign)
             return self._finish(self._carry_out())
-        settings = self._settings()
+        settings = own_config.settings(self.config)
+        its_cache = memory_cache.MemoryCache(self.plan, settings, self.config)
+        if self.arguments.cache_in_memory:
+            its_cache.choose()
         its_site = self._plan_site(settings)
         is_wsgi = its_site is not None and its_site.is_wsgi
         its_sources = sources.Sources(self.plan, settings)
         its_sources.take(self.arguments.sync_from, self.arguments.offline, self.layout.packages)
-        self._plan_config()
+        own_config.plan(self.plan, self.config)
         self._plan_kind(settings, is_wsgi)
+        its_cache.plan(self._user(is_wsgi))
         its_sources.plan(self.config)
         self._plan_jobs(settings)
         labels.plan(self.plan, settings, self.program)
@@ -183,24 +185,11 @@ class _Installation:
         reloaded = self._reload()
         if its_site is not None and its_site.is_included:
             self._check_included(its_site)
-        user = users.RESPONDER_USER if is_wsgi else self.layout.user
-        self.plan.problems += missing.find(settings.cas, user)
+        self.plan.problems += missing.find(settings.cas, self._user(is_wsgi))
         return self._finish(True, reloaded)
 
-    def _settings(self) -> Settings:
-        """The config, as it is or as it will be written."""
-        if os.path.lexists(self.config):
-            return config_file.load(argparse.Namespace(config=str(self.config)))
-        with tempfile.NamedTemporaryFile("w") as file:
-            file.write(_CONFIG)
-            file.flush()
-            return config.load(file.name)
-
-    def _plan_config(self) -> None:
-        if not os.path.lexists(self.config):
-            self.plan.file(self.config, _CONFIG.encode())
-        elif str(self.config) not in self.record.files:
-            self.plan.notes.append(f"{self.config}: the config exists, and is left as it is")
+    def _user(self, is_wsgi: bool) -> str:
+        return users.RESPONDER_USER if is_wsgi else self.layout.user
 
     def _plan_site(self, settings: Settings) -> Site | None:
         """Returns the site, None if the operator has made it."""

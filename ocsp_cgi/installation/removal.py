@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .. import admission, cache, config, signer_memory
 from ..checks.owners import SYNC_USER
-from ..tools import apache_dump, files, layout
+from ..tools import apache_dump, files, layout, memory
 from ..tools.apache_config import NAMES, Configuration, Directive
 from ..tools.entry import CommandError
 from ..tools.layout import SNIPPET, Layout
@@ -27,7 +27,7 @@ _USED_BY = {  # directives of each module that stop working, silently or not, wi
     "env": ("SetEnv", "PassEnv", "UnsetEnv"),
     "wsgi": ("WSGIDaemonProcess", "WSGIScriptAlias", "WSGIScriptAliasMatch", "WSGIProcessGroup"),
 }
-_OF_A_MAP = (".map", ".lock", ".new")  # the ends of their names, see index_maps.py
+_OF_A_MAP = (".map", ".lock", ".new")  # the ends of their names, see sidecar.py
 _JOB_ENDS = ("", ".service", ".timer")
 _DEBIANS = "serve-cgi-bin.conf"  # which leads to cgi-bin wherever a module runs scripts
 
@@ -58,7 +58,11 @@ class Removal:
             plan.command("systemctl", "daemon-reload")
         self._plan_modules()  # which Apache needs as long as the files are there
         for path in self._caches:
-            plan.add(f"empty the cache {path}", partial(_empty_cache, path))
+            plan.add(f"empty the cache {path}", partial(empty_cache, path))
+            if memory.fstab_options(str(path)) is not None:
+                plan.notes.append(
+                    f"{memory.FSTAB}: remove the line for {path}, and then: umount {path}"
+                )
         self._plan_modes()
         users.plan_removal(plan, SYNC_USER, [*self._databases, jobs.HOME])
 
@@ -208,6 +212,7 @@ class Removal:
             SNIPPET,
             Path(config.DEFAULT_PATH),
             self._config,
+            memory.TMPFILES,
             *(parent / name for parent in (jobs.UNITS, jobs.CRON) for name in names),
         )
 
@@ -258,7 +263,7 @@ def _has_files(directory: Path) -> bool:
     return any(not path.is_dir() for path in users.below(directory))
 
 
-def _empty_cache(directory: Path) -> None:
+def empty_cache(directory: Path) -> None:
     """Remove what the responder puts into its cache, and nothing else."""
     for path in directory.iterdir():
         is_ours = (
