@@ -4,6 +4,7 @@ keeps it from answering."""
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import resource
@@ -32,7 +33,7 @@ from clients import (
 )
 from cryptography.x509 import ocsp
 
-from ocsp_cgi import config, index_maps, page
+from ocsp_cgi import config, page, sidecar
 from ocsp_cgi.tools import wsgi_server
 from ocsp_cgi.tools.openssl_ca import PrivateCA
 
@@ -658,9 +659,10 @@ def test_ctrl_c_also_ends_the_process_that_maps_an_index(place, ca, ocsp_request
     with open(index, "a") as file:
         file.write("\n".join(rows) + "\n")
     settle(index)
-    path = index_maps._path(str(cache), f"{ca.home}/db") + ".lock"
+    [section] = config.load(str(config_file)).cas
+    path = sidecar.may_be_written(section, index.stat()) + sidecar.LOCK_SUFFIX
     with open(path, "wb") as lock, serving_ended(place, config_file) as server:
-        os.lockf(lock.fileno(), os.F_LOCK, 1)
+        fcntl.flock(lock, fcntl.LOCK_EX)
         server.send(post(ocsp_request()))
         waiter = eventually(lambda: waiting_for(lock))
         os.killpg(server.process.pid, signal.SIGINT)
@@ -672,7 +674,7 @@ def test_ctrl_c_also_ends_the_process_that_maps_an_index(place, ca, ocsp_request
 def waiting_for(lock) -> int:
     """The process that waits for the lock on this file; 0 if there is none."""
     inode = os.fstat(lock.fileno()).st_ino
-    waits = rf"-> POSIX .* (\d+) \S+:{inode} "
+    waits = rf"-> FLOCK .* (\d+) \S+:{inode} "
     found = re.search(waits, Path("/proc/locks").read_text())
     return int(found[1]) if found else 0
 
