@@ -21,30 +21,46 @@ def write(index: str, path: str, lock: str = "") -> None:
     `lock` is the descriptor of the lock file if that is locked already.  Else another process that
     does the same is waited for, and then there is perhaps nothing left to do.
 
+    If it fails, the reason is logged, and left in the lock file, where `check` finds it: the writer
+    that a CGI has started has no log.
+
     It has the priority of those that search until it is done: with less they would starve it.
     Afterwards this process rests as long as it has worked, so that no more than half of a processor
     is used, however often the index changes.
     """
+    descriptor, reason, rest = -1, "", float(limits.MAP_RETRY_SECONDS)
     try:
-        if not lock:
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            fcntl.flock(os.open(path + sidecar.LOCK_SUFFIX, flags, 0o600), fcntl.LOCK_EX)
+        descriptor = int(lock) if lock else _locked(path)
         started = time.monotonic()
         made = make(index, path)
         if made is not None:
             _replace(made, path)
-        time.sleep(time.monotonic() - started)
+        rest = time.monotonic() - started
     except PermissionError as error:
-        warn(
-            index,
+        reason = (
             f"{error.filename}: {error.strerror}: the responder's user must be able to read the"
-            " index, and to write in `cache`",
+            " index, and to write in `cache`"
         )
-        time.sleep(limits.MAP_RETRY_SECONDS)
     except Exception as error:
         answer.reading(path)
-        warn(index, failure.explain(error))
-        time.sleep(limits.MAP_RETRY_SECONDS)
+        reason = failure.explain(error)
+    text = warn(index, reason) if reason else ""
+    if descriptor < 0:
+        time.sleep(rest)
+        return
+    with contextlib.suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, text.encode(), 0)
+    time.sleep(rest)
+    os.close(descriptor)  # until then, nobody else begins
+
+
+def _locked(path: str) -> int:
+    """The descriptor of the lock file, which is waited for."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path + sidecar.LOCK_SUFFIX, flags, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
 
 
 def make(index: str, path: str) -> IndexMap | None:
@@ -98,11 +114,13 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
-def warn(index: str, reason: str) -> None:
-    """Log that there is no map of this index."""
-    line = (
-        f"{times.log_time(int(time.time()))} ocsp.cgi: warning: {index} is searched for each"
-        f" request, which takes longer, since there is no map of it: {reason}"
+def warn(index: str, reason: str) -> str:
+    """Log that there is no map of this index.  Returns what is logged, without the time."""
+    text = (
+        f"{index} is searched for each request, which takes longer, since there is no map of it:"
+        f" {reason}"
     )
-    shown = line.encode("ascii", "backslashreplace").decode()
-    os.write(2, answer.printable(shown, limits.LOG_LINE_CHARACTERS).encode() + b"\n")
+    shown = text.encode("ascii", "backslashreplace").decode()
+    line = f"{times.log_time(int(time.time()))} ocsp.cgi: warning: {shown}"
+    os.write(2, answer.printable(line, limits.LOG_LINE_CHARACTERS).encode() + b"\n")
+    return shown

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shlex
 import shutil
 import stat
 import tempfile
+from pathlib import Path
 from typing import Any
 
+from ..answer import printable
 from ..cache import SUFFIX
+from ..sidecar import LOCK_SUFFIX
 from ..tools import as_user, memory
 from . import commands, owners
 from .finding import Finding, Level, Measure
@@ -29,7 +33,26 @@ def examine(subject: Subject) -> list[Finding]:
         findings.append(Finding(Level.OK, text))
     for directory, size in {ca.cache: ca.cache_size for ca in cas if ca.cache}.items():
         findings.append(_examine(directory, size, subject.user))
+        findings += _unmapped(directory, subject.user)
     return findings
+
+
+def _unmapped(directory: str, user: str) -> list[Finding]:
+    """The indexes whose map could not be written there."""
+    try:
+        reasons = as_user.call(user, _failures, directory)
+    except as_user.ChildFailed:
+        return []
+    return [Finding(Level.WARN, printable(reason, 1000), directory) for reason in reasons]
+
+
+def _failures(directory: str) -> list[str]:
+    """What the process that writes maps has left in its lock files, see map_writer.py."""
+    found = []
+    for path in sorted(Path(directory).glob(f"index-*.map{LOCK_SUFFIX}")):
+        with contextlib.suppress(OSError), open(path, "rb") as file:
+            found.append(file.read(4096).decode(errors="replace"))
+    return [reason for reason in found if reason]
 
 
 def _examine(directory: str, mebibytes: int, user: str) -> Finding:

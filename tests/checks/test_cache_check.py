@@ -7,6 +7,7 @@ import subprocess
 import pytest
 from checking import problem, problems, subject_of, write_config
 
+from ocsp_cgi import limits, map_writer
 from ocsp_cgi.checks import cache
 from ocsp_cgi.checks.finding import Level
 
@@ -61,6 +62,23 @@ def test_a_full_disk(ca):
     path = write_config(ca.home, cache="cache", cache_size=str(1024 * 1024))
     (ca.home / "cache").mkdir()
     assert "its disk has only" in problem(cache, subject_of(path)).what
+
+
+@pytest.mark.slow
+def test_a_map_that_cannot_be_written(ca, path, monkeypatch):
+    """The reason is known until it can be."""
+    monkeypatch.setattr(limits, "MAP_RETRY_SECONDS", 0)
+    index, map_ = ca.home / "db" / "index", ca.home / "cache" / "index-0badcafe.map"
+    map_.parent.mkdir(mode=0o750)
+    map_.mkdir()
+    map_writer.write(str(index), str(map_))
+    found = problem(cache, subject_of(path))
+    assert f"{index} is searched for each request, which takes longer" in found.what
+    assert "Is a directory" in found.what
+    map_.rmdir()
+    map_writer.write(str(index), str(map_))
+    assert problems(cache, subject_of(path)) == []
+    assert map_.exists()
 
 
 @pytest.mark.root
