@@ -13,7 +13,7 @@ the file.
 The map of a short index is made at once.  That of a long one takes seconds, in which the threads of
 this process could do nothing else: another process makes it, and leaves it in a file in `cache`:
 
-    ocsp-cgi index map 1 little
+    ocsp-cgi index map 1 VERSION little
     crc32 of all that follows
     the fingerprint of the index
     whether there is a map; the number of bits of an offset, of rows, and of other lines
@@ -31,14 +31,14 @@ import sys
 import time
 from array import array
 
-from . import index_file, index_row, index_search, limits
+from . import __version__, index_file, index_row, index_search, limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from io import FileIO
     from typing import BinaryIO
 
-_FORMAT = f"ocsp-cgi index map 1 {sys.byteorder}".encode()
+_FORMAT = f"ocsp-cgi index map 1 {__version__} {sys.byteorder}".encode()
 _HEAD_BYTES = 8192
 _CHUNK_BYTES = 1024 * 1024
 _LINE_BYTES = 4096
@@ -91,6 +91,8 @@ class IndexMap:
             found.consider(line, offset, serial_numbers)
         after = os.fstat(descriptor)
         if index_file.fingerprint(after) != self.fingerprint or not found.is_plain:
+            return None
+        if index_file.may_be_a_mixture(str(file.name), after):  # since the file was opened
             return None
         found.fingerprint = index_file.lasting_fingerprint(after, limits.DATABASE_SETTLING_SECONDS)
         return found
@@ -230,9 +232,3 @@ def read(file: BinaryIO, path: str) -> IndexMap | None:
     other_lines = words[rows:]
     del words[rows:]
     return IndexMap(fingerprint, shift, words if is_complete else None, other_lines)
-
-
-def fingerprint_in(file: BinaryIO) -> bytes:
-    """The fingerprint that the map in a file says its index had, b"" if there is no map in it."""
-    head = file.read(_HEAD_BYTES).split(b"\n", 3)
-    return head[2] if len(head) == 4 and head[0] == _FORMAT else b""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import binascii
 import contextlib
 import os
+import stat
 import subprocess
 import sys
 import threading
@@ -72,7 +73,8 @@ class _Known:
         self._renewing = threading.Lock()
         self._file_read = b""  # the fingerprint of the file in which the last map was
         self._child: subprocess.Popen[bytes] | None = None
-        self._no_child_before = 0.0  # a time.monotonic()
+        self._child_for = b""  # the fingerprint of the index then
+        self._child_started = self._not_before = 0.0  # each a time.monotonic()
 
     def find(self, file: FileIO, directory: str | None, serial_numbers: set[int]) -> Found | None:
         of = os.fstat(file.fileno())
@@ -88,7 +90,7 @@ class _Known:
 
         One thread at a time sees to that, and the others search.
         """
-        if not self._renewing.acquire(blocking=False):
+        if time.monotonic() < self._not_before or not self._renewing.acquire(blocking=False):
             return None
         try:
             if of.st_size <= limits.MAPPED_AT_ONCE_BYTES:
@@ -102,6 +104,10 @@ class _Known:
             return made
         except OSError:
             return None
+        except Exception as error:  # out of memory, perhaps, and a search takes none
+            self._not_before = time.monotonic() + limits.MAP_RETRY_SECONDS
+            _warn(str(file.name), failure.explain(error))
+            return None
         finally:
             self._renewing.release()
 
@@ -109,36 +115,53 @@ class _Known:
         """The map in a file; if it is of another state of the index, a process is started that
         makes a new one."""
         index = os.path.abspath(str(file.name))
-        try:
-            status = os.stat(path)
-            if index_file.fingerprint(status) != self._file_read:
-                descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-                with open(descriptor, "rb", buffering=0) as content:
-                    status = os.fstat(descriptor)
-                    self._map = None  # whose memory the new one needs
-                    found = index_map.read(content, index)
-                self._file_read = index_file.fingerprint(status)
-                if found is not None and found.fingerprint == index_file.fingerprint(of):
+        fingerprint = index_file.fingerprint(of)
+        with contextlib.suppress(FileNotFoundError):
+            written = index_file.fingerprint(os.lstat(path))
+            if written != self._file_read:
+                self._map = None  # whose memory the new one needs
+                found = _load(path, index)
+                self._file_read = written
+                if found is not None and found.fingerprint == fingerprint:
                     return found
-        except FileNotFoundError:
-            pass
-        self._start_child(index, path)
+        self._start_child(index, fingerprint, path)
         return None
 
-    def _start_child(self, index: str, path: str) -> None:
-        """Start the process that writes a new map, unless it runs already."""
+    def _start_child(self, index: str, fingerprint: bytes, path: str) -> None:
+        """Start the process that writes a new map, unless it runs already, or has left none for
+        this state of the index."""
         if self._child is not None and self._child.poll() is None:
             return
-        if time.monotonic() < self._no_child_before:
+        if fingerprint != self._child_for:
+            self._child_for = fingerprint
+        elif time.monotonic() < self._child_started + limits.MAP_RETRY_SECONDS:
             return
+        self._child_started = time.monotonic()
         command = [_python(), "-IS", "-c", _PROGRAM, _PACKAGE_PARENT, index, path]
         try:
             self._child = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd="/"
             )
         except OSError as error:
-            self._no_child_before = time.monotonic() + limits.MAP_RETRY_SECONDS
             _warn(index, f"{command[0]}: {error.strerror}")
+
+
+def _load(path: str, index: str) -> IndexMap | None:
+    """The map of an index in a file, None if there is no whole one that this user has written.
+
+    Another user could have left out what has been revoked.
+    """
+    # Something that is not a file must neither be waited for nor lead elsewhere.
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags)
+    except OSError:
+        return None
+    with open(descriptor, "rb", buffering=0) as content:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+            return None
+        return index_map.read(content, index)
 
 
 def _path(directory: str, db: str) -> str:
@@ -195,12 +218,9 @@ def _write(index: str, path: str) -> bool:
     """As `write`.  Returns whether there was anything to do."""
     with open(index, "rb", buffering=0) as file:
         of = os.fstat(file.fileno())
-        try:
-            with open(path, "rb") as written:
-                if index_map.fingerprint_in(written) == index_file.fingerprint(of):
-                    return False
-        except FileNotFoundError:
-            pass
+        known = _load(path, index)
+        if known is not None and known.fingerprint == index_file.fingerprint(of):
+            return False
         time.sleep(max(0.0, min(index_map.readable_from(of) - time.time(), 10)))
         made = index_map.make(file)
     if made is None:
@@ -209,6 +229,8 @@ def _write(index: str, path: str) -> bool:
     try:
         with open(unfinished, "wb", opener=_private) as new:
             made.write(new, index)
+            new.flush()
+            os.fsync(new.fileno())  # or a power failure could leave half of it under its name
         os.rename(unfinished, path)
     except OSError:
         with contextlib.suppress(OSError):
