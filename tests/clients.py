@@ -33,7 +33,9 @@ from cryptography.x509 import ocsp
 from ocsp_cgi import der, limits, responder, wsgi
 from ocsp_cgi.answer import ERROR, NEVER_ISSUED, WARNING, Answer, Log
 from ocsp_cgi.files import Files
-from ocsp_cgi.tools import apache_wsgi, httpd
+from ocsp_cgi.tools import httpd
+from ocsp_cgi.tools.apache_wsgi import module as wsgi_module
+from ocsp_cgi.tools.apache_wsgi import python_version as wsgi_python
 
 HASH_OIDS = {
     "sha1": "1.3.14.3.2.26",
@@ -438,9 +440,9 @@ def started_wsgi(home: Path, script: Path, config: Path, *edits: tuple[str, str]
 def wsgi_site() -> str:
     """apache/ocsp-cgi-wsgi.conf; in a virtual environment, with its packages.  Skips the test where
     there is no mod_wsgi for this Python."""
-    if apache_wsgi.module() is None:
+    if wsgi_module() is None:
         pytest.skip("mod_wsgi is not installed (Debian: apt-get install libapache2-mod-wsgi-py3)")
-    version = apache_wsgi.python_version()
+    version = wsgi_python()
     ours = f"{sys.version_info[0]}.{sys.version_info[1]}"
     if version not in ("", ours):
         pytest.skip(f"mod_wsgi is for Python {version}, and the tests run under {ours}")

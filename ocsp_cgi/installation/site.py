@@ -88,8 +88,7 @@ def _template(is_wsgi: bool) -> str:
 
 def _with_user(template: str, home: str) -> str:
     """The template with the user that mod_wsgi's processes belong to, and their environment."""
-    # Without home= mod_wsgi needs a home directory of that user's.
-    options = f"user={RESPONDER_USER} group={RESPONDER_USER} home=/"
+    options = f"user={RESPONDER_USER} group={RESPONDER_USER}"
     options += f" python-home={home}" * bool(home)
     return re.sub(r"(?m)^(WSGIDaemonProcess .*)$", rf"\1 {options}", template)
 
