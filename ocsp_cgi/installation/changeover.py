@@ -299,7 +299,10 @@ class Change:
             site_steps.append(partial(self._reload, running))
         # After that: until then, a new CGI may answer.
         its_steps: list[Callable[[], None]] = [
-            partial(self._former.restore_keys, self._plan.record),
+            *(
+                partial(self._former.restore_key, key, self._plan.record)
+                for key in self._former.keys
+            ),
             self._remove_new_link,
             *(partial(self._take_back, one) for one in self._caches),
             self._remove_new_user,

@@ -53,19 +53,20 @@ class Former(NamedTuple):
     def text(self, path: Path) -> bytes:
         return self.texts.get(str(path), "").encode()
 
-    def restore_keys(self, record: Record) -> None:
-        """Their modes, owners and groups.  OSError, CommandError."""
-        for name, (mode, uid, gid, recorded) in self.keys.items():
-            try:
-                of = os.stat(name)
-            except FileNotFoundError:
-                continue
-            if (stat.S_IMODE(of.st_mode), of.st_uid, of.st_gid) != (mode, uid, gid):
-                files.give(Path(name), mode, uid, gid)
-            if recorded:
-                record.modes[name] = recorded
-            else:
-                record.modes.pop(name, None)
+    def restore_key(self, name: str, record: Record) -> None:
+        """One of `keys`, if it is still there: its mode, owner and group.  OSError,
+        CommandError."""
+        mode, uid, gid, recorded = self.keys[name]
+        try:
+            of = os.stat(name)
+        except FileNotFoundError:
+            return
+        if (stat.S_IMODE(of.st_mode), of.st_uid, of.st_gid) != (mode, uid, gid):
+            files.give(Path(name), mode, uid, gid)
+        if recorded:
+            record.modes[name] = recorded
+        else:
+            record.modes.pop(name, None)
 
 
 def forget(record: Record) -> None:

@@ -48,11 +48,11 @@ def test_keys_are_as_before(kept, tmp_path):
     key, record = tmp_path / "key", Record(kept)
     key.chmod(0o640)
     record.modes[str(key)] = [[0o600, os.getuid(), os.getgid()], [0o640, os.getuid(), 33]]
-    Former.recorded(record).restore_keys(record)
+    Former.recorded(record).restore_key(str(key), record)
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert record.modes == {}
     key.unlink()
-    Former.recorded(record).restore_keys(record)
+    Former.recorded(record).restore_key(str(key), record)
 
 
 @pytest.mark.parametrize("found", [CGI, WSGI], ids=["before", "after"])
