@@ -78,7 +78,13 @@ def _watch(started: float, answering: _thread.LockType, watched: int) -> None:
 
 
 def refuse_late(watched: int, request_log: answer.Log) -> answer.Answer:
-    """tryLater, for a request without a response by the deadline.
+    """tryLater, for a request without a response by the deadline; why is as in late_reason."""
+    kind, reason = late_reason(watched)
+    return answer.refusal(answer.TRY_LATER, reason, request_log, kind)
+
+
+def late_reason(watched: int) -> "tuple[str, str]":
+    """Why a request has no response by the deadline, as the kind and the text of a line of the log.
 
     `watched` is the thread that makes the response.
     """
@@ -88,14 +94,12 @@ def refuse_late(watched: int, request_log: answer.Log) -> answer.Answer:
     if now_reading == answer.REQUEST:
         kind, question = answer.CLIENT_FAULT, "did the client not send all of it?"
     if admission and admission.overloaded:
-        reason = admission.OVERLOADED
-    else:
-        reason = (
-            f"no response within {limits.DEADLINE_SECONDS} seconds, still reading"
-            f" {now_reading}: {question} Or is this machine overloaded? Its load average is"
-            f" {posix.getloadavg()[0]:.0f}"
-        )
-    return answer.refusal(answer.TRY_LATER, reason, request_log, kind)
+        return kind, admission.OVERLOADED
+    return kind, (
+        f"no response within {limits.DEADLINE_SECONDS} seconds, still reading"
+        f" {now_reading}: {question} Or is this machine overloaded? Its load average is"
+        f" {posix.getloadavg()[0]:.0f}"
+    )
 
 
 def _answer(

@@ -15,7 +15,7 @@ import subprocess
 import threading
 import time
 
-from . import index_file, index_map, limits, map_file, map_writer, sidecar
+from . import failure, index_file, index_map, limits, map_file, map_writer, sidecar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ class _Known:
         self._map: IndexMap | None = None
         self._renewing = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
-        self._no_child_before = 0.0  # a time.monotonic()
+        self._child_for = b""  # the fingerprint of the index then
+        self._child_started = self._not_before = 0.0  # each a time.monotonic()
 
     def find(self, file: FileIO, ca: CASettings, serial_numbers: set[int]) -> Found | None:
         of = os.fstat(file.fileno())
@@ -72,7 +73,7 @@ class _Known:
 
         One thread at a time sees to that, and the others search.
         """
-        if not self._renewing.acquire(blocking=False):
+        if time.monotonic() < self._not_before or not self._renewing.acquire(blocking=False):
             return None
         try:
             if of.st_size <= limits.MAPPED_AT_ONCE_BYTES:
@@ -81,11 +82,15 @@ class _Known:
                 made = self._read(of, ca)
                 path = sidecar.may_be_written(ca, of)
                 if made is None and path:
-                    self._start_child(sidecar.absolute(str(file.name)), path)
+                    self._start_child(sidecar.absolute(str(file.name)), of, path)
             if made is not None:
                 self._map = made
             return made
         except OSError:
+            return None
+        except Exception as error:  # out of memory, perhaps, and a search takes none
+            self._not_before = time.monotonic() + limits.MAP_RETRY_SECONDS
+            map_writer.warn(str(file.name), failure.explain(error))
             return None
         finally:
             self._renewing.release()
@@ -108,17 +113,21 @@ class _Known:
                 os.close(descriptor)
         return None
 
-    def _start_child(self, index: str, path: str) -> None:
-        """Start the process that writes a new map, unless it runs already."""
+    def _start_child(self, index: str, of: os.stat_result, path: str) -> None:
+        """Start the process that writes a new map, unless it runs already, or has left none for
+        this state of the index."""
         if self._child is not None and self._child.poll() is None:
             return
-        if time.monotonic() < self._no_child_before:
+        fingerprint = index_file.fingerprint(of)
+        if fingerprint != self._child_for:
+            self._child_for = fingerprint
+        elif time.monotonic() < self._child_started + limits.MAP_RETRY_SECONDS:
             return
+        self._child_started = time.monotonic()
         command = sidecar.command(index, path)
         try:
             self._child = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
             )
         except OSError as error:
-            self._no_child_before = time.monotonic() + limits.MAP_RETRY_SECONDS
             map_writer.warn(index, f"{command[0]}: {error.strerror}")

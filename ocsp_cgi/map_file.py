@@ -4,7 +4,7 @@ all of the map.
 index_map.py says what a map is, and makes it.  In its file it is a sequence of blocks of 4096
 bytes.  The first one is the head:
 
-    ocsp-cgi index map 2 little
+    ocsp-cgi index map 2 VERSION little
     crc32 of all that follows in this block
     the fingerprint of the index
     whether there is a map; the number of bits of an offset, and of rows
@@ -28,14 +28,14 @@ import binascii
 import posix
 import sys
 
-from . import index_file, index_search, limits
+from . import __version__, index_file, index_search, limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from io import FileIO
 
-_FORMAT = f"ocsp-cgi index map 2 {sys.byteorder}".encode()
+_FORMAT = f"ocsp-cgi index map 2 {__version__} {sys.byteorder}".encode()
 BLOCK_BYTES = 4096
 ENTRIES = BLOCK_BYTES // 8 - 1  # in a block
 _MOST_BLOCKS = 64  # for one serial number
@@ -92,6 +92,8 @@ class Map:
             found.consider(line, offset, serial_numbers)
         after = posix.fstat(descriptor)
         if index_file.fingerprint(after) != self.fingerprint or not found.is_plain:
+            return None
+        if index_file.may_be_a_mixture(str(file.name), after):  # since the file was opened
             return None
         found.fingerprint = index_file.lasting_fingerprint(after, limits.DATABASE_SETTLING_SECONDS)
         return found

@@ -60,6 +60,7 @@ def _locked(path: str) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(path + sidecar.LOCK_SUFFIX, flags, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
+    os.pwrite(descriptor, sidecar.STARTED, 0)
     return descriptor
 
 
@@ -81,6 +82,8 @@ def save(its_map: IndexMap, unfinished: str) -> None:
     try:
         with open(unfinished, "xb", opener=_private) as new:
             its_map.write(new)
+            new.flush()
+            os.fsync(new.fileno())  # or a power failure could leave half of it under its name
     except OSError:
         with contextlib.suppress(OSError):
             os.unlink(unfinished)

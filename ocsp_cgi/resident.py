@@ -15,6 +15,7 @@ import posix
 
 from . import answer, index_file, index_search, limits
 from .files import Files
+from .import_cryptography import SignerError
 from .index_maps import IndexMaps
 from .issuer import Issuer
 
@@ -51,16 +52,23 @@ class ResidentFiles(Files):
         return settings
 
     def issuer(self, ca: CASettings) -> Issuer:
-        fingerprints = [self._fingerprint(path) for path in _files_of(ca)]
-        joined = b" ".join(fingerprints) if all(fingerprints) else b""
+        joined = self._joined_fingerprints(ca)
         kept = self._issuers.get(ca)
         if kept is not None and kept[0] == joined:
             return kept[1].anew()
         self._issuers.pop(ca, None)
         issuer = Issuer(ca)
-        if joined and not issuer.unreadable:
+        is_whole = joined and not issuer.unreadable and _has_own(issuer)
+        # A link may have led elsewhere for the moment in which the files were read.
+        if is_whole and self._joined_fingerprints(ca) == joined:
             self._issuers[ca] = joined, issuer
         return issuer.anew()
+
+    def _joined_fingerprints(self, ca: CASettings) -> bytes:
+        """Those of all that an issuer and its signer are made of, b"" if nothing may be kept."""
+        paths = (path for path in (ca.ca, ca.rsigner, ca.rkey, ca.passin) if path)
+        fingerprints = [self._fingerprint(path) for path in paths]
+        return b" ".join(fingerprints) if all(fingerprints) else b""
 
     def signer_certificates(self, ca: CASettings) -> list[Certificate]:
         return self.issuer(ca).load_own()
@@ -92,6 +100,9 @@ class ResidentFiles(Files):
         self._maps.keep_only({ca.db for ca in used})
 
 
-def _files_of(ca: CASettings) -> list[str]:
-    """What an issuer and its signer are made of."""
-    return [path for path in (ca.ca, ca.rsigner, ca.rkey, ca.passin) if path]
+def _has_own(issuer: Issuer) -> bool:
+    """Read the signer's certificates.  Returns whether there are any."""
+    try:
+        return bool(issuer.load_own())
+    except SignerError:
+        return False

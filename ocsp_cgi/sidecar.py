@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .index_search import Found
 
 LOCK_SUFFIX = ".lock"
+STARTED = b"started"  # in a lock file
 # Ctrl-C in a terminal ends it as well, and not with a traceback.
 _PROGRAM = """\
 import os, signal, sys
@@ -129,6 +130,11 @@ def _start_writer(index: str, path: str) -> None:
         return  # of which the log warns when a response cannot be put there either
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        of = posix.fstat(lock)
+        if of.st_size and 0 <= time.time() - of.st_mtime < limits.MAP_RETRY_SECONDS:
+            return  # the last one has ended early
+        posix.ftruncate(lock, 0)
+        posix.pwrite(lock, STARTED, 0)
         posix.set_inheritable(lock, True)
         words = command(index, path, lock)
         nothing = [

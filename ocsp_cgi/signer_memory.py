@@ -107,17 +107,25 @@ def _read(path: str) -> bytes:
 
 
 def _write(path: str, text: bytes) -> None:
-    """Write a file, or nothing if that is not possible.
+    """Write a file, or leave nothing behind if that is not possible.
 
     Where two processes do at once, the checksum shows whether the file is of one of them.
     """
     flags = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | _NO_OTHER_KIND
+    content = b"%08x\n" % binascii.crc32(text) + text
     try:
         descriptor = posix.open(path + ".new", flags, 0o600)
-        try:
-            posix.write(descriptor, b"%08x\n" % binascii.crc32(text) + text)
-        finally:
-            posix.close(descriptor)
-        posix.rename(path + ".new", path)
+    except OSError:
+        return
+    try:
+        is_whole = posix.write(descriptor, content) == len(content)
+    except OSError:
+        is_whole = False
+    try:
+        posix.close(descriptor)
+        if is_whole:
+            posix.rename(path + ".new", path)
+        else:
+            posix.unlink(path + ".new")
     except OSError:
         pass

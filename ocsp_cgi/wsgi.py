@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import email.utils
 import os
+import sys
+import threading
 import time
 
-from . import answer, cgi, limits, ocsp_http
+from . import answer, cgi, limits, ocsp_http, times
 from .resident import ResidentFiles
 
 TYPE_CHECKING = False
@@ -66,7 +68,46 @@ class Application:
         return [response.body]
 
 
-application = Application()
+class Watched:
+    """An application whose requests are watched: the log says when one has no response by the
+    deadline, and what it is reading.
+
+    A thread that hangs cannot answer, nor can another one in its place: the server gives up.
+    """
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self._started: dict[int, float] = {}  # by thread, a time.monotonic()
+        self._watching = threading.Lock()
+
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., object]
+    ) -> list[bytes]:
+        if self._watching.acquire(blocking=False):  # by the first request, and for ever
+            threading.Thread(target=self._watch, daemon=True).start()
+        thread = threading.get_ident()
+        self._started[thread] = time.monotonic()
+        try:
+            return self._application(environ, start_response)
+        finally:
+            del self._started[thread]
+
+    def _watch(self) -> None:
+        told: dict[int, float] = {}
+        while True:
+            time.sleep(1)
+            late = time.monotonic() - limits.DEADLINE_SECONDS
+            for thread, started in list(self._started.items()):
+                if started < late and told.get(thread) != started:
+                    told[thread] = started
+                    kind, reason = cgi.late_reason(thread)
+                    if kind == answer.ERROR:
+                        line = f"{times.log_time(int(time.time()))} ocsp.cgi: {kind}{reason}\n"
+                        sys.stderr.write(line)
+                        sys.stderr.flush()
+
+
+application = Watched(Application())
 
 
 def _config_path(environ: dict[str, Any]) -> str:
@@ -113,7 +154,7 @@ def _seconds(date: str) -> int | None:
     parsed = email.utils.parsedate_tz(date) if date else None
     try:
         return int(email.utils.mktime_tz(parsed)) if parsed else None
-    except (ValueError, OverflowError):
+    except Exception:  # of several classes, depending on the version of Python
         return None
 
 

@@ -35,6 +35,10 @@ from ocsp_cgi.answer import ERROR, NEVER_ISSUED, WARNING, Answer, Log
 from ocsp_cgi.files import Files
 from ocsp_cgi.tools import apache_wsgi, httpd
 
+# Now, since a test may put another module in its place.
+MOD_WSGI_IS_THERE = apache_wsgi.module() is not None
+MOD_WSGI_PYTHON = apache_wsgi.python_version()
+
 HASH_OIDS = {
     "sha1": "1.3.14.3.2.26",
     "sha224": "2.16.840.1.101.3.4.2.4",
@@ -438,12 +442,11 @@ def started_wsgi(home: Path, script: Path, config: Path, *edits: tuple[str, str]
 def wsgi_site() -> str:
     """apache/ocsp-cgi-wsgi.conf; in a virtual environment, with its packages.  Skips the test where
     there is no mod_wsgi for this Python."""
-    if apache_wsgi.module() is None:
+    if not MOD_WSGI_IS_THERE:
         pytest.skip("mod_wsgi is not installed (Debian: apt-get install libapache2-mod-wsgi-py3)")
-    version = apache_wsgi.python_version()
     ours = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    if version not in ("", ours):
-        pytest.skip(f"mod_wsgi is for Python {version}, and the tests run under {ours}")
+    if MOD_WSGI_PYTHON not in ("", ours):
+        pytest.skip(f"mod_wsgi is for Python {MOD_WSGI_PYTHON}, and the tests run under {ours}")
     site_conf = (httpd.data_files.APACHE / "ocsp-cgi-wsgi.conf").read_text()
     if sys.prefix == sys.base_prefix:
         return site_conf

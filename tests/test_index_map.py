@@ -149,8 +149,14 @@ def test_a_map_of_another_state_says_nothing(index):
     ):
         change()
         assert look_up(map_, index, {1}) is None
+        settle(index)
         map_ = made(index)
         assert look_up(map_, index, {1}) is not None
+
+
+def test_an_index_that_is_being_written_is_left_to_a_search(index):
+    index.write_bytes(index.read_bytes())
+    assert look_up(made(index), index, {1}) is None
 
 
 @pytest.mark.parametrize("delta", [1, -1, len(ROW % bytes(40))])

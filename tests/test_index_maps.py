@@ -127,16 +127,69 @@ def test_a_process_that_cannot_be_started_is_logged(ca, capfd, monkeypatch):
     assert log.count("\n") == 1 and log.endswith("/nowhere/python3: No such file or directory\n")
 
 
+def _is_half(file: Path) -> None:
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))
+
+
+def _is_a_link(file: Path) -> None:
+    file.rename(file.with_suffix(".elsewhere"))
+    file.symlink_to(file.with_suffix(".elsewhere"))
+
+
+def _is_a_fifo(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+def _is_another_users(file: Path) -> None:
+    os.chown(file, 65534, 65534)
+
+
 @pytest.mark.process
-def test_a_link_in_the_cache_leads_nowhere(ca, place):
+@pytest.mark.parametrize(
+    "change",
+    [_is_half, _is_a_link, _is_a_fifo, pytest.param(_is_another_users, marks=pytest.mark.root)],
+)
+def test_a_file_that_is_not_our_map_is_replaced(ca, change):
+    """A power failure may have left half of it, and others could have left out what is revoked."""
     replace(ca, LONG)
-    maps = index_maps.IndexMaps()
-    maps.find(ca, {1})
-    wait_for_map(maps, ca)
+    wait_for_map(index_maps.IndexMaps(), ca)
     (file,) = Path(ca.cache).glob("*.map")
-    file.rename(place / "elsewhere")
-    file.symlink_to(place / "elsewhere")
-    assert index_maps.IndexMaps().find(ca, {serial(1)}) is None
+    change(file)
+    maps = index_maps.IndexMaps()
+    assert maps.find(ca, {serial(1)}) is None
+    wait_for_map(maps, ca)
+
+
+@pytest.mark.process
+def test_a_process_that_leaves_no_map_is_not_started_for_each_request(ca, monkeypatch):
+    replace(ca, LONG)
+    monkeypatch.setattr(sidecar, "_PROGRAM", "")
+    maps = index_maps.IndexMaps()
+    started = set()
+    for _ in range(5):
+        assert maps.find(ca, {serial(1)}) is None
+        child = maps._known[ca.db]._child
+        child.wait()
+        started.add(child.pid)
+    assert len(started) == 1
+    replace(ca, LONG, {1})
+    assert maps.find(ca, {serial(1)}) is None
+    assert maps._known[ca.db]._child.pid not in started
+    maps._known[ca.db]._child.wait()
+
+
+def test_without_memory_for_a_map_the_index_is_searched(ca, capfd, monkeypatch):
+    def make(file):
+        raise MemoryError
+
+    replace(ca, 10)
+    monkeypatch.setattr(index_map, "make", make)
+    files = ResidentFiles()
+    for _ in range(3):
+        assert serial(1) in files.find(ca, {serial(1)}).rows
+    assert capfd.readouterr().err.count("is searched for each request") == 1
 
 
 @pytest.mark.process

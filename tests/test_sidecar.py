@@ -148,6 +148,9 @@ def test_a_writer_that_was_killed_is_replaced(home, ask):
     Path(f"{path}.new").write_bytes(b"unfinished")
     assert not path.exists()
     ask("good")
+    assert not writers(path)  # for ten seconds
+    os.utime(f"{path}.lock", (time.time() - 60,) * 2)
+    ask("good")
     wait_for(path.exists)
     assert not Path(f"{path}.new").exists()
 

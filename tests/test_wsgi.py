@@ -302,3 +302,27 @@ def test_in_a_server_that_is_all_python(waitress_url, encoded, root, place, meth
             assert int(response.headers["content-length"]) > 500 and not response.body
         else:
             assert verified(response.body, root)
+
+
+@pytest.mark.process
+def test_a_request_that_hangs_is_logged(place, encoded, capfd, monkeypatch):
+    """With the file in which it hangs; once."""
+    os.mkfifo(place / "hangs.conf")
+    monkeypatch.setattr(limits, "DEADLINE_SECONDS", 0.5)
+    ask = wsgi.Watched(wsgi.Application())
+    thread = threading.Thread(target=run_wsgi, args=(ask, place / "hangs.conf", "POST", encoded))
+    thread.start()
+    deadline = time.monotonic() + 20
+    log = ""
+    while "no response" not in log and time.monotonic() < deadline:
+        time.sleep(0.1)
+        log += capfd.readouterr().err
+    time.sleep(1.5)
+    open(place / "hangs.conf", "w").close()
+    thread.join(20)
+    assert not thread.is_alive()
+    log += capfd.readouterr().err
+    assert log.count("no response within") == 1
+    assert (
+        f"ocsp.cgi: error: no response within 0.5 seconds, still reading {place}/hangs.conf" in log
+    )

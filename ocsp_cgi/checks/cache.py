@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pwd
 import shlex
@@ -14,13 +15,17 @@ from typing import Any
 
 from ..answer import printable
 from ..cache import SUFFIX
-from ..sidecar import LOCK_SUFFIX
+from ..sidecar import LOCK_SUFFIX, STARTED
 from ..tools import as_user, memory
 from . import commands, owners
 from .finding import Finding, Level, Measure
 from .subject import Subject
 
 _MEBIBYTE = 1024 * 1024
+_ENDED_EARLY = (
+    "the process that writes the map of a long index has ended early, so the index is searched for"
+    " each request, which takes longer: was it killed, or out of memory?"
+)
 
 
 def examine(subject: Subject) -> list[Finding]:
@@ -51,8 +56,13 @@ def _failures(directory: str) -> list[str]:
     found = []
     for path in sorted(Path(directory).glob(f"index-*.map{LOCK_SUFFIX}")):
         with contextlib.suppress(OSError), open(path, "rb") as file:
-            found.append(file.read(4096).decode(errors="replace"))
-    return [reason for reason in found if reason]
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # else it is at work, or rests
+            reason = file.read(4096)
+            if reason == STARTED:
+                found.append(f"{path}: {_ENDED_EARLY}")
+            elif reason:
+                found.append(reason.decode(errors="replace"))
+    return found
 
 
 def _examine(directory: str, mebibytes: int, user: str) -> Finding:

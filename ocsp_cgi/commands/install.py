@@ -19,6 +19,7 @@ from .. import config
 from ..config import Settings
 from ..installation import (
     foreign_script,
+    former,
     jobs,
     labels,
     lock,
@@ -195,6 +196,7 @@ class _Installation:
         """Returns the site, None if the operator has made it."""
         arguments, before = self.arguments, site.current(self.layout)
         is_wsgi = True if arguments.wsgi else False if arguments.cgi else None
+        before, is_wsgi = former.resume(self.plan, before, is_wsgi)
         migrated = before is None and os.path.lexists(self.script)
         if migrated and is_wsgi:
             raise CommandError(
@@ -226,7 +228,7 @@ class _Installation:
             raise CommandError(f"--{its_site.kind}: Apache must be reloaded: without --no-reload")
         its_plan.plan_change(its_site)
         self.change = Change(self.plan, self.layout, its_plan, its_site, str(self.config), settings)
-        self.change.check(configuration)
+        self.change.check()
         return its_site
 
     def _plan_kind(self, settings: Settings, is_wsgi: bool) -> None:
@@ -346,13 +348,12 @@ class _Installation:
             return entry.OK
         removal = Removal(self.plan, self.program, self.layout, self.config)
         removal.plan()
-        steps = self.plan.steps
         for note in self.plan.notes:
             print(note)
         if self.arguments.dry_run:
             removal.plan_program()
             print("This would be done:")
-            for step in steps:
+            for step in self.plan.steps:
                 print(f"  {step.text}")
             return entry.OK
         print("Changed:")
@@ -375,9 +376,8 @@ class _Installation:
 
 def _prefix() -> str:
     """Where the program was installed: it may be this one."""
-    if data_files.IS_INSTALLED:
-        return str(data_files.PACKAGE.parent)
-    return launched_prefix() or str(PREFIX)
+    installed = data_files.PACKAGE.parent if data_files.IS_INSTALLED else launched_prefix()
+    return str(installed or PREFIX)
 
 
 def _print_problems(title: str, problems: list[Problem]) -> None:

@@ -105,15 +105,27 @@ class Permissions:
             self._secret(path)
 
     def plan_shared_keys(self) -> None:
-        """Before the change to mod_wsgi: its user can read the keys, and a CGI still can."""
+        """Before the change to mod_wsgi: its user can read the keys, and a CGI still can.
+
+        CommandError for a key whose group may be needed for others who read it.
+        """
         for path in dict.fromkeys(path for ca in self._cas for path in _secrets(ca) if path):
             real = os.path.realpath(path)
             if not os.path.exists(real) or not self._may(self._web, real, _READ):
                 continue
             of = os.stat(real)
-            if not self._other.may(of, _READ):
-                mode = stat.S_IMODE(of.st_mode) & ~0o027 | 0o440
-                self._own(real, mode, group=self._group)
+            mode = stat.S_IMODE(of.st_mode)
+            if self._may(self._other, real, _READ):
+                continue
+            if of.st_gid not in (0, *self._other.gids) and not _is_within(real, FILES):
+                quoted = shlex.quote(real)
+                raise CommandError(
+                    f"{real} ({owner_name(of.st_uid, of.st_gid)}, mode {mode:o}):"
+                    f" {self._other.name} could not read it, and others may need its group.  If"
+                    " nobody else does, change that, and run this again:\n"
+                    f"    chgrp {self._group} {quoted} && chmod 640 {quoted}"
+                )
+            self._own(real, mode & ~0o027 | 0o440, group=self._group)
 
     def plan_caches(self) -> None:
         for cache in dict.fromkeys(ca.cache for ca in self._cas if ca.cache):

@@ -88,8 +88,7 @@ def _template(is_wsgi: bool) -> str:
 
 def _with_user(template: str, home: str) -> str:
     """The template with the user that mod_wsgi's processes belong to, and their environment."""
-    # Without home= mod_wsgi needs a home directory of that user's.
-    options = f"user={RESPONDER_USER} group={RESPONDER_USER} home=/"
+    options = f"user={RESPONDER_USER} group={RESPONDER_USER}"
     options += f" python-home={home}" * bool(home)
     return re.sub(r"(?m)^(WSGIDaemonProcess .*)$", rf"\1 {options}", template)
 
@@ -114,7 +113,7 @@ class SitePlan:
     def __init__(self, plan: Plan, layout: Layout, configuration: Configuration, program_: Program):
         self._plan = plan
         self._layout = layout
-        self._configuration = configuration
+        self.configuration = configuration
         self.program = program_
 
     def plan(self, site: Site, config_path: str) -> None:
@@ -199,7 +198,7 @@ class SitePlan:
         own = os.path.realpath(self._layout.site)
         return [
             host
-            for host in self._configuration.virtual_hosts
+            for host in self.configuration.virtual_hosts
             if host.port in ("80", "*")
             and host.has_name(name)
             and os.path.realpath(host.place.rpartition(":")[0]) != own
@@ -207,7 +206,7 @@ class SitePlan:
 
     def _note_default(self) -> None:
         """Apache sends requests for names that no virtual host has to the first one."""
-        hosts = [one for one in self._configuration.virtual_hosts if one.port == "80"]
+        hosts = [one for one in self.configuration.virtual_hosts if one.port == "80"]
         loaded = ENABLED if self._layout.enables_sites else self._layout.site
         default = next((one for one in hosts if one.is_default), None)
         if default is not None:
@@ -243,7 +242,7 @@ class SitePlan:
                 f" Python {ours} ({python}).  Install the mod_wsgi for Python {ours} in its place,"
                 f" or keep the CGI: {program()} install --cgi"
             )
-        if not self._layout.enables_sites and "wsgi" not in self._configuration.modules:
+        if not self._layout.enables_sites and "wsgi" not in self.configuration.modules:
             raise CommandError(missing_module(self._layout))
 
 

@@ -168,15 +168,16 @@ class Plan:
             for step in self.steps:
                 print(f"  {step.text}", flush=True)
                 step.do()
-                self._save()  # this process may be killed
+                self.save()  # this process may be killed
         except BrokenPipeError:
             raise  # standard output is closed
         except OSError as error:
             raise CommandError(f"{error.filename}: {error.strerror}") from None
         finally:
-            self._save()
+            self.save()
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Save the record, once there is a directory for it."""
         if self.record.path.parent.is_dir():
             self.record.save()
 

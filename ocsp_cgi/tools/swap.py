@@ -158,8 +158,8 @@ def _in_both_languages(first_line: str, program: Path) -> str:
     Python takes the second line for a string that nobody uses; a shell never comes to the third.
     """
     _, _, text = program.read_text().partition("\n")
-    text = text.replace("path = __file__\n", f'path = "{program}"\n', 1)
-    return f'{first_line}\n"exec" "{program}"\n{text}'
+    place = os.path.dirname(os.path.realpath(program))  # of the package, which is not beside this
+    return f'{first_line}\n"exec" "{program}"\nimport sys\nsys.path.insert(0, {place!a})\n{text}'
 
 
 def check_url(url: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 
 import pytest
 from checking import problem, problems, subject_of, write_config
 
-from ocsp_cgi import limits, map_writer
+from ocsp_cgi import limits, map_writer, sidecar
 from ocsp_cgi.checks import cache
 from ocsp_cgi.checks.finding import Level
 
@@ -75,6 +76,12 @@ def test_a_map_that_cannot_be_written(ca, path, monkeypatch):
     found = problem(cache, subject_of(path))
     assert f"{index} is searched for each request, which takes longer" in found.what
     assert "Is a directory" in found.what
+    lock = map_.with_name(f"{map_.name}.lock")
+    lock.write_bytes(sidecar.STARTED)
+    with open(lock, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # it is at work
+        assert problems(cache, subject_of(path)) == []
+    assert f"{lock}: the process that writes" in problem(cache, subject_of(path)).what
     map_.rmdir()
     map_writer.write(str(index), str(map_))
     assert problems(cache, subject_of(path)) == []

@@ -99,11 +99,11 @@ def test_processes_that_are_not_defined(found):
 
 
 def test_a_user_without_a_home(found):
-    edit = "display-name=%{GROUP}", "display-name=%{GROUP} user=nobody home=/nowhere"
+    edit = "home=/ ", "user=nobody home=/nowhere "
     [finding] = found(edit)
     assert finding.level is Level.FAIL
     assert finding.what.endswith("there is no directory /nowhere: add `home=/`")
-    assert found(("display-name=%{GROUP}", "display-name=%{GROUP} user=nobody home=/")) == []
+    assert found(("home=/ ", "user=nobody home=/ ")) == []
 
 
 def test_a_scriptalias_comes_first(found, web):
@@ -161,7 +161,7 @@ def test_the_script_is_missing_or_cannot_be_read(own_web, place):
 
 
 def test_whom_the_responder_runs_as(web, place):
-    edit = "display-name=%{GROUP}", "display-name=%{GROUP} user=nobody home=/"
+    edit = "home=/ ", "user=nobody home=/ "
     server = started_wsgi(place / "httpd", web.script, web.ca.home / "ocsp-cgi.conf", edit)
     configuration = apache_dump.read(web.subject(server).apache)
     [script] = configuration.scripts()
