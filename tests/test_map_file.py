@@ -44,17 +44,17 @@ def every_index_is_long(monkeypatch):
 
 
 @pytest.fixture
-def ca(tmp_path) -> config.CASettings:
+def ca(place) -> config.CASettings:
     """With a long index, and the map beside it."""
     ca = config.CASettings("root-ca")
-    ca.db = str(tmp_path / "db")
-    (tmp_path / "db").mkdir()
-    place(ca, lines())
+    ca.db = str(place / "db")
+    (place / "db").mkdir()
+    put(ca, lines())
     write_map(ca)
     return ca
 
 
-def place(ca: config.CASettings, content: bytes) -> None:
+def put(ca: config.CASettings, content: bytes) -> None:
     index = Path(ca.db) / "index"
     index.write_bytes(content)
     settle(index)
@@ -268,7 +268,7 @@ def test_a_map_of_an_earlier_index_is_not_used(ca):
     index = Path(ca.db) / "index"
     own = index.stat()
     valid = lines().replace(b"R\t270220135115Z\t261122135115Z,keyCompromise", b"V\t270220135115Z\t")
-    place(ca, valid.ljust(len(lines()) - 1, b"#") + b"\n")
+    put(ca, valid.ljust(len(lines()) - 1, b"#") + b"\n")
     os.utime(index, ns=(own.st_mtime_ns, own.st_mtime_ns))
     write_map(ca)
     earlier = index.stat()
@@ -285,11 +285,11 @@ def test_a_map_of_an_earlier_index_is_not_used(ca):
     assert [found.rows[serial(n)].is_revoked for n in (3, 4)] == [True, False]
 
 
-def test_a_map_of_another_index_is_not_used(ca, tmp_path):
+def test_a_map_of_another_index_is_not_used(ca, place):
     """Neither that of a file with the same contents, nor that of the file that was there before."""
     index = Path(ca.db) / "index"
-    shutil.copy2(index, tmp_path / "copy")
-    os.replace(tmp_path / "copy", index)
+    shutil.copy2(index, place / "copy")
+    os.replace(place / "copy", index)
     assert believed(ca) == 0
     write_map(ca)
     assert believed(ca) == ROWS + len(ABSENT)
@@ -313,11 +313,8 @@ def test_a_map_that_others_may_write_is_not_used(ca, mode):
 
 
 @pytest.mark.root
-def test_a_map_of_another_user_is_not_used(ca, tmp_path):
+def test_a_map_of_another_user_is_not_used(ca):
     """It may belong to root, to the owner of the index, or to the responder's user."""
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents[:-2]:
-        parent.chmod(parent.stat().st_mode | 0o011)
     path, index = Path(sidecar.beside(ca.db)), Path(ca.db) / "index"
     path.chmod(0o644)
     for owner, of_index, is_used in ((0, 0, True), (1, 0, False), (1, 1, True), (0, 1, True)):
@@ -364,7 +361,7 @@ def test_serial_numbers_with_one_hash(ca, monkeypatch):
 
 @pytest.mark.parametrize("rows", [1, 2, map_file.ENTRIES - 1, map_file.ENTRIES, 512, 1022, 1023])
 def test_blocks_that_are_full_or_nearly(ca, rows):
-    place(ca, lines(rows=rows))
+    put(ca, lines(rows=rows))
     write_map(ca)
     for number in (1, 2, rows - 1, rows, rows + 1, rows + 2):
         found = by_map(ca, number)
@@ -372,7 +369,7 @@ def test_blocks_that_are_full_or_nearly(ca, rows):
 
 
 def test_an_index_with_nothing_but_odd_lines_that_revoke(ca):
-    place(ca, b"R\tCAFE0A12\nR\tCAFE0A13\n" + ROW % b"0X1F")
+    put(ca, b"R\tCAFE0A12\nR\tCAFE0A13\n" + ROW % b"0X1F")
     write_map(ca)
     searched = index_search.find(ca.db, {0xCAFE0A12})
     assert searched.rows[0xCAFE0A12].is_revoked
