@@ -1,0 +1,315 @@
+"""HTTP caches in front of the responder: what they keep, for how long, and that they mix nothing
+up."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import random
+import time
+
+import pytest
+from caches import KINDS, Cached, ask, cached, uncached
+from clients import (
+    SPELLINGS,
+    HTTPResponse,
+    base64_of,
+    cert_id,
+    cert_id_of,
+    certificate,
+    nonce,
+    request,
+    settle,
+    verified,
+)
+from cryptography.x509 import ocsp
+
+from ocsp_cgi.tools import httpd
+
+pytestmark = [pytest.mark.apache, pytest.mark.slow]
+
+MAX_AGE = 30  # with `nmin = 1`
+SUCCESSFUL = ocsp.OCSPResponseStatus.SUCCESSFUL
+_unused_serials = itertools.count(0x7F01)
+
+
+@pytest.fixture(scope="module")
+def ca(pki, workspace):
+    """A copy of the CA that the web server can read, with `cache`."""
+    ca = pki.copy(workspace / "caches-ca")
+    config = ca.home / "ocsp-cgi.conf"
+    config.write_text(config.read_text().replace("[root-ca]\n", "[root-ca]\ncache = cache\n"))
+    settle(ca.home / "db" / "index")
+    httpd.let_read(ca.home)
+    httpd.let_write(ca.home / "cache")
+    return ca
+
+
+@pytest.fixture(scope="module")
+def root(ca):
+    return certificate(ca.home / "root-ca.crt")
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def site(request, workspace, ca, cgi):
+    home = workspace / f"behind {request.param}".replace(" ", "-").replace(",", "")
+    with cached(request.param, home, cgi, ca.home / "ocsp-cgi.conf") as site:
+        yield site
+
+
+@pytest.fixture
+def path(root):
+    """path(): that of a GET about a serial nobody has asked about; path(serial) about this one."""
+
+    def path(serial: int | None = None, **options) -> str:
+        return "/" + base64_of(request(cert_id(root, serial or next(_unused_serials)), **options))
+
+    return path
+
+
+def serial_of(ca, name: str) -> int:
+    return int(ca.serial(name), 16)
+
+
+def seen(response: HTTPResponse) -> tuple:
+    """What a client learns: HTTP's status, OCSP's, and the certificate's with its serial."""
+    if response.headers.get("content-type") != "application/ocsp-response":
+        return (response.status,)
+    read = ocsp.load_der_ocsp_response(response.body)
+    if read.response_status != SUCCESSFUL:
+        return response.status, read.response_status.name
+    return response.status, "SUCCESSFUL", read.certificate_status.name, read.serial_number
+
+
+def test_a_response_fetched_through_one_server_is_served_by_every(site, path, root, ca):
+    about, before = path(), len(site.asked())
+    first = site.ask(about)
+    again = [site.ask(about, server=server) for server in range(len(site.ports)) for _ in range(3)]
+    assert len(site.asked()) == before + 1
+    verified(first.body, root)
+    for response in again:
+        assert (response.status, response.body) == (200, first.body)
+        for name in ("content-type", "etag", "cache-control", "expires", "last-modified"):
+            assert response.headers[name] == first.headers[name], name
+        assert response.headers["content-length"] == str(len(first.body))
+
+
+def test_if_none_match_gives_304(site, path):
+    about = path()
+    etag = site.ask(about).headers["etag"]
+    before = len(site.asked())
+    unchanged = site.ask(about, f"If-None-Match: {etag}")
+    assert (unchanged.status, unchanged.body) == (304, b"")
+    assert len(site.asked()) == before
+    assert site.ask(about, 'If-None-Match: "another"').status == 200
+
+
+def test_a_response_with_a_nonce_is_not_cached(site, path, root):
+    about, before = path(extensions=nonce(b"\xff" * 16)), len(site.asked())
+    bodies = {site.ask(about).body for _ in range(3)}
+    assert len(site.asked()) == before + 3
+    for body in bodies:
+        assert verified(body, root).extensions
+
+
+@pytest.mark.parametrize("kind", ["malformed", "another CA", "page", "no such page", "tryLater"])
+def test_an_error_is_not_cached(site, ca, path, kind):
+    about = {
+        "malformed": path()[:-8],
+        "another CA": "/"
+        + base64_of(request(cert_id_of("sha1", bytes(20), bytes(20), next(_unused_serials)))),
+        "page": "",
+        "no such page": "/favicon.ico",
+        "tryLater": path(),
+    }[kind]
+    index = ca.home / "db" / "index"
+    rows, before = index.read_bytes(), len(site.asked())
+    if kind == "tryLater":
+        index.write_bytes(b"not an index\n")
+        settle(index)
+    try:
+        answers = {seen(site.ask(about, server=n % len(site.ports))) for n in range(3)}
+    finally:
+        if kind == "tryLater":
+            index.write_bytes(rows)
+            settle(index)
+    assert len(site.asked()) == before + 3
+    assert answers == {
+        {
+            "malformed": (200, "MALFORMED_REQUEST"),
+            "another CA": (200, "UNAUTHORIZED"),
+            "page": (200,),
+            "no such page": (404,),
+            "tryLater": (200, "TRY_LATER"),
+        }[kind]
+    }
+    if kind == "tryLater":
+        assert seen(site.ask(about))[1] == "SUCCESSFUL"
+
+
+def test_a_post_is_not_cached(site, ca, root):
+    serial = serial_of(ca, "bad")
+    encoded, before = request(cert_id(root, serial)), len(site.asked())
+    for _ in range(3):
+        response = site.ask("", method="POST", body=encoded)
+        assert seen(response) == (200, "SUCCESSFUL", "REVOKED", serial)
+    assert len(site.asked()) == before + 3
+
+
+POISONS = {
+    "a range": ["Range: bytes=0-9"],
+    "ranges": ["Range: bytes=0-0,-1"],
+    "a range if": ["Range: bytes=0-9", 'If-Range: "x"'],
+    "what is forwarded": [
+        "X-Forwarded-Host: evil.example.com",
+        "X-Forwarded-Proto: https",
+        "X-Forwarded-For: 192.0.2.66",
+        "X-Original-URL: /",
+        "X-Rewrite-URL: /",
+        "Forwarded: host=evil.example.com",
+    ],
+    "another method": ["X-HTTP-Method-Override: POST"],
+    "any tag": ["If-None-Match: *"],
+    "a date": ["If-Modified-Since: Sun, 19 Mar 2034 01:00:00 GMT"],
+    "a failing condition": ['If-Match: "another"'],
+    "encodings": ["Accept-Encoding: gzip, br", "TE: trailers"],
+    "languages": ["Accept: text/html", "Accept-Language: de"],
+    "a password": ["Authorization: Basic eDp5"],
+    "a cookie": ["Cookie: a=b"],
+    "a type": ["Content-Type: text/html"],
+    "only if cached": ["Cache-Control: only-if-cached"],
+    "stale": ["Cache-Control: max-stale=99999999"],
+    "no store": ["Cache-Control: no-store"],
+    "hop by hop": ["Connection: close, ETag, Cache-Control, Content-Length"],
+}
+
+
+@pytest.mark.parametrize("headers", POISONS.values(), ids=POISONS)
+def test_a_client_cannot_spoil_what_others_get(site, path, root, headers):
+    serial = next(_unused_serials)
+    about = path(serial)
+    for method in ("GET", "HEAD"):
+        site.ask(about, *headers, method=method)
+    for _ in range(2):
+        response = site.ask(about)
+        assert seen(response) == (200, "SUCCESSFUL", "UNKNOWN", serial)
+        verified(response.body, root)
+        assert response.headers["content-length"] == str(len(response.body))
+        assert not {"vary", "content-encoding", "content-range"} & set(response.headers)
+        assert response.headers["cache-control"].endswith("public, no-transform, must-revalidate")
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "GET"])
+def test_another_method_or_a_body_does_not_spoil_it_either(site, path, root, ca, method):
+    serial = next(_unused_serials)
+    about = path(serial)
+    other = request(cert_id(root, serial_of(ca, "bad")))
+    for body in (b"", other) if method != "HEAD" else (b"",):
+        site.ask(about, method=method, body=body)
+    assert seen(site.ask(about)) == (200, "SUCCESSFUL", "UNKNOWN", serial)
+
+
+def test_a_range_is_cut_from_the_whole(site, path):
+    about = path()
+    whole = site.ask(about).body
+    part = site.ask(about, "Range: bytes=5-14")
+    assert (part.status, part.body) in ((206, whole[5:15]), (200, whole))
+    assert site.ask(about).body == whole
+
+
+HOSTS = ("ocsp.example.com", "OCSP.EXAMPLE.COM:80", "evil.example.com", "127.0.0.1", "a" * 200)
+QUERIES = ("", "?", "?x=y", "?" + "x" * 200, "?/MEkwRzBF", "?%2F%2F")
+
+
+def variants(text: str, draw: random.Random) -> list[str]:
+    """A request's base64 in every way that a client may write it, and damaged."""
+    paths = [write(text) for write in SPELLINGS.values()]
+    for path in list(paths):
+        at = draw.randrange(1, len(path) - 1)
+        paths += [path[:at] + path[at + 1 :], path[:at] + "/" + path[at:], path[:-at]]
+        paths += [path.replace("//", "/"), path.replace("/", "//"), path.swapcase()]
+        paths += [path.replace("/", "/./", 1), f"/x/..{path}", path + "%2F", path + "%00"]
+    return [path for path in dict.fromkeys(paths) if path.startswith("/")]
+
+
+@pytest.fixture(scope="module")
+def answers(workspace, ca, root, cgi):
+    """answers(site): what the responder behind a site answers to each variant of each request,
+    asked without the cache: [(path, seen)]."""
+    draw = random.Random(15)
+    paths = []
+    for name, hash_name in (("good", "sha1"), ("bad", "sha1"), ("held", "sha256")):
+        text = base64_of(request(cert_id(root, serial_of(ca, name), hash_name)))
+        paths += variants(text, draw)
+    known: dict[bool, list[tuple[str, tuple]]] = {}
+
+    def answers(site: Cached) -> list[tuple[str, tuple]]:
+        if site.is_rewritten not in known:
+            home = workspace / f"direct-{site.is_rewritten}"
+            with uncached(site.is_rewritten, home, cgi, ca.home / "ocsp-cgi.conf") as server:
+                known[site.is_rewritten] = [
+                    (path, seen(ask(server.port, f"/cgi-bin/ocsp.cgi{path}"))) for path in paths
+                ]
+        return known[site.is_rewritten]
+
+    return answers
+
+
+def test_entries_are_never_mixed(site, answers, root, ca):
+    draw = random.Random(site.kind)
+    asked = [
+        (path + draw.choice(QUERIES), answer)
+        for path, answer in answers(site) * 2
+        if "%00" not in path or not site.kind.startswith("nginx")  # which refuses it
+    ]
+    draw.shuffle(asked)
+    before = len(site.asked())
+    got = set()
+    for path, answer in asked:
+        server, host = draw.randrange(len(site.ports)), draw.choice(HOSTS)
+        response = site.ask(path, server=server, host=host, version=draw.choice(["1.0", "1.1"]))
+        assert seen(response) == answer, (path, host)
+        got.add(answer[1:3])
+    assert {("SUCCESSFUL", status) for status in ("GOOD", "REVOKED", "UNKNOWN")} < got
+    assert ("MALFORMED_REQUEST",) in got and len(asked) > 500
+    assert len(site.asked()) < before + len(asked)
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_every_spelling_is_answered_and_cached(site, ca, root, spelling):
+    serial = serial_of(ca, "bad")
+    text = base64_of(request(cert_id(root, serial, "sha384")))
+    path, before = SPELLINGS[spelling](text), len(site.asked())
+    for _ in range(3):
+        assert seen(site.ask(path)) == (200, "SUCCESSFUL", "REVOKED", serial)
+    assert len(site.asked()) <= before + 1
+
+
+def test_the_host_and_query_are_not_part_of_the_key_on_disk(site, path):
+    if not site.kind.startswith("disk"):
+        pytest.skip("with the others there are separate entries")
+    about, before = path(), len(site.asked())
+    for host, query in itertools.product(HOSTS, QUERIES):
+        assert site.ask(about + query, host=host).status == 200
+    assert len(site.asked()) == before + 1
+
+
+def test_a_client_can_ask_for_a_new_response(site, path):
+    if site.kind.startswith(("nginx", "varnish")):
+        pytest.skip("these do not heed a client's Cache-Control")
+    about = path()
+    old = site.ask(about).body
+    time.sleep(1.1)  # until thisUpdate is another
+    new = site.ask(about, "Cache-Control: no-cache").body
+    assert new != old
+    assert site.ask(about).body == new
+
+
+@pytest.mark.parametrize("kind", ["memcache, wsgi", "redis, cgi"])
+def test_without_its_store_the_cache_asks_the_responder(place, ca, cgi, path, kind):
+    with cached(kind, place / "site", cgi, ca.home / "ocsp-cgi.conf") as site:
+        about = path()
+        site.ask(about)
+        site.stop()
+        assert [site.ask(about, server=server).status for server in (0, 1)] == [200, 200]
+        assert len(site.asked()) == 3
