@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import pytest
 from browser import need
 from clients import HTTPResponse, end, parse_http, read_all, started, started_wsgi
 

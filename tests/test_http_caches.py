@@ -3,6 +3,7 @@ up."""
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import itertools
 import random
@@ -313,3 +314,71 @@ def test_without_its_store_the_cache_asks_the_responder(place, ca, cgi, path, ki
         site.stop()
         assert [site.ask(about, server=server).status for server in (0, 1)] == [200, 200]
         assert len(site.asked()) == 3
+
+
+def test_a_cache_answers_with_nothing_older_than_max_age(place, pki, cgi):
+    """Behind all of them at once, since it takes more than half a minute: a revocation, and what
+    comes if the responder is gone."""
+    ca = pki.copy(place / "ca")
+    ca.issue("leaver")
+    ca.issue("crowded")
+    config = ca.home / "ocsp-cgi.conf"
+    config.write_text(
+        config.read_text().replace("[root-ca]\n", "[root-ca]\ncache = cache\nnmin = 1\n")
+    )
+    httpd.let_read(ca.home)
+    httpd.let_write(ca.home / "cache")
+    script = place / "cgi-bin" / "ocsp.cgi"
+    script.parent.mkdir()
+    for link in (script, script.with_suffix(".wsgi")):
+        link.symlink_to(cgi.with_suffix(link.suffix))
+    httpd.let_read(place)
+    root = certificate(ca.home / "root-ca.crt")
+    leaver, crowded, good = paths = [
+        "/" + base64_of(request(cert_id(root, serial_of(ca, name))))
+        for name in ("leaver", "crowded", "good")
+    ]
+    with contextlib.ExitStack() as stack:
+        sites = [
+            stack.enter_context(cached(kind, place / f"site{number}", script, config))
+            for number, kind in enumerate(KINDS)
+        ]
+        over = {}
+        for site in sites:
+            assert {seen(site.ask(path))[2] for path in paths} == {"GOOD"}
+            over[site.kind] = time.monotonic() + MAX_AGE + 1  # ages are whole seconds
+        for name in ("leaver", "crowded"):
+            ca.revoke(name, "-crl_reason", "keyCompromise")
+        httpd.let_read(ca.home)
+        rounds, revoked = 0, set()
+        while rounds < 10 or time.monotonic() < max(over.values()):
+            for site in sites:
+                for server in range(len(site.ports)):
+                    is_over = time.monotonic() > over[site.kind]
+                    response = site.ask(leaver, server=server)
+                    status = seen(response)[2]
+                    assert status == "REVOKED" or not (is_over or site.kind in revoked), site.kind
+                    assert int(response.headers.get("age", 0)) <= max_age(response), site.kind
+                    if status == "REVOKED":
+                        revoked.add(site.kind)
+            rounds += 1
+            time.sleep(0.5)
+        assert revoked == set(KINDS)
+        for site in sites:
+            about_it = [line for line in site.asked() if f"serial={ca.serial('leaver')} " in line]
+            assert len(about_it) < rounds / 2, site.kind
+        with concurrent.futures.ThreadPoolExecutor(8) as clients:
+            for site in sites:
+                at_once = list(clients.map(site.ask, [crowded] * 16))
+                assert {seen(response)[2] for response in at_once} == {"REVOKED"}, site.kind
+        script.unlink()
+        script.with_suffix(".wsgi").unlink()
+        for site in sites:
+            if site.kind.startswith(("nginx", "varnish")):
+                site.stop()
+            for server in range(len(site.ports)):
+                assert site.ask(good, server=server).status in (404, 500, 502, 503, 504), site.kind
+
+
+def max_age(response: HTTPResponse) -> int:
+    return int(response.headers["cache-control"].partition("max-age=")[2].partition(",")[0])
