@@ -119,7 +119,12 @@ def cached(kind: str, home: Path, script: Path, config: Path) -> Iterator[Cached
             text = text.replace("/var/cache/apache2/mod_cache_disk", str(home / "0" / "run"))
         else:
             port, process = stack.enter_context(_STORES[cache](home))
-            text = re.sub(r"cache\.example\.com:\d+", f"127.0.0.1:{port}", text)
+            text = re.sub("(?m)^(# )?CacheSocache ", "# CacheSocache ", text)
+            text = re.sub(
+                rf'(?m)^# (CacheSocache "{cache}:)cache\.example\.com:\d+',
+                rf"\g<1>127.0.0.1:{port}",
+                text,
+            )
             stop = process.kill
         apaches = [
             stack.enter_context(
@@ -133,7 +138,7 @@ def cached(kind: str, home: Path, script: Path, config: Path) -> Iterator[Cached
 
 def uncached(is_rewritten: bool, home: Path, script: Path, config: Path) -> httpd.Apache:
     """An Apache without a cache, with the rules of the shared one if it is `is_rewritten`."""
-    text = configuration("shared").replace("\nCacheEnable", "\n# CacheEnable")
+    text = re.sub(r"(?m)^Cache(Enable|Socache) ", r"# \g<0>", configuration("shared"))
     modules = ("cache", "cache_socache", "rewrite")
     return _apache(home, "cgi", script, config, *((text, modules) if is_rewritten else ()))
 

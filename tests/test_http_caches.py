@@ -7,6 +7,7 @@ import concurrent.futures
 import contextlib
 import itertools
 import random
+import re
 import time
 
 import pytest
@@ -93,6 +94,8 @@ def test_a_response_fetched_through_one_server_is_served_by_every(site, path, ro
         for name in ("content-type", "etag", "cache-control", "expires", "last-modified"):
             assert response.headers[name] == first.headers[name], name
         assert response.headers["content-length"] == str(len(first.body))
+    for apache in site.apaches:
+        assert not re.search(r"AH00036|AH01630|:(error|crit)\] (?!.*ocsp\.cgi: )", apache.error_log)
 
 
 def test_if_none_match_gives_304(site, path):
@@ -239,8 +242,14 @@ def answers(workspace, ca, root, cgi):
     asked without the cache: [(path, seen)]."""
     draw = random.Random(15)
     paths = []
-    for name, hash_name in (("good", "sha1"), ("bad", "sha1"), ("held", "sha256")):
-        text = base64_of(request(cert_id(root, serial_of(ca, name), hash_name)))
+    texts = [
+        base64_of(request(cert_id(root, serial_of(ca, name), hash_name)))
+        for name, hash_name in (("good", "sha1"), ("bad", "sha1"), ("held", "sha256"))
+    ]
+    # Apache may merge these slashes: the path without one is another request, which is damaged.
+    by_serial = (base64_of(request(cert_id(root, n))) for n in itertools.count(0xFFFFFFFF0000))
+    texts.append(next(text for text in by_serial if "//" in text))
+    for text in texts:
         paths += variants(text, draw)
     known: dict[bool, list[tuple[str, tuple]]] = {}
 
@@ -286,13 +295,18 @@ def test_every_spelling_is_answered_and_cached(site, ca, root, spelling):
     assert len(site.asked()) <= before + 1
 
 
-def test_the_host_and_query_are_not_part_of_the_key_on_disk(site, path):
-    if not site.kind.startswith("disk"):
-        pytest.skip("with the others there are separate entries")
+def test_what_apache_leaves_out_of_the_key(site, path):
+    if site.kind.startswith(("nginx", "varnish")):
+        pytest.skip("with these there may be separate entries")
     about, before = path(), len(site.asked())
-    for host, query in itertools.product(HOSTS, QUERIES):
-        assert site.ask(about + query, host=host).status == 200
-    assert len(site.asked()) == before + 1
+    for host in HOSTS:
+        assert site.ask(about, host=host).status == 200
+    for query in QUERIES:
+        for _ in range(2):
+            assert site.ask(about + query).status == 200
+    # where the key has the request line, each query string has an entry
+    entries = len(QUERIES) if site.is_rewritten else 1
+    assert len(site.asked()) == before + entries
 
 
 def test_a_client_can_ask_for_a_new_response(site, path):
