@@ -225,23 +225,28 @@ HOSTS = ("ocsp.example.com", "OCSP.EXAMPLE.COM:80", "evil.example.com", "127.0.0
 QUERIES = ("", "?", "?x=y", "?" + "x" * 200, "?/MEkwRzBF", "?%2F%2F")
 
 
-def variants(text: str, draw: random.Random) -> list[str]:
-    """A request's base64 in every way that a client may write it, and damaged."""
-    paths = [write(text) for write in SPELLINGS.values()]
-    for path in list(paths):
-        at = draw.randrange(1, len(path) - 1)
-        paths += [path[:at] + path[at + 1 :], path[:at] + "/" + path[at:], path[:-at]]
-        paths += [path.replace("//", "/"), path.replace("/", "//"), path.swapcase()]
-        paths += [path.replace("/", "/./", 1), f"/x/..{path}", path + "%2F", path + "%00"]
-    return [path for path in dict.fromkeys(paths) if path.startswith("/")]
+def damaged(path: str, draw: random.Random) -> list[str]:
+    """A path with a request, in ways in which it may arrive and that change what is asked."""
+    at = draw.randrange(1, len(path) - 1)
+    return [
+        path[:at] + path[at + 1 :],
+        path[:at] + "/" + path[at:],
+        path[:-at],
+        path.replace("//", "/"),
+        path.replace("/", "//"),
+        path.replace("/", "/./", 1),
+        path.swapcase(),
+        f"/x/..{path}",
+        path + "%2F",
+        path + "%00",
+    ]
 
 
 @pytest.fixture(scope="module")
 def answers(workspace, ca, root, cgi):
-    """answers(site): what the responder behind a site answers to each variant of each request,
-    asked without the cache: [(path, seen)]."""
+    """answers(site): what the responder behind a site answers to GET with requests in every
+    spelling, and damaged ones, without the cache: [(path, seen)]."""
     draw = random.Random(15)
-    paths = []
     texts = [
         base64_of(request(cert_id(root, serial_of(ca, name), hash_name)))
         for name, hash_name in (("good", "sha1"), ("bad", "sha1"), ("held", "sha256"))
@@ -249,8 +254,10 @@ def answers(workspace, ca, root, cgi):
     # Apache may merge these slashes: the path without one is another request, which is damaged.
     by_serial = (base64_of(request(cert_id(root, n))) for n in itertools.count(0xFFFFFFFF0000))
     texts.append(next(text for text in by_serial if "//" in text))
-    for text in texts:
-        paths += variants(text, draw)
+    paths = [write(text) for text in texts for write in SPELLINGS.values()]
+    for text, spelling in itertools.product(texts[2:], ("escaped", "unescaped", "doubled slash")):
+        paths += damaged(SPELLINGS[spelling](text), draw)
+    paths = [path for path in dict.fromkeys(paths) if path.startswith("/")]
     known: dict[bool, list[tuple[str, tuple]]] = {}
 
     def answers(site: Cached) -> list[tuple[str, tuple]]:
@@ -281,7 +288,7 @@ def test_entries_are_never_mixed(site, answers, root, ca):
         assert seen(response) == answer, (path, host)
         got.add(answer[1:3])
     assert {("SUCCESSFUL", status) for status in ("GOOD", "REVOKED", "UNKNOWN")} < got
-    assert ("MALFORMED_REQUEST",) in got and len(asked) > 500
+    assert ("MALFORMED_REQUEST",) in got and len(asked) > 150
     assert len(site.asked()) < before + len(asked)
 
 
