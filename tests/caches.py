@@ -192,7 +192,7 @@ def _nginx(home: Path, backend: int) -> Iterator[int]:
     home.mkdir(parents=True)
     block = _edited(
         block_of_readme("nginx"),
-        ("/var/cache/nginx/ocsp", f"{home}/run/cache"),
+        ("/var/cache/nginx-ocsp", f"{home}/run/cache"),
         ("listen 80;", f"listen 127.0.0.1:{port};"),
         ("http://responder.example.com;", f"http://127.0.0.1:{backend};"),
     )
