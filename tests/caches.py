@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from browser import need
 from clients import HTTPResponse, end, parse_http, read_all, started, started_wsgi
+from cryptography.x509 import ocsp
 
 from ocsp_cgi.tools import data_files, httpd
 
@@ -99,6 +100,16 @@ def ask(
     with socket.create_connection(("127.0.0.1", port), 30) as connection:
         connection.sendall("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body)
         return parse_http(read_all(connection))
+
+
+def seen(response: HTTPResponse) -> tuple:
+    """What a client learns: HTTP's status, OCSP's, and the certificate's with its serial."""
+    if response.headers.get("content-type") != "application/ocsp-response":
+        return (response.status,)
+    read = ocsp.load_der_ocsp_response(response.body)
+    if read.response_status != ocsp.OCSPResponseStatus.SUCCESSFUL:
+        return response.status, read.response_status.name
+    return response.status, "SUCCESSFUL", read.certificate_status.name, read.serial_number
 
 
 @contextlib.contextmanager
