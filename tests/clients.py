@@ -451,9 +451,10 @@ def wsgi_site() -> str:
     if version not in ("", ours):
         pytest.skip(f"mod_wsgi is for Python {version}, and the tests run under {ours}")
     site_conf = (httpd.data_files.APACHE / "ocsp-cgi-wsgi.conf").read_text()
-    if sys.prefix == sys.base_prefix:
-        return site_conf
-    return site_conf.replace("display-name=", f"python-home={sys.prefix} display-name=")
+    options = "home=/"  # a user such as nobody has no home directory, which mod_wsgi needs
+    if sys.prefix != sys.base_prefix:
+        options += f" python-home={sys.prefix}"
+    return site_conf.replace("display-name=", f"{options} display-name=")
 
 
 def end(process: subprocess.Popen) -> None:
