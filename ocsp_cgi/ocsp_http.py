@@ -323,7 +323,7 @@ def _page(
     headers = [
         ("Content-Type", "text/html; charset=utf-8"),
         ("Content-Length", str(len(body))),
-        ("Cache-Control", "no-cache"),
+        ("Cache-Control", "no-cache, no-store"),
         ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"),
         ("X-Content-Type-Options", "nosniff"),
     ]

@@ -430,13 +430,19 @@ def started(
         pytest.skip(str(error))
 
 
-def started_wsgi(home: Path, script: Path, config: Path, *edits: tuple[str, str]) -> httpd.Apache:
+def started_wsgi(
+    home: Path,
+    script: Path,
+    config: Path,
+    *edits: tuple[str, str],
+    modules: tuple[str, ...] = (),
+) -> httpd.Apache:
     """As `started`, with mod_wsgi, and these edits in apache/ocsp-cgi-wsgi.conf."""
     site_conf = wsgi_site()
     for old, new in edits:
         assert old in site_conf
         site_conf = site_conf.replace(old, new)
-    return started(home, script, config, site_conf=site_conf, modules=("wsgi",))
+    return started(home, script, config, site_conf=site_conf, modules=("wsgi", *modules))
 
 
 def wsgi_site() -> str:

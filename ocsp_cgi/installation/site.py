@@ -6,6 +6,7 @@ beside a file to include they are in one of their own, in the place of the virtu
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 from collections.abc import Callable
@@ -101,7 +102,7 @@ def _included(template: str, site: Site, port: str) -> str:
     paragraphs = [
         paragraph
         for paragraph in re.split(r"\n\n+", re.sub(r"(?m)^    ", "", inside).strip("\n"))
-        if not re.search(r"^(ServerName|TraceEnable)\b", paragraph, re.MULTILINE)
+        if not re.search(r"^(ServerName|TraceEnable|IncludeOptional)\b", paragraph, re.MULTILINE)
     ]
     head = _SNIPPET_HEAD.format(name=site.name, port=port, include=INCLUDE)
     return head + definitions + "\n" + "\n\n".join(paragraphs) + "\n"
@@ -270,7 +271,8 @@ def including(configuration: Configuration) -> list[str]:
     found = []
     for file in dict.fromkeys(one.place.rpartition(":")[0] for one in configuration.virtual_hosts):
         for number, line in enumerate(content(Path(file)).decode(errors="replace").split("\n"), 1):
-            if re.match(r"\s*Include", line, re.IGNORECASE) and f"{SNIPPET.parent}/" in line:
+            included = re.match(r'\s*Include(?:Optional)?\s+"?([^"\s]+)', line, re.IGNORECASE)
+            if included and fnmatch.fnmatchcase(str(SNIPPET), included[1]):
                 found.append(f"{file}:{number}")
     return found
 

@@ -189,6 +189,7 @@ class Apache:
             ("/usr/lib/cgi-bin", str(script.parent)),
             ("*:80", f"127.0.0.1:{self.port}"),
             ("/etc/ssl/ocsp-cgi.conf", str(config)),
+            ("/etc/ocsp-cgi/", f"{home}/"),
         ):
             site_conf = site_conf.replace(old, new)
         (home / "site.conf").write_text(site_conf)

@@ -2,7 +2,7 @@
 
     python3 tests/bench                    an hour; prints the tables, writes rows.svg
     python3 tests/bench --quick            a minute, without what takes longest
-    python3 tests/bench --only servers     one part: processes (T1 to T6), servers (T7 to T9) or
+    python3 tests/bench --only servers     one part: processes (T1 to T6), servers (T7 to T10) or
                                            instructions
     python3 tests/bench --python PATH      with this Python too, for its version of `cryptography`
     python3 tests/bench --against REV      this tree and another commit, side by side
@@ -126,7 +126,7 @@ def _measure(
             with Servers(setting, pythons) as servers:
                 rest = rates.measure(servers, targets, quick)
         except httpd.Unavailable as error:
-            targets.missing("T7 to T9", "answers per second", str(error))
+            targets.missing("T7 to T10", "answers per second", str(error))
     return [table.HEAD, *targets.rows, "", *rest] if targets.rows else []
 
 

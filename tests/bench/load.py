@@ -24,8 +24,16 @@ def put(url: str, body: Path, clients: int, number: int, least: int) -> Load:
     AssertionError if most are not answered, or the answers have fewer bytes than `least` on
     average: then some were errors.
     """
-    command = ["ab", "-q", "-l", "-r", "-n", str(number), "-c", str(clients)]
-    command += ["-p", str(body), "-T", "application/ocsp-request", url]
+    return _ask(["-p", str(body), "-T", "application/ocsp-request"], url, clients, number, least)
+
+
+def get(url: str, clients: int, number: int, least: int) -> Load:
+    """As `put`, with GET."""
+    return _ask([], url, clients, number, least)
+
+
+def _ask(options: list[str], url: str, clients: int, number: int, least: int) -> Load:
+    command = ["ab", "-q", "-l", "-r", "-n", str(number), "-c", str(clients), *options, url]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     complete = int(_found(r"Complete requests: +(\d+)", said))
     failed = int(_found(r"Failed requests: +(\d+)", said))

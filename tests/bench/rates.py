@@ -1,4 +1,4 @@
-"""T7 to T9: how many answers a second each server gives, side by side."""
+"""T7 to T10: how many answers a second each server gives, side by side."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ _ASKED = {
     ("wsgi-P-256", "new"): "WSGI, new, P-256",
     ("wsgi-P-256", "cached"): "WSGI, cached",
     ("wsgi-long", "new"): "WSGI, new, P-256, 1 000 000 rows",
+    ("cache-P-256", "cached"): "Apache's cache, GET",
     ("constant", "new"): "a constant under mod_wsgi",
 }
 _REPLACED_SECONDS = 30
@@ -52,6 +53,7 @@ def measure(servers: Servers, table: Table, quick: bool) -> list[str]:
     replaced = "the same while the index is replaced every 10 seconds, against leaving it alone"
     if quick:
         table.missing("T9", replaced, "--quick")
+        _add_t10(table, loads)
         return []
     steady, changing = [], []
     number = _number(loads["wsgi-long", "new"][-1], _REPLACED_SECONDS)
@@ -60,11 +62,17 @@ def measure(servers: Servers, table: Table, quick: bool) -> list[str]:
         with servers.replacing_the_index():
             changing.append(servers.put("wsgi-long", "new", 8, number))
     table.at_least("T9", replaced, Ratio.of(_rates(changing), _rates(steady)), 0.8)
+    _add_t10(table, loads)
     by_clients = {
         clients: loads if clients == 8 else _interleaved(servers, clients, 2, 5)
         for clients in CLIENTS
     }
     return [*_rates_table(by_clients), "", *_notes(servers, changing, by_clients)]
+
+
+def _add_t10(table: Table, loads: _Loads) -> None:
+    what = "responses a second to GET from Apache's cache, 8 clients, against the shell script"
+    table.at_least("T10", what, _ratio(loads, "cache-P-256", "script-P-256", "cached"), 90)
 
 
 def _interleaved(servers: Servers, clients: int, seconds: int, rounds: int) -> _Loads:

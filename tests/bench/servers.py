@@ -1,5 +1,5 @@
 """Answers per second over HTTP: of ocsp.cgi and the shell script, which Apache starts for each
-request, and of the WSGI application and `openssl ocsp -port`, which stay."""
+request, of the WSGI application and `openssl ocsp -port`, which stay, and of Apache's cache."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import statistics
 import subprocess
 import threading
 import time
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 
 import load
-from clients import end, nonce
+from clients import base64_of, end, nonce
 from load import Load
 from setting import SIGNERS, Setting
 
@@ -47,6 +48,14 @@ _RESPONDER = """\
     <LocationMatch "-{name}$">
         SetEnv OCSP_CGI_CONFIG "{config}"
     </LocationMatch>
+"""
+_CACHED = """\
+    AllowEncodedSlashes NoDecode
+    ScriptAlias "/cache-{name}" "{script}"
+    <Location "/cache-{name}">
+        SetEnv OCSP_CGI_CONFIG "{config}"
+        SetEnv ap_trust_cgilike_cl yes
+    </Location>
 """
 _CONSTANT = """\
 def application(environ, start_response):
@@ -86,12 +95,15 @@ class Servers:
                 script=script,
                 config=config,
             )
+            if name == "P-256":
+                responders += _CACHED.format(name=name, script=script, config=config)
+                responders += _cache_conf(f"/cache-{name}", setting.home / "httpd" / "run")
         self._apache = httpd.Apache(
             setting.home / "httpd",
             script,
             Path("/"),
             site_conf=_SITE.format(home=setting.home, responders=responders),
-            modules=("wsgi",),
+            modules=("wsgi", "cache", "cache_disk"),
         )
 
     def __enter__(self) -> Servers:
@@ -112,13 +124,16 @@ class Servers:
 
     def put(self, server: str, response: str, clients: int, number: int) -> Load:
         """Let clients ask a server so many times, each time for a `new` response or for the one
-        that is `cached`."""
+        that is `cached`; Apache's cache with GET, all others with POST."""
         body = self._new if response == "new" else self._setting.request
         kind, _, signer = server.partition("-")
         if kind == "openssl":
             with _openssl(self._setting, signer) as url:
                 return load.put(url, body, clients, number, _RESPONSE_BYTES)
         url = f"{self._apache.url.rpartition('/cgi-bin/')[0]}/{server}"
+        if kind == "cache":
+            url += "/" + urllib.parse.quote(base64_of(body.read_bytes()), safe="")
+            return load.get(url, clients, number, _RESPONSE_BYTES)
         return load.put(url, body, clients, number, _RESPONSE_BYTES)
 
     def memory(self, name: str) -> float:
@@ -196,6 +211,18 @@ def _daemon_options(python: str) -> str:
         check=True,
     ).stdout.strip()
     return found[1] + f" python-home={prefix}" * bool(prefix)
+
+
+def _cache_conf(path: str, root: Path) -> str:
+    """apache/ocsp-cgi-cache-disk.conf for a responder at this path."""
+    text = (data_files.APACHE / "ocsp-cgi-cache-disk.conf").read_text()
+    for old, new in (
+        ("/var/cache/apache2/mod_cache_disk", str(root)),
+        ("/cgi-bin/ocsp.cgi", path),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    return text
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import pytest
 from ocsp_cgi.installation import site
 from ocsp_cgi.installation.site import Site
 from ocsp_cgi.tools import layout
+from ocsp_cgi.tools.apache_config import Configuration, VirtualHost
 
 CONFIG = "/etc/ssl/ocsp-cgi.conf"
 SITES = [
@@ -47,6 +48,22 @@ def test_what_mod_wsgi_needs():
         assert f"\n{directive}" not in included
         assert f"\n    {directive}" not in included
     assert "<VirtualHost" not in site.daemon("").decode()
+
+
+def test_a_cache_is_included_once(tmp_path, monkeypatch):
+    """A virtual host that includes our file includes the cache beside it with the same line."""
+    cache = 'IncludeOptional "/etc/ocsp-cgi/cache*.conf"'
+    for its in SITES:
+        lines = site.text(its, CONFIG).decode().splitlines()
+        assert [line.strip() for line in lines].count(cache) == (not its.is_included)
+
+    monkeypatch.setattr(site, "SNIPPET", tmp_path / "apache.conf")
+    hosts = tmp_path / "hosts.conf"
+    paths = ("*.conf", "cache*.conf", "apache.conf")
+    hosts.write_text("".join(f'IncludeOptional "{tmp_path}/{path}"\n' for path in paths))
+    host = VirtualHost("*", "80", "ocsp.example.com", f"{hosts}:1")
+    configuration = Configuration((host,), (), (), "", "", "", "", True)
+    assert site.including(configuration) == [f"{hosts}:1", f"{hosts}:3"]
 
 
 def test_between_the_two_the_processes_stay():

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import urllib.parse
+
 import pytest
-from machine import NAME, WELL
+from clients import base64_of, cert_id, certificate, request
+from machine import CHECKOUT, NAME, WELL
 
 pytestmark = [pytest.mark.slow, pytest.mark.root]
 
@@ -83,3 +87,28 @@ def test_another_path(path, new_machine, pki):
     assert "bad.crt: revoked" in machine.sh(ASK.format(home=pki.home, path=path))
     again = machine.install().stdout
     assert again == f"Nothing to change: everything is in place.\n{WELL}"
+
+
+@pytest.mark.parametrize("kind", ["--cgi", "--wsgi"])
+def test_a_cache_as_the_readme_says(new_machine, pki, kind):
+    machine = new_machine()
+    machine.bring_files(pki)
+    assert machine.install("--server-name", NAME, kind).stdout.endswith(WELL)
+    readme = (CHECKOUT / "README.md").read_text()
+    [commands] = re.findall(
+        r"(?m)^    mkdir .*\n    cp apache/ocsp-cgi-cache-disk.*\n    a2enmod .*\n", readme
+    )
+    assert commands.count("systemctl restart apache2") == 1
+    commands = commands.replace("systemctl restart apache2", "apache2ctl restart")
+    machine.sh(f"cd {CHECKOUT}; {commands}")
+    root = certificate(pki.home / "root-ca.crt")
+    about = base64_of(request(cert_id(root, int(pki.serial("bad"), 16))))
+    url = f"http://{NAME}/cgi-bin/ocsp.cgi/{urllib.parse.quote(about, safe='')}"
+    fetch = (
+        f"curl --silent --fail --retry 9 --retry-connrefused --resolve {NAME}:80:127.0.0.1 {url}"
+    )
+    count = f"grep -c 'cgi: GET serial={pki.serial('bad')} ' /var/log/apache2/error.log"
+    asked = machine.sh(f"for n in 1 2 3; do {fetch} | sha256sum; done; {count}")
+    *responses, lines = asked.splitlines()
+    assert len(responses) == 3 and len(set(responses)) == 1 and lines == "1"
+    assert machine.install().stdout == f"Nothing to change: everything is in place.\n{WELL}"

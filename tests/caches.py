@@ -1,0 +1,274 @@
+"""HTTP caches in front of the responder, each a real one on loopback: Apache's on disk, Apache's in
+memcached and Redis that two Apaches share, nginx's and Varnish."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from browser import need
+from clients import HTTPResponse, end, parse_http, read_all, started, started_wsgi
+from cryptography.x509 import ocsp
+
+from ocsp_cgi.tools import data_files, httpd
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+KINDS = (
+    "disk, cgi",
+    "disk, wsgi",
+    "memcache, cgi",
+    "memcache, wsgi",
+    "redis, cgi",
+    "redis, wsgi",
+    "nginx, cgi",
+    "varnish, wsgi",
+)
+_MODULES = {
+    "disk": ("cache", "cache_disk"),
+    "memcache": ("cache", "cache_socache", "rewrite", "socache_memcache"),
+    "redis": ("cache", "cache_socache", "rewrite", "socache_redis"),
+}
+_NGINX_CONF = """\
+daemon off;
+pid {home}/run/nginx.pid;
+error_log {home}/run/error.log;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {home}/run/client_body;
+    proxy_temp_path {home}/run/proxy;
+    fastcgi_temp_path {home}/run/fastcgi;
+    uwsgi_temp_path {home}/run/uwsgi;
+    scgi_temp_path {home}/run/scgi;
+    {block}
+}}
+"""
+
+
+class Cached(NamedTuple):
+    """A responder behind a cache.
+
+    `ports` are those that clients ask, on loopback, all of one cache; `apaches` are what runs the
+    responder; `stop` ends what is behind the cache, or what it is kept in.
+    """
+
+    kind: str
+    ports: list[int]
+    apaches: list[httpd.Apache]
+    stop: Callable[[], None]
+
+    def ask(
+        self, path: str, *headers: str, server: int = 0, **options: str | bytes
+    ) -> HTTPResponse:
+        """A request for this path behind the responder's address; options as in `ask`."""
+        return ask(self.ports[server], f"/cgi-bin/ocsp.cgi{path}", *headers, **options)
+
+    @property
+    def is_rewritten(self) -> bool:
+        """Whether a rule gives the path that the responder is asked at another name."""
+        return self.kind.startswith(("memcache", "redis"))
+
+    def asked(self) -> list[str]:
+        """The responder's log lines, one for each request that reached it."""
+        return [
+            line
+            for apache in self.apaches
+            for line in re.findall(r"ocsp\.cgi: ((?:GET|HEAD|POST) .*)", apache.error_log)
+        ]
+
+
+def ask(
+    port: int,
+    target: str,
+    *headers: str,
+    method: str = "GET",
+    host: str = "ocsp.example.com",
+    version: str = "1.1",
+    body: bytes = b"",
+) -> HTTPResponse:
+    """A request, sent as it is to a server on loopback."""
+    lines = [f"{method} {target} HTTP/{version}", f"Host: {host}", "Connection: close", *headers]
+    if body:
+        lines += ["Content-Type: application/ocsp-request", f"Content-Length: {len(body)}"]
+    with socket.create_connection(("127.0.0.1", port), 30) as connection:
+        connection.sendall("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body)
+        return parse_http(read_all(connection))
+
+
+def seen(response: HTTPResponse) -> tuple:
+    """What a client learns: HTTP's status, OCSP's, and the certificate's with its serial."""
+    if response.headers.get("content-type") != "application/ocsp-response":
+        return (response.status,)
+    read = ocsp.load_der_ocsp_response(response.body)
+    if read.response_status != ocsp.OCSPResponseStatus.SUCCESSFUL:
+        return response.status, read.response_status.name
+    return response.status, "SUCCESSFUL", read.certificate_status.name, read.serial_number
+
+
+@contextlib.contextmanager
+def cached(kind: str, home: Path, script: Path, config: Path) -> Iterator[Cached]:
+    """A responder behind a cache of one of KINDS, in an empty directory.  Skips the test where a
+    program for it is not installed."""
+    cache, _, way = kind.partition(", ")
+    with contextlib.ExitStack() as stack:
+        if cache in ("nginx", "varnish"):
+            apache = stack.enter_context(_apache(home / "httpd", way, script, config))
+            front = _nginx if cache == "nginx" else _varnish
+            port = stack.enter_context(front(home, apache.port))
+            yield Cached(kind, [port], [apache], apache.__exit__)
+            return
+        text = configuration("disk" if cache == "disk" else "shared")
+        stop = None
+        if cache == "disk":
+            text = text.replace("/var/cache/apache2/mod_cache_disk", str(home / "0" / "run"))
+        else:
+            port, process = stack.enter_context(_STORES[cache](home))
+            text = re.sub("(?m)^(# )?CacheSocache ", "# CacheSocache ", text)
+            text = re.sub(
+                rf'(?m)^# (CacheSocache "{cache}:)cache\.example\.com:\d+',
+                rf"\g<1>127.0.0.1:{port}",
+                text,
+            )
+            stop = process.kill
+        apaches = [
+            stack.enter_context(
+                _apache(home / str(number), way, script, config, text, _MODULES[cache])
+            )
+            for number in range(1 if cache == "disk" else 2)
+        ]
+        stop = stop or apaches[0].__exit__
+        yield Cached(kind, [apache.port for apache in apaches], apaches, stop)
+
+
+def uncached(is_rewritten: bool, home: Path, script: Path, config: Path) -> httpd.Apache:
+    """An Apache without a cache, with the rules of the shared one if it is `is_rewritten`."""
+    text = re.sub(r"(?m)^Cache(Enable|Socache) ", r"# \g<0>", configuration("shared"))
+    modules = ("cache", "cache_socache", "rewrite")
+    return _apache(home, "cgi", script, config, *((text, modules) if is_rewritten else ()))
+
+
+def configuration(name: str) -> str:
+    """The text of apache/ocsp-cgi-cache-NAME.conf."""
+    return (data_files.APACHE / f"ocsp-cgi-cache-{name}.conf").read_text()
+
+
+def _apache(
+    home: Path,
+    way: str,
+    script: Path,
+    config: Path,
+    cache_conf: str = "",
+    modules: tuple[str, ...] = (),
+) -> httpd.Apache:
+    """An Apache whose virtual host includes a file with this configuration, as
+    /etc/ocsp-cgi/cache.conf is included."""
+    home.mkdir(parents=True)
+    if cache_conf:
+        (home / "cache.conf").write_text(cache_conf)
+    if way == "wsgi":
+        return started_wsgi(home, script, config, modules=modules)
+    return started(home, script, config, modules=modules)
+
+
+@contextlib.contextmanager
+def _memcached(home: Path) -> Iterator[tuple[int, subprocess.Popen]]:
+    port = httpd.free_port()
+    command = [need("memcached", "memcached"), "-l", "127.0.0.1", "-p", str(port), "-U", "0"]
+    with _server(home / "memcached", command, port) as process:
+        yield port, process
+
+
+@contextlib.contextmanager
+def _redis(home: Path) -> Iterator[tuple[int, subprocess.Popen]]:
+    port = httpd.free_port()
+    command = [need("redis-server", "redis-server"), "--bind", "127.0.0.1", "--port", str(port)]
+    with _server(home / "redis", [*command, "--save", "", "--appendonly", "no"], port) as process:
+        yield port, process
+
+
+_STORES = {"memcache": _memcached, "redis": _redis}
+
+
+@contextlib.contextmanager
+def _nginx(home: Path, backend: int) -> Iterator[int]:
+    """An nginx with the README's block."""
+    home, port = home / "nginx", httpd.free_port()
+    home.mkdir(parents=True)
+    block = _edited(
+        block_of_readme("nginx"),
+        ("/var/cache/nginx-ocsp", f"{home}/run/cache"),
+        ("listen 80;", f"listen 127.0.0.1:{port};"),
+        ("http://responder.example.com;", f"http://127.0.0.1:{backend};"),
+    )
+    (home / "nginx.conf").write_text(_NGINX_CONF.format(home=home, block=block))
+    command = [need("nginx", "nginx-light"), "-p", str(home)]
+    command += ["-e", str(home / "run" / "error.log"), "-c", str(home / "nginx.conf")]
+    with _server(home, command, port):
+        yield port
+
+
+@contextlib.contextmanager
+def _varnish(home: Path, backend: int) -> Iterator[int]:
+    """A Varnish with the README's block."""
+    home, port = home / "varnish", httpd.free_port()
+    home.mkdir(parents=True)
+    block = _edited(
+        block_of_readme("vcl"),
+        ('.host = "responder.example.com";', f'.host = "127.0.0.1"; .port = "{backend}";'),
+    )
+    (home / "ocsp.vcl").write_text(block)
+    command = [need("varnishd", "varnish"), "-F", "-j", "none", "-n", f"{home}/run"]
+    command += ["-a", f"127.0.0.1:{port}", "-f", f"{home}/ocsp.vcl", "-s", "malloc,64m"]
+    with _server(home, command, port):
+        yield port
+
+
+def block_of_readme(language: str) -> str:
+    """The one block of the README in this language."""
+    [block] = re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL)
+    return block
+
+
+def _edited(text: str, *edits: tuple[str, str]) -> str:
+    for old, new in edits:
+        assert old in text, old
+        text = text.replace(old, new)
+    return text
+
+
+@contextlib.contextmanager
+def _server(home: Path, command: list[str], port: int) -> Iterator[subprocess.Popen]:
+    """A server that runs inside the `with`, as the web server's user, who may write to `run` in its
+    directory."""
+    home.mkdir(parents=True, exist_ok=True)
+    httpd.let_read(home)
+    httpd.let_write(home / "run")
+    with open(home / "output", "wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=home / "run",
+            env={"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(home / "run")},
+            start_new_session=True,
+            **httpd.unprivileged(),
+        )
+    try:
+        for waited in itertools.count():
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            said = (home / "output").read_text(errors="replace")
+            assert process.poll() is None and waited < 2000, said
+            time.sleep(0.02)
+        yield process
+    finally:
+        end(process)
