@@ -7,6 +7,7 @@ an object with the same methods that remembers what it read: `resident.ResidentF
 from __future__ import annotations
 
 from . import config, index_search
+from .import_cryptography import SignerError
 from .issuer import Issuer
 from .signer import load_own
 
@@ -31,15 +32,15 @@ class Files:
             return Issuer(ca)
         from .signer_memory import SignerMemory
 
-        return Issuer(ca, SignerMemory(ca))
+        return Issuer(ca, SignerMemory)
 
     def issuers(self, settings: Settings) -> list[Issuer]:
         """The CAs of the config, in its order."""
         return [self.issuer(ca) for ca in settings.cas]
 
     def signer_certificates(self, ca: CASettings) -> list[Certificate]:
-        """The certificates of the signer of a CA.  SignerError if there is none."""
-        return load_own(ca.rsigner)
+        """The certificates of the signers of a CA that can be read."""
+        return [one for alone in ca.signers() for one in _readable(alone)]
 
     def find(
         self,
@@ -50,3 +51,10 @@ class Files:
     ) -> index_search.Found:
         """The rows of these serial numbers in the index of a CA, as index_search.find."""
         return index_search.find(ca.db, serial_numbers, also, known_in)
+
+
+def _readable(ca: CASettings) -> list[Certificate]:
+    try:
+        return load_own(ca)
+    except SignerError:
+        return []  # which matters once a new response is made

@@ -36,6 +36,7 @@ class ResidentFiles(Files):
     def __init__(self, settling: float = limits.DATABASE_SETTLING_SECONDS) -> None:
         self._settling = settling
         self._settings: dict[str, tuple[bytes, Settings]] = {}
+        self._files: dict[CASettings, list[str]] = {}
         self._issuers: dict[CASettings, tuple[bytes, Issuer]] = {}
         self._maps = IndexMaps()
 
@@ -52,7 +53,12 @@ class ResidentFiles(Files):
         return settings
 
     def issuer(self, ca: CASettings) -> Issuer:
-        fingerprints = [self._fingerprint(path) for path in _files_of(ca)]
+        paths = self._files.get(ca)
+        if paths is None:
+            paths = self._files[ca] = _files_of(ca)
+        # While one of two signers lacks a file, the other signs, and is kept.
+        missing = b"-" if ca.rsigner2 else b""
+        fingerprints = [self._fingerprint(path, missing) for path in paths]
         joined = b" ".join(fingerprints) if all(fingerprints) else b""
         kept = self._issuers.get(ca)
         if kept is not None and kept[0] == joined:
@@ -64,7 +70,7 @@ class ResidentFiles(Files):
         return issuer.anew()
 
     def signer_certificates(self, ca: CASettings) -> list[Certificate]:
-        return self.issuer(ca).load_own()
+        return self.issuer(ca).load_all_own()
 
     def find(
         self,
@@ -76,12 +82,14 @@ class ResidentFiles(Files):
         found = self._maps.find(ca, serial_numbers | also)
         return super().find(ca, serial_numbers, also) if found is None else found
 
-    def _fingerprint(self, path: str) -> bytes:
-        """The fingerprint of a file, to be taken before it is read; b"" if nothing of it may be
-        kept."""
+    def _fingerprint(self, path: str, missing: bytes = b"") -> bytes:
+        """The fingerprint of a file, to be taken before it is read, `missing` if there is no such
+        file; b"" if nothing of it may be kept."""
         answer.reading(path)
         try:
             return index_file.lasting_fingerprint(posix.stat(path), self._settling)
+        except FileNotFoundError:
+            return missing
         except OSError:
             return b""
 
@@ -90,9 +98,12 @@ class ResidentFiles(Files):
         used = {ca for _, settings in list(self._settings.values()) for ca in settings.cas}
         for ca in set(self._issuers) - used:
             self._issuers.pop(ca, None)
+        for ca in set(self._files) - used:
+            self._files.pop(ca, None)
         self._maps.keep_only({ca.db for ca in used})
 
 
 def _files_of(ca: CASettings) -> list[str]:
-    """What an issuer and its signer are made of."""
-    return [path for path in (ca.ca, ca.rsigner, ca.rkey, ca.passin) if path]
+    """What an issuer and its signers are made of."""
+    certificates = [path for path in (ca.ca, ca.rsigner, ca.rsigner2) if path]
+    return certificates + [path for _, path in ca.private_files]
