@@ -65,6 +65,7 @@ class World:
         self.files = files
         self.path = ca.home / "ocsp-cgi.conf"
         self.later = 0
+        self.der = b""  # the last response that `signed` has verified
         self.root = certificate(ca.home / "root-ca.crt")
         self.write()
 
@@ -99,7 +100,7 @@ class World:
         answered = self.respond(preferring(*preferences) if preferences else b"")
         assert answered.response_status == SUCCESSFUL, answered.notes
         assert len(answered.notes) == warnings, answered.notes
-        response = verified(answered.der, self.root)
+        response, self.der = verified(answered.der, self.root), answered.der
         (self.home / "response.der").write_bytes(answered.der)
         arguments = ("-no_nonce", "-respin", "response.der", "-cert", "good.crt")
         said = openssl_ocsp(self.home, *arguments)
