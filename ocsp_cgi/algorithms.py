@@ -10,6 +10,11 @@ from __future__ import annotations
 
 from . import certificate, der
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    # The AlgorithmIdentifier of a signature, and that of the key for it, b"" if any will do
+    Preference = tuple[bytes, bytes]
+
 # The usual AlgorithmIdentifiers in DER, which need not be read.
 _SIGNATURES = {  # RFC 4055 section 5, RFC 5758 section 3.2, RFC 8410 section 3
     bytes.fromhex("300d06092a864886f70d01010b0500"): ("RSA", "SHA256"),
@@ -86,6 +91,14 @@ class SignatureAlgorithm:
         self.identifier = identifier
         self.mgf1_hash_name = mgf1_hash_name
         self.salt_length = salt_length
+
+    def is_like(self, other: SignatureAlgorithm) -> bool:
+        """Whether both are the same, but for the length of a salt."""
+        return (self.key_type, self.hash_name, self.mgf1_hash_name) == (
+            other.key_type,
+            other.hash_name,
+            other.mgf1_hash_name,
+        )
 
     @classmethod
     def from_der(cls, identifier: bytes) -> SignatureAlgorithm:
@@ -226,22 +239,39 @@ def own_algorithm(holder: certificate.Certificate) -> SignatureAlgorithm:
 
 
 def preferred_algorithm(
-    holder: certificate.Certificate, own: SignatureAlgorithm, preferred: list[bytes]
-) -> SignatureAlgorithm:
-    """The first of a client's preferred AlgorithmIdentifiers (RFC 6960 section 4.4.7) that a
-    certificate's key can sign with; `own`, the key's own algorithm, if it can sign with none."""
-    if own.key_type != "RSA":  # has no choice
-        return own
-    for identifier in preferred:
-        from . import unusual_algorithms
-
+    holder: certificate.Certificate, own: SignatureAlgorithm, preferred: list[Preference]
+) -> tuple[int, SignatureAlgorithm]:
+    """The first of a client's preferences (RFC 6960 section 4.4.7) that a certificate's key can
+    sign with, after its place among them; their number and `own`, the key's own algorithm, if it
+    can sign with none."""
+    for place, (identifier, key_algorithm) in enumerate(preferred):
         try:
             wanted = SignatureAlgorithm.from_der(identifier)
         except Unsupported:
             continue
+        if own.key_type != "RSA":  # has no choice
+            if wanted.is_like(own) and _is_on_curve(holder, key_algorithm):
+                return place, own
+            continue
+        from . import unusual_algorithms
+
         parts = unusual_algorithms.for_rsa_key(
             wanted.key_type, wanted.hash_name, wanted.mgf1_hash_name, key_size(holder)[1]
         )
         if parts is not None:
-            return SignatureAlgorithm(*parts)
-    return own
+            return place, SignatureAlgorithm(*parts)
+    return len(preferred), own
+
+
+def _is_on_curve(holder: certificate.Certificate, key_algorithm: bytes) -> bool:
+    """Whether an EC key is on the curve that a client prefers; true if the client names none."""
+    if key_algorithm in (b"", holder.key_algorithm):
+        return True
+    try:
+        wanted, own = (
+            [field.encoded for field in der.read(one, der.SEQUENCE).elements()]
+            for one in (key_algorithm, holder.key_algorithm)
+        )
+    except der.DERError:
+        return True
+    return wanted[:1] != own[:1] or len(wanted) < 2

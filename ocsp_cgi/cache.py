@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _FORMAT = b"ocsp-cgi response 2"
 SUFFIX = ".ocsp"
 BUCKETS = "buckets-"
-_CACHED_FIELDS = ("serial", "status", "reason")  # of the log
+_CACHED_FIELDS = ("serial", "status", "reason", "warning")  # of the log
 _FILE_NAME_DIGITS = bytes.maketrans(b"+/", b"-_")
 
 
@@ -101,11 +101,15 @@ class CachedResponse:
 
 
 def fingerprints(settings: "Settings") -> bytes:
-    """What changes whenever the config, or a certificate it names, is written or replaced.
+    """What changes whenever the config, or a certificate it names, is written or replaced; where
+    one of two signers may sign for the other, their keys too.
 
     To be taken before any of them is read.
     """
     paths = [path for ca in settings.cas for path in (ca.ca, ca.rsigner)]
+    for ca in settings.cas:
+        if ca.rsigner2:  # the first signs again as soon as its key can be read
+            paths += [ca.rsigner2, *[path for _, path in ca.private_files]]
     return b" ".join([settings.fingerprint, *[_fingerprint(path) for path in paths]])
 
 

@@ -9,8 +9,9 @@
     rsigner = /etc/ssl/certs/root-ocsp.crt
     rkey    = /etc/ssl/private/root-ocsp.key
 
-Each section except [responder] is a CA.  Lines that begin with `#` or `;` are comments.  A relative
-path starts from the directory of the config.  configparser would cost every response 5 ms, so a few
+Each section except [responder] is a CA, which may have a second signer in `rsigner2` and `rkey2`.
+Lines that begin with `#` or `;` are comments.  A relative path starts from the directory of the
+config.  configparser would cost every response 5 ms, so a few
 lines of our own read the file.
 """
 
@@ -24,12 +25,16 @@ DEFAULT_PATH = "/etc/ssl/ocsp-cgi.conf"
 # Every setting, and what its value must be: one of these words, or one of several choices.
 _PATH, _MINUTES, _MEBIBYTES, _URL, _DAYS_OR_CA = "path", "minutes", "MiB", "URL", "`ca` or days"
 _SOURCE, _MINUTES_OR_NEVER = "HOST:PATH or path", "`never` or minutes"
+_KEY = "path or URI"
 CA_SETTINGS: "dict[str, str | tuple[str, ...]]" = {
     "db": _PATH,
     "ca": _PATH,
     "rsigner": _PATH,
-    "rkey": _PATH,
+    "rkey": _KEY,
     "passin": _PATH,
+    "rsigner2": _PATH,
+    "rkey2": _KEY,
+    "passin2": _PATH,
     "cache": _PATH,
     "cache_size": _MEBIBYTES,
     "nmin": _MINUTES,
@@ -61,6 +66,13 @@ def is_remote(source: str) -> bool:
     return ":" in source.partition("/")[0]
 
 
+def is_uri(key: str) -> bool:
+    """Whether an `rkey` is a URI, such as `pkcs11:token=ocsp`, and not the path of a file."""
+    scheme, colon, _ = key.partition(":")
+    named = scheme.replace("+", "").replace("-", "").replace(".", "")
+    return bool(colon) and scheme[:1].isalpha() and named.isascii() and named.isalnum()
+
+
 class ConfigError(OCSPError):
     """The config cannot be read or used; the text says where, and how to fix it."""
 
@@ -69,16 +81,20 @@ class CASettings:
     """One CA.  Fields are its settings; paths are absolute or from the working directory, and so is
     `sync_from` unless it names a host, with a colon before the first slash.
 
-    `nmin`, `max_age` and `stale_after` are minutes (0 for `never`), `archive_cutoff` is days or
-    "ca", `cache_size` MiB: the same in all sections with one `cache`.
+    `suffix` is "", or "2" in what `signers` made of a second signer: in the config the settings of
+    the signer end with it.  `rsigner2` and `rkey2` are "" without a second signer.  `nmin`,
+    `max_age` and `stale_after` are minutes (0 for `never`), `archive_cutoff` is days or "ca",
+    `cache_size` MiB: the same in all sections with one `cache`.
     """
 
-    __slots__ = ("name", *CA_SETTINGS)
+    __slots__ = ("name", "suffix", *CA_SETTINGS)
 
     def __init__(self, name: str):
         self.name = name
-        self.db = self.ca = self.rsigner = self.rkey = ""
+        self.suffix = ""
+        self.db = self.ca = self.rsigner = self.rkey = self.rsigner2 = self.rkey2 = ""
         self.passin: str | None = None
+        self.passin2: str | None = None
         self.nmin = 60
         self.max_age: int | None = None
         self.stale_after: int | None = None
@@ -90,6 +106,25 @@ class CASettings:
         self.archive_cutoff: int | str | None = None
         self.cache: str | None = None
         self.cache_size = 0
+
+    def signers(self) -> "list[CASettings]":
+        """The section as it would be with each of its signers alone, in their order."""
+        if not self.rsigner2:
+            return [self]
+        first, second = CASettings(self.name), CASettings(self.name)
+        for one in (first, second):
+            for setting in CA_SETTINGS:
+                setattr(one, setting, getattr(self, setting))
+            one.rsigner2, one.rkey2, one.passin2 = "", "", None
+        second.rsigner, second.rkey, second.passin = self.rsigner2, self.rkey2, self.passin2
+        second.suffix = "2"
+        return [first, second]
+
+    @property
+    def private_files(self) -> list[tuple[str, str]]:
+        """(setting, path) of each file with a key or a pass phrase."""
+        files = [(name, getattr(self, name)) for name in ("rkey", "passin", "rkey2", "passin2")]
+        return [(name, path) for name, path in files if path and not is_uri(path)]
 
     @property
     def max_age_seconds(self) -> int:
@@ -207,7 +242,23 @@ def _ca(name: str, place: str, entries: list[tuple[str, str, str]], directory: s
     for key in _REQUIRED:
         if not getattr(ca, key):
             raise ConfigError(f"{place}: [{name}] has no `{key}`")
+    if ca.rsigner2 or ca.rkey2 or ca.passin2:
+        _check_second(ca, f"{place}: [{name}]")
     return ca
+
+
+def _check_second(ca: CASettings, where: str) -> None:
+    """ConfigError unless a second signer has a certificate of its own, and a key."""
+    for setting in ("rsigner2", "rkey2"):
+        if not getattr(ca, setting):
+            raise ConfigError(
+                f"{where} has no `{setting}`: a second signer needs `rsigner2` and `rkey2`"
+            )
+    if ca.rsigner2 == ca.rsigner:
+        raise ConfigError(
+            f"{where} names {ca.rsigner} with both `rsigner` and `rsigner2`: the second signer has"
+            " a certificate of its own; remove `rsigner2` and `rkey2` if there is none"
+        )
 
 
 def _fill(
@@ -239,7 +290,9 @@ def _value(
         if value not in kind:
             raise ConfigError(f"{wrong} {' or '.join(kind)}")
         return value
-    if kind == _PATH or (kind == _SOURCE and not is_remote(value)):
+    if kind == _KEY and is_uri(value):
+        return value
+    if kind in (_PATH, _KEY) or (kind == _SOURCE and not is_remote(value)):
         value = value.rstrip("/") or "/"
         return value if value[0] == "/" or not directory else f"{directory}/{value}"
     if kind == _SOURCE or (kind == _DAYS_OR_CA and value == "ca"):

@@ -112,34 +112,36 @@ def certificate_hint(path: str, content: bytes) -> str:
     return f"{_article(what)}, not a certificate" + (f": {explained}" if explained else "")
 
 
-def encrypted_key(path: str) -> str:
-    """What to do about an encrypted key in PEM if the config names no pass phrase."""
+def encrypted_key(path: str, suffix: str = "") -> str:
+    """What to do about an encrypted key in PEM if the config names no pass phrase; `suffix` as in
+    CASettings."""
     return (
-        f"{path}: the key is encrypted. Put its pass phrase in a file and name it with `passin`,"
-        f" or remove the pass phrase: `openssl pkey -in {shlex.quote(path)} -out"
-        f" {shlex.quote(path + '.pem')}`, and name that file with `rkey`"
+        f"{path}: the key is encrypted. Put its pass phrase in a file and name it with"
+        f" `passin{suffix}`, or remove the pass phrase: `openssl pkey -in {shlex.quote(path)} -out"
+        f" {shlex.quote(path + '.pem')}`, and name that file with `rkey{suffix}`"
     )
 
 
-def unreadable_key(path: str, content: bytes, passin: str | None, reason: str, library: str) -> str:
+def unreadable_key(
+    path: str, content: bytes, passin: str | None, reason: str, library: str, suffix: str = ""
+) -> str:
     """Why the library cannot read the private key in a file, and what to do; `reason` is its own
-    message."""
+    message, `suffix` as in CASettings."""
     what, form = kind(content)
+    name_it = f"and name that file with `rkey{suffix}`"
     test = f"`openssl pkey -in {shlex.quote(path)} -noout`"
     if form == "DER" and what in _KEYS:
         convert = _convert(path, "openssl pkey -inform DER")
-        return (
-            f"{path}: {_article(what)} in DER, not PEM; {convert}, and name that file with `rkey`"
-        )
+        return f"{path}: {_article(what)} in DER, not PEM; {convert}, {name_it}"
     if what == "PKCS#12 file":
         convert = _convert(path, "openssl pkcs12 -nocerts -nodes")
-        return f"{path}: a {what}, not a key in PEM; {convert}, and name that file with `rkey`"
+        return f"{path}: a {what}, not a key in PEM; {convert}, {name_it}"
     if what == "":
         return f"{path}: no private key in PEM; try {test}"
     if what not in _KEYS:
         explained = _EXPLAINED.get(what, "").format(path=shlex.quote(path))
         return f"{path}: a {what}, not a private key in PEM" + (
-            f": {explained}" if explained else "; `rkey` names it"
+            f": {explained}" if explained else f"; `rkey{suffix}` names it"
         )
     if what == "encrypted private key" or b"4,ENCRYPTED" in content:
         if "decrypt" in reason.lower():
@@ -148,8 +150,7 @@ def unreadable_key(path: str, content: bytes, passin: str | None, reason: str, l
         return (
             f"{path}: encrypted in a way that {library} cannot read ({reason});"
             f" {_convert(path, 'openssl pkey -aes256')}, with the same pass phrase (with OpenSSL 3"
-            " an old cipher also needs `-provider legacy -provider default`), and name that file"
-            " with `rkey`"
+            f" an old cipher also needs `-provider legacy -provider default`), {name_it}"
         )
     if _has_more_primes(content):
         return (

@@ -9,6 +9,7 @@ from __future__ import annotations
 import posix
 
 from . import answer, config, index_file, index_search, limits
+from .import_cryptography import SignerError
 from .issuer import Issuer
 from .signer import load_own
 
@@ -33,15 +34,15 @@ class Files:
             return Issuer(ca)
         from .signer_memory import SignerMemory
 
-        return Issuer(ca, SignerMemory(ca))
+        return Issuer(ca, SignerMemory)
 
     def issuers(self, settings: Settings) -> list[Issuer]:
         """The CAs of the config, in its order."""
         return [self.issuer(ca) for ca in settings.cas]
 
     def signer_certificates(self, ca: CASettings) -> list[Certificate]:
-        """The certificates of the signer of a CA.  SignerError if there is none."""
-        return load_own(ca.rsigner)
+        """The certificates of the signers of a CA that can be read."""
+        return [one for alone in ca.signers() for one in _readable(alone)]
 
     def find(
         self,
@@ -67,3 +68,10 @@ def _is_long(db: str) -> bool:
         return posix.stat(index_file.path_of(db)).st_size >= limits.SEARCHED_BYTES
     except (OSError, index_file.DatabaseUnavailable):
         return False  # index_search.find waits for it, or says what is wrong
+
+
+def _readable(ca: CASettings) -> list[Certificate]:
+    try:
+        return load_own(ca)
+    except SignerError:
+        return []  # which matters once a new response is made

@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .algorithms import Preference
     from .config import CASettings, Settings
     from .ocsp_request import CertID
     from .signer_memory import SignerMemory
@@ -32,8 +33,7 @@ class Issuer:
 
     `certificates` are those in its `ca` that have the name and key of its signer's issuer: one, or
     several after the CA was renewed.  `unreadable` is the error if there are none, `refused` the
-    error if the section shares its database, or has no signer that may sign.  `memory` is what is
-    known of its signer from earlier requests, None if that is of no use.
+    error if the section shares its database, or has no signer that may sign.
     """
 
     __slots__ = (
@@ -41,24 +41,31 @@ class Issuer:
         "certificates",
         "unreadable",
         "refused",
-        "memory",
         "_database",
+        "_failed",
+        "_alone",
+        "_memory_of",
         "_signers",
         "_own",
         "_hashes",
         "_unusual_hashes",
     )
 
-    def __init__(self, settings: CASettings, memory: SignerMemory | None = None):
+    def __init__(
+        self, settings: CASettings, memory_of: Callable[[CASettings], SignerMemory] | None = None
+    ):
+        """`memory_of` makes what a Signer has as its memory."""
         self.settings = settings
-        self.memory = memory
+        self._memory_of = memory_of
+        self._alone = settings.signers()
         self.certificates: list[Certificate] = []
         self.unreadable: SignerError | None = None
         self.refused: OCSPError | None = None
         self._database: _Identity | None = None
+        self._failed: dict[str, OCSPError] = {}  # why a signer cannot sign, by its suffix
         # What follows is shared with the copies that `anew` makes, in all threads.
-        self._signers: list[Signer] = []  # the last one
-        self._own: list[Certificate] = []
+        self._signers: dict[str, Signer] = {}  # the last ones, by their suffix
+        self._own: dict[str, list[Certificate]] = {}  # of each signer, by its suffix
         self._hashes: dict[str, tuple[bytes, set[bytes]]] = {}
         self._unusual_hashes: dict[str, set[bytes]] = {}
         try:
@@ -74,6 +81,7 @@ class Issuer:
             setattr(copy, name, getattr(self, name))
         copy.refused = None
         copy._database = None
+        copy._failed = {}
         return copy
 
     def _choose(self, found: list[Certificate]) -> list[Certificate]:
@@ -87,14 +95,28 @@ class Issuer:
             holders = _holders(cas) or holders
         if len(holders) == 1:
             return holders[0]
-        ca, rsigner = self.settings.ca, self.settings.rsigner
         if self.settings.signer_trust == "local":
             raise SignerError(
-                f"{ca}: has certificates of {len(holders)} CAs, and with `signer_trust = local` the"
-                " signer does not show which of them is meant: leave only those of"
-                f" [{self.settings.name}] in it"
+                f"{self.settings.ca}: has certificates of {len(holders)} CAs, and with"
+                " `signer_trust = local` the signer does not show which of them is meant: leave"
+                f" only those of [{self.settings.name}] in it"
             )
-        signer = self.load_own()[0]
+        failed = []
+        for settings in self._alone:
+            try:
+                return self._issuer_of(settings, holders)
+            except SignerError as error:
+                failed.append(error)
+        raise failed[0]
+
+    def _issuer_of(
+        self, settings: CASettings, holders: list[list[Certificate]]
+    ) -> list[Certificate]:
+        """Those of several CAs' certificates that belong to the issuer of one signer.
+
+        SignerError if none is or issued the signer.
+        """
+        signer = self.load_own(settings)[0]
         own = [holder for holder in holders if holder[0].is_same_holder(signer)]
         issuers = [
             holder
@@ -104,15 +126,17 @@ class Issuer:
         if own and not (issuers and certificate.OCSP_SIGNING in signer.extended_key_usages):
             return own[0]
         if len(issuers) > 1:  # the CA has changed its key
-            issuers = self._issuers_by_signature(issuers)
+            issuers = self._issuers_by_signature(settings, issuers)
         if not issuers:
             raise SignerError(
-                f"{rsigner}: not issued by any of the CAs in {ca}: clients would refuse its"
-                " responses"
+                f"{settings.rsigner}: not issued by any of the CAs in {settings.ca}: clients would"
+                " refuse its responses"
             )
         return issuers[0]
 
-    def _issuers_by_signature(self, holders: list[list[Certificate]]) -> list[list[Certificate]]:
+    def _issuers_by_signature(
+        self, settings: CASettings, holders: list[list[Certificate]]
+    ) -> list[list[Certificate]]:
         """Those CAs whose key has signed the signer's certificate.
 
         SignerError if none has, as far as can be verified, and one cannot be verified.
@@ -120,7 +144,7 @@ class Issuer:
         issuers, unverified = [], None
         for holder in holders:
             try:
-                if Signer(self.settings, self.load_own(), holder, 0).is_issued():
+                if Signer(settings, self.load_own(settings), holder, 0).is_issued():
                     issuers.append(holder)
             except SignerError as error:
                 unverified = unverified or error
@@ -128,27 +152,83 @@ class Issuer:
             raise unverified
         return issuers
 
-    def load_own(self) -> list[Certificate]:
-        """The signer's certificates, read once.  SignerError if there is none."""
-        if not self._own:
-            self._own[:] = load_own(self.settings.rsigner)
-        return self._own
+    def load_own(self, settings: CASettings) -> list[Certificate]:
+        """The certificates of the signer of one of `settings.signers()`, read once.  SignerError if
+        there is none."""
+        if settings.suffix not in self._own:
+            self._own[settings.suffix] = load_own(settings)
+        return self._own[settings.suffix]
 
-    def signer(self, now: int) -> Signer:
-        """The signer, which may sign at this time.  OCSPError if there is none."""
+    def load_all_own(self) -> list[Certificate]:
+        """The certificates of all signers that can be read."""
+        found = []
+        for settings in self._alone:
+            try:
+                found += self.load_own(settings)
+            except SignerError:
+                pass  # which matters once a new response is made
+        return found
+
+    def signer(self, now: int, preferred: list[Preference] | None = None) -> Signer:
+        """The signer that is to sign at this time: that of the client's first preference that any
+        can follow, else the first of the config that may sign.  OCSPError if there is none."""
+        if not preferred:
+            return self._may_sign(now, 1)[0]
+        return min(self._may_sign(now), key=lambda signer: signer.place_in(preferred))
+
+    def signers(self, now: int) -> list[Signer]:
+        """The signers that may sign at this time.  OCSPError if there is none."""
+        return self._may_sign(now)
+
+    def _may_sign(self, now: int, most: int = 2) -> list[Signer]:
         if self.refused:
             raise self.refused
-        for signer in self._signers:
-            if signer.is_same_at(now):
-                return signer
-        try:
-            signer = Signer(self.settings, self.load_own(), self.certificates, now, self.memory)
+        found: list[Signer] = []
+        for settings in self._alone:
+            if settings.suffix in self._failed or len(found) == most:
+                continue
+            try:
+                found.append(self.signer_of(settings, now))
+            except SignerError as error:
+                self._failed[settings.suffix] = error
+        if not found:
+            self.refused = self._failed[""]
+            raise self.refused
+        return found
+
+    def signer_of(self, settings: CASettings, now: int) -> Signer:
+        """The signer of one of `settings.signers()`, which may sign at this time.
+
+        SignerError if it may not.
+        """
+        signer = self._signers.get(settings.suffix)
+        if signer is None or not signer.is_same_at(now):
+            memory = self._memory_of(settings) if self._memory_of else None
+            signer = Signer(settings, self.load_own(settings), self.certificates, now, memory)
             signer.check(now)
-        except SignerError as error:
-            self.refused = error
-            raise
-        self._signers[:] = [signer]
+            self._signers[settings.suffix] = signer
         return signer
+
+    def do_without(self, signer: Signer, error: OCSPError) -> None:
+        """Let another signer sign what is left of this request, since this one cannot."""
+        self._failed[signer.settings.suffix] = error
+
+    def signer_warnings(self) -> list[str]:
+        """Lines for the log about signers that have been found unable to sign, but for what
+        `refused` says."""
+        texts = []
+        for settings in self._alone:
+            error = self._failed.get(settings.suffix)
+            if error is None or error is self.refused:
+                continue
+            other = self._alone[0] if settings.suffix else self._alone[-1]
+            but = "cannot sign either" if self.refused else f"cannot sign, {other.rsigner} does"
+            texts.append(f"[{settings.name}] `rsigner{settings.suffix}` {but}: {error}")
+        return texts
+
+    def failures(self) -> list[tuple[str, str]]:
+        """Log fields about the same signers."""
+        return [("warning", f"rsigner{suffix}-cannot-sign") for suffix in self._failed]
 
     def is_one_with(self, other: Issuer) -> bool:
         """Whether both are sections of one CA, with one name and key."""

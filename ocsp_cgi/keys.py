@@ -12,6 +12,7 @@ import posix
 from . import algorithms, certificate, der
 from .algorithms import SignatureAlgorithm, Unsupported, UnsupportedKey
 from .answer import reading
+from .config import is_uri
 from .import_cryptography import (
     SignerError,
     major_version,
@@ -86,22 +87,22 @@ def verifies(
     return True
 
 
-def load(path: str, passin: str | None) -> Any:
-    """The private key in the file `rkey`, as an object of `cryptography`.  SignerError if there is
-    none."""
+def load(path: str, passin: str | None, suffix: str = "") -> Any:
+    """The private key in the file `rkey`, as an object of `cryptography`; `suffix` as in
+    CASettings.  SignerError if there is none."""
     import resource
 
     # No core file may contain the key.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    text = read_private(path, "rkey")
+    text = read_private(path, f"rkey{suffix}")
     is_encrypted = b"-----BEGIN ENCRYPTED" in text or b"4,ENCRYPTED" in text
     password = None
     if is_encrypted:
         if passin is None:
             from . import file_kinds
 
-            raise SignerError(file_kinds.encrypted_key(path))
-        password = read_private(passin, "passin").partition(b"\n")[0].rstrip(b"\r")
+            raise SignerError(file_kinds.encrypted_key(path, suffix))
+        password = read_private(passin, f"passin{suffix}").partition(b"\n")[0].rstrip(b"\r")
     require_cryptography()
     if not is_encrypted:
         try:
@@ -121,7 +122,7 @@ def load(path: str, passin: str | None) -> Any:
         from . import file_kinds
 
         raise SignerError(
-            file_kinds.unreadable_key(path, text, passin, reason(error), name_and_version())
+            file_kinds.unreadable_key(path, text, passin, reason(error), name_and_version(), suffix)
         ) from None
 
 
@@ -137,6 +138,10 @@ def read_private(path: str, option: str) -> bytes:
                 )
             return file.read()
     except OSError as error:
+        if is_uri(path):
+            raise SignerError(
+                f"{path}: a URI, and keys are read from files only: let `{option}` name a file"
+            ) from None
         raise SignerError(
             f"{path}: {error.strerror}; `{option}` names it, and the responder's user, and nobody"
             " else, must be able to read it"

@@ -41,20 +41,21 @@ class Lookup:
                 " different `db`"
             )
 
-    def choose_issuer(self, signing: Issuer, now: int) -> None:
-        """Set `issuer` to a section of the CA, if the signer of `signing` may speak for it.
+    def choose_issuer(self, signing: Issuer, signer: Signer, now: int) -> None:
+        """Set `issuer` to a section of the CA, if this signer of `signing` may speak for it.
 
         A delegated signer may for its issuer alone (RFC 6960 section 4.2.2.2); one that clients
         trust for its own sake, for each CA that names it.
         """
+        self.issuer = None
         if signing in self.issuers:
             self.issuer = signing
             return
-        signer = signing.signer(now)
         for issuer in self.issuers:
             if signing.settings.signer_trust == issuer.settings.signer_trust == "local":
                 try:
-                    if issuer.signer(now).certificate.der == signer.certificate.der:
+                    own = [one.certificate.der for one in issuer.signers(now)]
+                    if signer.certificate.der in own:
                         self.issuer = issuer
                         return
                 except OCSPError:
@@ -114,6 +115,15 @@ class Lookup:
     @property
     def _settings(self) -> CASettings | None:
         return self.issuer.settings if self.issuer else None
+
+
+def never_issued_lines(issuer: Issuer, lookups: list[Lookup], index: str) -> list[str]:
+    """Log lines about the serial numbers of a CA that its index does not have, each once."""
+    own = [one for one in lookups if one.issuer is issuer and one.row is None]
+    absent = {one.cert_id.serial_number: one.cert_id.index_serial for one in own}
+    return [
+        f"serial={serial} ca={issuer.settings.name} is not in {index}" for serial in absent.values()
+    ]
 
 
 def _archive_cutoff(issuer: Issuer, produced_at: int) -> dict[bytes, Extension]:

@@ -152,8 +152,9 @@ class OCSPRequest:
         tbs_request.end()
 
     @property
-    def preferred_signature_algorithms(self) -> list[bytes]:
-        """The DER of the AlgorithmIdentifiers that the client prefers, best first (section 4.4.7).
+    def preferred_signature_algorithms(self) -> list[tuple[bytes, bytes]]:
+        """What the client prefers, best first (section 4.4.7): the DER of the AlgorithmIdentifier
+        of a signature, and of the one of the key for it, b"" if there is none.
 
         Empty if the extension is absent or cannot be read: it is only a wish.
         """
@@ -162,11 +163,15 @@ class OCSPRequest:
             return []
         try:
             preferences = der.read(extension.value, der.SEQUENCE).elements().all(der.SEQUENCE)
-            return [
-                preference.elements().expect(der.SEQUENCE).encoded for preference in preferences
-            ]
+            return [_preference(one.elements()) for one in preferences]
         except der.DERError:
             return []
+
+
+def _preference(fields: der.Elements) -> tuple[bytes, bytes]:
+    """PreferredSignatureAlgorithm.  Its SMIMECapability is encoded as an AlgorithmIdentifier."""
+    identifier, key = fields.expect(der.SEQUENCE), fields.optional(der.SEQUENCE)
+    return identifier.encoded, key.encoded if key else b""
 
 
 def encode_request(cert_ids: Iterable[CertID], extensions: Iterable[Extension] = ()) -> bytes:

@@ -11,7 +11,7 @@ What a response says is decided here, and only here.
 
 from __future__ import annotations
 
-from . import admission, cache, certificate, der, index_file, index_search, keys, limits
+from . import admission, cache, der, index_search, keys, limits
 from . import ocsp_response as response
 from .answer import (
     CLIENT_FAULT,
@@ -26,7 +26,7 @@ from .answer import (
 from .files import Files
 from .import_cryptography import SignerError
 from .issuer import is_refused, refuse_shared
-from .lookup import Lookup
+from .lookup import Lookup, never_issued_lines
 from .ocsp_request import (
     ID_PKIX_OCSP_NONCE,
     ID_PKIX_OCSP_PREF_SIG_ALGS,
@@ -188,10 +188,40 @@ def is_cachable(request: OCSPRequest, ca: CASettings) -> bool:
 
 
 def _produce(request: OCSPRequest, settings: Settings, now: int, log: Log, files: Files) -> Answer:
-    """A new signed response."""
+    """A new signed response.  What is found out about a signer only while it signs, such as that
+    it has been revoked, lets the next one sign."""
     sources = cache.fingerprints(settings)
     lookups, signing = _authorize(request, files.issuers(settings), now, log)
-    signer = signing.signer(now)
+    preferred = request.preferred_signature_algorithms
+    try:
+        signer = signing.signer(now, preferred)
+        while True:
+            noted = len(log.notes)
+            try:
+                return _sign(request, sources, lookups, signing, signer, now, log, files)
+            except SignerError as error:
+                signing.do_without(signer, error)
+                signer = signing.signer(now, preferred)
+                del log.notes[noted:]
+    finally:
+        log.warn(*signing.signer_warnings())
+
+
+def _sign(
+    request: OCSPRequest,
+    sources: bytes,
+    lookups: list[Lookup],
+    signing: Issuer,
+    signer: Signer,
+    now: int,
+    log: Log,
+    files: Files,
+) -> Answer:
+    """A new response by this signer of the section `signing`; `sources` as in a CachedResponse.
+    SignerError if it cannot sign."""
+    for lookup in lookups:
+        lookup.choose_issuer(signing, signer, now)
+    log.note(CLIENT_FAULT, *_not_signed_for(lookups, signing))
     warnings = signer.warnings()
     never_issued = []
     found = None
@@ -202,7 +232,7 @@ def _produce(request: OCSPRequest, settings: Settings, now: int, log: Log, files
         )
         log.warn(*found.warnings)
         warnings += about_signer
-        never_issued += _never_issued(issuer, lookups, found.path)
+        never_issued += never_issued_lines(issuer, lookups, found.path)
     log.note(NEVER_ISSUED, *never_issued[: limits.LOGGED_CERT_IDS])
 
     ends = [lookup.next_update(now, signer) for lookup in lookups]
@@ -235,7 +265,7 @@ def _produce(request: OCSPRequest, settings: Settings, now: int, log: Log, files
             now,
             next_update,
             entity_tag,
-            lookups[0].log_fields(),
+            lookups[0].log_fields() + signing.failures(),
             signer.expiries,
         )
         log.warn(*cache.put(cached, lookups[0].cert_id.encoded))
@@ -245,8 +275,7 @@ def _produce(request: OCSPRequest, settings: Settings, now: int, log: Log, files
 def _authorize(
     request: OCSPRequest, issuers: list[Issuer], now: int, log: Log
 ) -> tuple[list[Lookup], Issuer]:
-    """The lookups of a request, each with the CA whose database is to be asked, and the CA whose
-    signer signs.
+    """The lookups of a request, and the CA that signs.
 
     Unauthorized if no CertID is for a CA of the config, another OCSPError if none of those CAs has
     a signer that may sign.
@@ -258,9 +287,6 @@ def _authorize(
     if not all(lookup.issuers for lookup in lookups):
         log.warn(*[str(issuer.unreadable) for issuer in issuers if issuer.unreadable])
     signing = _choose_issuer(lookups, now, log)
-    for lookup in lookups:
-        lookup.choose_issuer(signing, now)
-    log.note(CLIENT_FAULT, *_not_signed_for(lookups, signing))
     return lookups, signing
 
 
@@ -289,6 +315,7 @@ def _choose_issuer(lookups: list[Lookup], now: int, log: Log) -> Issuer:
             issuer.signer(now)
         except OCSPError as error:
             failed.append(error)
+            log.warn(*issuer.signer_warnings())
             continue
         log.warn(*dict.fromkeys(map(str, failed)))
         return issuer
@@ -320,7 +347,7 @@ def _look_up(
     own = [lookup for lookup in lookups if lookup.issuer is issuer]
     signer_number = signer.certificate.serial_number if signer and signer.delegated else None
     also = set() if signer_number is None else {signer_number}
-    memory = issuer.memory if also else None
+    memory = signer.memory if signer and also else None
     known_in = memory.index_fingerprint if memory else b""
     numbers = {lookup.cert_id.serial_number for lookup in own}
     found = files.find(issuer.settings, numbers, also, known_in)
@@ -332,43 +359,14 @@ def _look_up(
         return found, memory.warnings[:]
     row, warnings = found.rows.get(signer_number), []
     if row is not None:
-        check_signer_row(issuer.settings, signer, row, found.is_settled)
+        signer.check_row(row, found.is_settled)
     elif found.is_settled:
-        warnings = ["rsigner-has-no-row-in-db"]
+        warnings = [f"{signer.option}-has-no-row-in-db"]
     if memory:
         # What was odd about a line is to be logged each time.
         is_plain = found.is_settled and not found.warnings
         memory.remember(found.fingerprint if is_plain else b"", warnings)
     return found, warnings
-
-
-def _never_issued(issuer: Issuer, lookups: list[Lookup], index: str) -> list[str]:
-    """Log lines about the serial numbers of a CA that its index does not have, each once."""
-    own = [one for one in lookups if one.issuer is issuer and one.row is None]
-    absent = {one.cert_id.serial_number: one.cert_id.index_serial for one in own}
-    return [
-        f"serial={serial} ca={issuer.settings.name} is not in {index}" for serial in absent.values()
-    ]
-
-
-def check_signer_row(ca: CASettings, signer: Signer, row: Row, is_settled: bool) -> None:
-    """Check what the index of a CA says of the CA's own signer.
-
-    SignerError if the signer has been revoked.  DatabaseUnavailable if the row is of another
-    certificate with that serial number: this is the index of another CA.
-    """
-    is_another = row.expiry not in (None, signer.certificate.not_after)
-    if row.is_revoked and not (is_settled and is_another):
-        raise SignerError(
-            f"{ca.rsigner}: revoked in the database of [{ca.name}]; issue a new signer certificate"
-        )
-    if is_settled and is_another:
-        raise index_file.DatabaseUnavailable(
-            f"{ca.db}: its row for serial"
-            f" {certificate.index_serial(signer.certificate.serial_number)} does not have the"
-            f" expiry of {ca.rsigner}, which has this serial: it is the database of another CA."
-            f" Correct `db` or `rsigner` in [{ca.name}]"
-        )
 
 
 def _response_extensions(

@@ -15,7 +15,6 @@ import posix
 
 from . import answer, index_file, index_search, limits
 from .files import Files
-from .import_cryptography import SignerError
 from .index_maps import IndexMaps
 from .issuer import Issuer
 
@@ -36,6 +35,7 @@ class ResidentFiles(Files):
     def __init__(self, settling: float = limits.DATABASE_SETTLING_SECONDS) -> None:
         self._settling = settling
         self._settings: dict[str, tuple[bytes, Settings]] = {}
+        self._files: dict[CASettings, list[str]] = {}
         self._issuers: dict[CASettings, tuple[bytes, Issuer]] = {}
         self._maps = IndexMaps()
 
@@ -58,7 +58,7 @@ class ResidentFiles(Files):
             return kept[1].anew()
         self._issuers.pop(ca, None)
         issuer = Issuer(ca)
-        is_whole = joined and not issuer.unreadable and _has_own(issuer)
+        is_whole = joined and not issuer.unreadable and issuer.load_all_own()
         # A link may have led elsewhere for the moment in which the files were read.
         if is_whole and self._joined_fingerprints(ca) == joined:
             self._issuers[ca] = joined, issuer
@@ -66,12 +66,16 @@ class ResidentFiles(Files):
 
     def _joined_fingerprints(self, ca: CASettings) -> bytes:
         """Those of all that an issuer and its signer are made of, b"" if nothing may be kept."""
-        paths = (path for path in (ca.ca, ca.rsigner, ca.rkey, ca.passin) if path)
-        fingerprints = [self._fingerprint(path) for path in paths]
+        paths = self._files.get(ca)
+        if paths is None:
+            paths = self._files[ca] = _files_of(ca)
+        # While one of two signers lacks a file, the other signs, and is kept.
+        missing = b"-" if ca.rsigner2 else b""
+        fingerprints = [self._fingerprint(path, missing) for path in paths]
         return b" ".join(fingerprints) if all(fingerprints) else b""
 
     def signer_certificates(self, ca: CASettings) -> list[Certificate]:
-        return self.issuer(ca).load_own()
+        return self.issuer(ca).load_all_own()
 
     def find(
         self,
@@ -83,12 +87,14 @@ class ResidentFiles(Files):
         found = self._maps.find(ca, serial_numbers | also)
         return index_search.find(ca.db, serial_numbers, also) if found is None else found
 
-    def _fingerprint(self, path: str) -> bytes:
-        """The fingerprint of a file, to be taken before it is read; b"" if nothing of it may be
-        kept."""
+    def _fingerprint(self, path: str, missing: bytes = b"") -> bytes:
+        """The fingerprint of a file, to be taken before it is read, `missing` if there is no such
+        file; b"" if nothing of it may be kept."""
         answer.reading(path)
         try:
             return index_file.lasting_fingerprint(posix.stat(path), self._settling)
+        except FileNotFoundError:
+            return missing
         except OSError:
             return b""
 
@@ -97,12 +103,12 @@ class ResidentFiles(Files):
         used = {ca for _, settings in list(self._settings.values()) for ca in settings.cas}
         for ca in set(self._issuers) - used:
             self._issuers.pop(ca, None)
+        for ca in set(self._files) - used:
+            self._files.pop(ca, None)
         self._maps.keep_only({ca.db for ca in used})
 
 
-def _has_own(issuer: Issuer) -> bool:
-    """Read the signer's certificates.  Returns whether there are any."""
-    try:
-        return bool(issuer.load_own())
-    except SignerError:
-        return False
+def _files_of(ca: CASettings) -> list[str]:
+    """What an issuer and its signers are made of."""
+    certificates = [path for path in (ca.ca, ca.rsigner, ca.rsigner2) if path]
+    return certificates + [path for _, path in ca.private_files]

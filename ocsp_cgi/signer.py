@@ -7,7 +7,7 @@ certificate.  In a CGI that is every signature.
 
 from __future__ import annotations
 
-from . import algorithms, certificate, der, keys, limits, times
+from . import algorithms, certificate, der, index_file, keys, limits, times
 from .certificate import Certificate
 from .import_cryptography import SignerError
 
@@ -15,30 +15,34 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .algorithms import Preference
     from .config import CASettings
+    from .index_row import Row
     from .signer_memory import SignerMemory
 
 
 class Signer:
     """A certificate and private key that may sign for a CA.
 
-    `certificate` is the signer's, `ca` the CA's newest valid one.  `delegated` is whether the CA
-    authorized it as a responder (RFC 6960 section 4.2.2.2): false if the CA signs its responses
-    itself, and for a signer that is only trusted locally.
+    `settings` are the section of the config with this signer alone; `certificate` is the signer's,
+    `ca` the CA's newest valid one.  `delegated` is whether the CA authorized it as a responder (RFC
+    6960 section 4.2.2.2): false if the CA signs its responses itself, and for a signer that is only
+    trusted locally.  `memory` is what is known of it from earlier requests, None if that is of no
+    use.
     """
 
     __slots__ = (
         "certificate",
         "ca",
         "delegated",
+        "memory",
+        "settings",
         "_algorithm",
         "_ca_certificates",
         "_chosen_at",
         "_key",
         "_key_hash",
-        "_memory",
         "_own",
-        "_settings",
         "_warnings",
     )
 
@@ -59,8 +63,8 @@ class Signer:
         self._ca_certificates = ca
         self._own = own
         self._chosen_at = now
-        self._settings = settings
-        self._memory = memory
+        self.settings = settings
+        self.memory = memory
         # A key of which a signature has been verified, and by which algorithms; replaced as one,
         # since several threads may sign.
         self._key: tuple[Any, frozenset[bytes]] = (None, frozenset())
@@ -85,16 +89,21 @@ class Signer:
             except SignerError:  # the signature cannot be verified
                 self.delegated = False
 
+    @property
+    def option(self) -> str:
+        """The setting that names its certificate."""
+        return f"rsigner{self.settings.suffix}"
+
     def check(self, now: int) -> None:
         """SignerError unless this certificate may sign for its CA at this time."""
-        rsigner = self._settings.rsigner
+        rsigner = self.settings.rsigner
         check_validity(self.certificate, rsigner, now)
-        check_validity(self.ca, self._settings.ca, now)
+        check_validity(self.ca, self.settings.ca, now)
         try:
-            _refuse_short_key(self.ca, self._settings.ca)
+            _refuse_short_key(self.ca, self.settings.ca)
         except algorithms.UnsupportedKey:
             pass  # an error only once it has to verify something
-        if not self.delegated or self._settings.signer_trust == "local":
+        if not self.delegated or self.settings.signer_trust == "local":
             return
         if certificate.OCSP_SIGNING not in self.certificate.extended_key_usages:
             raise SignerError(
@@ -103,7 +112,27 @@ class Signer:
             )
         if not self.is_issued():
             raise SignerError(
-                f"{rsigner}: not issued by {self._settings.ca}: clients would refuse its responses"
+                f"{rsigner}: not issued by {self.settings.ca}: clients would refuse its responses"
+            )
+
+    def check_row(self, row: Row, is_settled: bool) -> None:
+        """Check what the index of the CA says of this signer.
+
+        SignerError if it has been revoked.  DatabaseUnavailable if the row is of another
+        certificate with that serial number: this is the index of another CA.
+        """
+        ca, own = self.settings, self.certificate
+        is_another = row.expiry not in (None, own.not_after)
+        if row.is_revoked and not (is_settled and is_another):
+            raise SignerError(
+                f"{ca.rsigner}: revoked in the database of [{ca.name}]; issue a new signer"
+                " certificate"
+            )
+        if is_settled and is_another:
+            raise index_file.DatabaseUnavailable(
+                f"{ca.db}: its row for serial {certificate.index_serial(own.serial_number)} does"
+                f" not have the expiry of {ca.rsigner}, which has this serial: it is the database"
+                f" of another CA. Correct `db` or `{self.option}` in [{ca.name}]"
             )
 
     def is_same_at(self, now: int) -> bool:
@@ -121,12 +150,12 @@ class Signer:
         same_name = certificate.same_name(self.certificate.issuer, self.ca.subject)
         if not same_name:
             return False
-        if self._memory and self._memory.is_issued(self.certificate, self.ca):
+        if self.memory and self.memory.is_issued(self.certificate, self.ca):
             return True
         return self._issued_by_ca()
 
     def _issued_by_ca(self) -> bool:
-        own, ca, rsigner = self.certificate, self._settings.ca, self._settings.rsigner
+        own, ca, rsigner = self.certificate, self.settings.ca, self.settings.rsigner
         try:
             _refuse_short_key(self.ca, ca)
             return keys.verifies(self.ca, own.signature, own.tbs, own.signature_algorithm)
@@ -181,7 +210,7 @@ class Signer:
             faults["is-a-CA"] = holder.is_ca
         elif holder.is_same_holder(self.ca):
             faults["is-not-the-newest-certificate-in-ca"] = holder.der != self.ca.der
-        warnings = ["rsigner-" + fault for fault, present in faults.items() if present]
+        warnings = [f"{self.option}-{fault}" for fault, present in faults.items() if present]
         if self.ca.public_key != holder.public_key and _short_key(self.ca):
             warnings.append("ca-" + _short_key(self.ca))
         return warnings
@@ -190,20 +219,25 @@ class Signer:
     def expiries(self) -> list[tuple[str, int, int]]:
         """Whose end to warn of, from when on, and when it is: see answer.expiry_warnings."""
         own, ca = self.certificate, self.ca
-        named = [("rsigner", own)] if own.der == ca.der else [("rsigner", own), ("ca", ca)]
+        named = [(self.option, own)] if own.der == ca.der else [(self.option, own), ("ca", ca)]
         return [(name, one.warned_from, one.not_after) for name, one in named]
 
-    def algorithm(self, preferred: list[bytes]) -> algorithms.SignatureAlgorithm:
-        """The first of the client's preferred AlgorithmIdentifiers (DER) that the key can sign
-        with, else the key's own (RFC 6960 section 4.4.7.2)."""
-        return algorithms.preferred_algorithm(self.certificate, self._algorithm, preferred)
+    def algorithm(self, preferred: list[Preference]) -> algorithms.SignatureAlgorithm:
+        """The first algorithm that the client prefers and the key can sign with, else the key's own
+        (RFC 6960 section 4.4.7.2)."""
+        return algorithms.preferred_algorithm(self.certificate, self._algorithm, preferred)[1]
+
+    def place_in(self, preferred: list[Preference]) -> int:
+        """The place of that algorithm among the client's preferences, their number if it is in
+        none."""
+        return algorithms.preferred_algorithm(self.certificate, self._algorithm, preferred)[0]
 
     def sign(self, tbs: bytes, algorithm: algorithms.SignatureAlgorithm) -> bytes:
         """A signature over `tbs`.  SignerError if the key cannot be used, or is not the
         certificate's."""
-        settings, own, identifier = self._settings, self.certificate, algorithm.identifier
+        settings, own, identifier = self.settings, self.certificate, algorithm.identifier
         key, verified = self._key
-        key = key or keys.load(settings.rkey, settings.passin)
+        key = key or keys.load(settings.rkey, settings.passin, settings.suffix)
         signature = keys.sign(key, algorithm, tbs)
         if signature and identifier in verified:
             return signature
@@ -234,12 +268,13 @@ def load_certificates(option: str, path: str) -> list[Certificate]:
         raise SignerError(f"{path}: {error}; `{option}` names it") from None
 
 
-def load_own(rsigner: str) -> list[Certificate]:
-    """The certificates of the signer in `rsigner`, which may have its chain too, in any order.
+def load_own(settings: CASettings) -> list[Certificate]:
+    """The certificates of the signer in `rsigner` of a section, which may have its chain too, in
+    any order.
 
     SignerError if there is none.
     """
-    found = load_certificates("rsigner", rsigner)
+    found = load_certificates(f"rsigner{settings.suffix}", settings.rsigner)
     found.sort(key=lambda one: certificate.OCSP_SIGNING not in one.extended_key_usages)
     return [one for one in found if one.is_same_holder(found[0])]
 

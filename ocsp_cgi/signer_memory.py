@@ -3,7 +3,7 @@ revoked.
 
 To find that out again, a CGI would have to verify the CA's signature for each response, often with
 a type of key that it needs for nothing else, and to search the index for a second serial number.
-So both are remembered in `cache`, in one file `.signer-NUMBER` for each section of the config:
+So both are remembered in `cache`, in one file `.signer-NUMBER` for each signer of the config:
 
     crc32 of all that follows
     ocsp-cgi signer 1 VERSION
@@ -43,7 +43,7 @@ _NO_OTHER_KIND = posix.O_NONBLOCK | posix.O_NOFOLLOW | posix.O_CLOEXEC
 
 
 class SignerMemory:
-    """What is remembered of the signer of one CA of the config, for one request.
+    """What is remembered of one signer of a CA of the config, for one request.
 
     `index_fingerprint` is that of the index in which the signer is known not to be revoked, b"" if
     there is none, and `warnings` what that index said of it.
@@ -52,8 +52,10 @@ class SignerMemory:
     __slots__ = ("_certificates", "_path", "_read", "index_fingerprint", "warnings")
 
     def __init__(self, settings: CASettings):
-        """Of a CA with a `cache`."""
-        number = binascii.crc32(settings.name.encode())
+        """Of the signer of a CA with a `cache`."""
+        # No name of a section has a newline in it.
+        which = f"{settings.name}\n{settings.suffix}" if settings.suffix else settings.name
+        number = binascii.crc32(which.encode())
         self._path = f"{settings.cache}/{PREFIX}{number:08x}"
         self._certificates = b""
         self._read = b""

@@ -265,6 +265,34 @@ PSS_SHA256, PSS_SHA512 = pss("SHA256", "SHA256", 32), pss("SHA512", "SHA512", 64
 OWN = "own"
 
 
+def key_on(curve: str) -> bytes:
+    return identifier(EC, der.tlv(der.OBJECT_IDENTIFIER, der.oid(curve)))
+
+
+@pytest.mark.parametrize(
+    "holder, preferred, place",
+    [
+        (ec_key(P256), [], 0),
+        (ec_key(P256), [(identifier(ECDSA_SHA256), b"")], 0),
+        (ec_key(P256), [(identifier(ECDSA_SHA384), b""), (identifier(ECDSA_SHA256), b"")], 1),
+        (ec_key(P256), [(identifier(ECDSA_SHA384), b"")], 1),
+        (ec_key(P256), [(identifier(ECDSA_SHA256), key_on(P256))], 0),
+        (ec_key(P256), [(identifier(ECDSA_SHA256), key_on(P384))], 1),
+        (ec_key(P256), [(identifier(ECDSA_SHA256), identifier(EC))], 0),
+        (ec_key(P256), [(identifier(ECDSA_SHA256), b"\x30\x80")], 0),
+        (ec_key(P256), [(identifier(ECDSA_SHA256), identifier(ECDSA_SHA256, NULL))], 0),
+        (ec_key(SECP256K1), [(identifier(ECDSA_SHA256), key_on(P256))], 1),
+        (other_key(ED25519), [(identifier(ED448), b""), (identifier(ED25519), b"")], 1),
+        (rsa_key(2048), [(identifier(ECDSA_SHA256), b""), (identifier(RSA_SHA512), b"")], 1),
+        (rsa_key(2048), [(identifier(RSA_SHA512), identifier(RSA, NULL))], 0),
+        (rsa_key(2048), [(identifier("1.2.3"), b""), (b"", b"")], 2),
+    ],
+)
+def test_the_place_of_the_first_preference_that_a_key_can_follow(holder, preferred, place):
+    own = algorithms.own_algorithm(holder)
+    assert algorithms.preferred_algorithm(holder, own, preferred)[0] == place
+
+
 @pytest.mark.parametrize(
     "holder, preferred, expected",
     [
@@ -286,7 +314,7 @@ OWN = "own"
 )
 def test_preferred_algorithm(holder, preferred, expected):
     own = algorithms.own_algorithm(holder)
-    chosen = algorithms.preferred_algorithm(holder, own, preferred)
+    chosen = algorithms.preferred_algorithm(holder, own, [(one, b"") for one in preferred])[1]
     if expected is OWN:
         assert chosen is own
     else:

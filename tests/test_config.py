@@ -29,6 +29,10 @@ def test_defaults(load, tmp_path):
         "rsigner": "/abs/ocsp.crt",
         "rkey": f"{tmp_path}/ocsp.key",
         "passin": None,
+        "suffix": "",
+        "rsigner2": "",
+        "rkey2": "",
+        "passin2": None,
         "nmin": 60,
         "max_age": None,
         "stale_after": None,
@@ -106,6 +110,70 @@ def test_spellings(load, text):
     assert load(text).cas[0].rsigner == "/abs/ocsp.crt"
 
 
+def test_two_signers(load, tmp_path):
+    more = "rsigner2 = rsa.crt\nrkey2 = /abs/rsa.key\npassin = one\npassin2 = two\n"
+    ca = load(CA + more).cas[0]
+    assert (ca.rsigner2, ca.rkey2, ca.passin2) == (
+        f"{tmp_path}/rsa.crt",
+        "/abs/rsa.key",
+        f"{tmp_path}/two",
+    )
+    first, second = ca.signers()
+    for one, suffix, rsigner, rkey, passin in (
+        (first, "", "/abs/ocsp.crt", "ocsp.key", "one"),
+        (second, "2", f"{tmp_path}/rsa.crt", "/abs/rsa.key", "two"),
+    ):
+        assert (one.name, one.suffix, one.db, one.rsigner2) == (ca.name, suffix, ca.db, "")
+        assert one.rsigner == rsigner and one.rkey.endswith(rkey)
+        assert one.passin == f"{tmp_path}/{passin}" and one.signers() == [one]
+    assert [name for name, _ in ca.private_files] == ["rkey", "passin", "rkey2", "passin2"]
+
+
+def test_two_signers_with_one_key(load):
+    """As after the renewal of a certificate for the same key."""
+    assert load(CA + "rsigner2 = new.crt\nrkey2 = ocsp.key\n").cas[0].rkey2.endswith("ocsp.key")
+
+
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        ("rsigner2 = rsa.crt\n", "[root-ca] has no `rkey2`: a second signer needs"),
+        ("rkey2 = rsa.key\n", "[root-ca] has no `rsigner2`: a second signer needs"),
+        ("passin2 = phrase\n", "[root-ca] has no `rsigner2`: a second signer needs"),
+        (
+            "rsigner2 = /abs/ocsp.crt\nrkey2 = rsa.key\n",
+            "[root-ca] names /abs/ocsp.crt with both `rsigner` and `rsigner2`",
+        ),
+    ],
+)
+def test_half_a_second_signer(load, more, message):
+    with pytest.raises(config.ConfigError) as error:
+        load(CA + more)
+    assert f":1: {message}" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "value, is_uri",
+    [
+        ("pkcs11:token=ocsp;object=root-ocsp", True),
+        ("pkcs11:token=ocsp/", True),
+        ("tpm2tss+x-1.y:handle", True),
+        ("keys/pkcs11:token", False),
+        ("/keys/a:b", False),
+        ("1a:b", False),
+        (":b", False),
+        ("./a:b", False),
+        ("key", False),
+    ],
+)
+def test_a_key_that_is_a_uri_is_no_relative_path(load, tmp_path, value, is_uri):
+    text = CA.replace("rkey = ocsp.key", f"rkey = {value}")
+    ca = load(text + f"rsigner2 = rsa.crt\nrkey2 = {value}\n").cas[0]
+    path = value if is_uri or value[0] == "/" else f"{tmp_path}/{value}"
+    assert (ca.rkey, ca.rkey2) == (path, path)
+    assert ca.private_files == ([] if is_uri else [("rkey", path), ("rkey2", path)])
+
+
 def test_an_index_that_is_never_stale(load, tmp_path):
     ca = load(CA + "stale_after = never\n").cas[0]
     assert ca.stale_after == 0
@@ -125,9 +193,9 @@ def test_an_index_that_is_never_stale(load, tmp_path):
         (
             CA + "zzz = x\n",
             (
-                ":6: unknown setting `zzz`; known are db, ca, rsigner, rkey, passin, cache,"
-                " cache_size, nmin, max_age, stale_after, sync_from, nonce, unissued, responder_id,"
-                " signer_trust, archive_cutoff"
+                ":6: unknown setting `zzz`; known are db, ca, rsigner, rkey, passin, rsigner2,"
+                " rkey2, passin2, cache, cache_size, nmin, max_age, stale_after, sync_from, nonce,"
+                " unissued, responder_id, signer_trust, archive_cutoff"
             ),
         ),
         (CA + "db = other\n", ":6: a second `db` in [root-ca]"),

@@ -191,6 +191,22 @@ def test_a_new_response_from_a_long_index(trace, encoded_request, ca):
     assert trace(encoded_request).modules == CACHED
 
 
+@pytest.mark.slow
+def test_a_second_signer_is_read_only_if_it_may_be_needed(trace, encoded_request, ca):
+    ca.issue("second", "ocsp_ext")
+    with open(ca.home / "ocsp-cgi.conf", "a") as config:
+        config.write("rsigner2 = second.crt\nrkey2 = private/second.key\n")
+    time.sleep(limits.DATABASE_SETTLING_SECONDS)
+    traced = trace(encoded_request)
+    assert "cache=hit" not in traced.log and "root-ocsp.crt" in traced.files
+    assert not {"second.crt", "private/second.key"} & set(traced.files)
+    ours = {name for name in traced.modules if name.startswith("ocsp_cgi")}
+    assert ours | {"__future__"} == PUT | {REMEMBERED}
+    traced = trace(encoded_request)
+    assert "cache=hit" in traced.log and traced.modules == CACHED
+    assert traced.files == {"ocsp-cgi.conf": 1, cache_file(encoded_request): 1, "db/index": 1}
+
+
 @pytest.mark.parametrize("kind", ["new", pytest.param("with a nonce", marks=pytest.mark.slow)])
 def test_a_new_response(trace, encoded_request, ca, kind):
     """Each file once; as little of `cryptography` as possible, and no second crypto library."""

@@ -279,16 +279,17 @@ def test_a_request_cut_off_anywhere_is_not_read():
 
 
 RSA_SHA256 = der.sequence(oid("1.2.840.113549.1.1.11"), NULL)
+RSA_KEY = der.sequence(oid("1.2.840.113549.1.1.1"), NULL)
 ECDSA_SHA256 = der.sequence(oid("1.2.840.10045.4.3.2"))
 
 
 @pytest.mark.parametrize(
     "value, expected",
     [
-        (der.sequence(der.sequence(RSA_SHA256)), [RSA_SHA256]),
+        (der.sequence(der.sequence(RSA_SHA256)), [(RSA_SHA256, b"")]),
         (
-            der.sequence(der.sequence(ECDSA_SHA256), der.sequence(RSA_SHA256, RSA_SHA256)),
-            [ECDSA_SHA256, RSA_SHA256],
+            der.sequence(der.sequence(ECDSA_SHA256), der.sequence(RSA_SHA256, RSA_KEY)),
+            [(ECDSA_SHA256, b""), (RSA_SHA256, RSA_KEY)],
         ),
         (der.sequence(), []),
         (b"", []),

@@ -57,6 +57,7 @@ def test_every_key_of_the_config_has_its_row():
     rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", README, re.MULTILINE))
     assert set(rows) == {*config.CASettings.__slots__, *config.Settings.__slots__} - {
         "name",
+        "suffix",
         "cas",
         "fingerprint",
     }

@@ -9,8 +9,8 @@ from typing import Any
 from .. import certificate, config, index_file, index_search, limits
 from ..answer import OCSPError, printable
 from ..config import CASettings
+from ..import_cryptography import SignerError
 from ..issuer import Issuer
-from ..producer import check_signer_row
 from ..tools import as_user
 from ..tools.labelled import plural
 from . import commands, index_survey, preload
@@ -46,39 +46,48 @@ def look(config_path: str, name: str, now: int) -> dict[str, Any]:
     """What is in the database of a CA: `survey` as index_survey.survey, None if it cannot be read;
     `errors` and `warnings` of the responder about it."""
     ca = next(one for one in config.load(config_path).cas if one.name == name)
-    errors, warnings = [], []
+    errors, warnings, revoked = [], [], []
     try:
         surveyed = index_survey.survey(ca.db)
     except OCSPError as error:
         return {"survey": None, "errors": [str(error)], "warnings": []}
-    issuer, signer = Issuer(ca), None
+    issuer, signers = Issuer(ca), []
     try:
         if not issuer.unreadable:
-            signer = issuer.signer(now)
+            signers = issuer.signers(now)
     except OCSPError:
         pass  # the check of the signer reports it
+    numbers = {signer.certificate.serial_number for signer in signers}
     try:
-        number = signer.certificate.serial_number if signer else _ABSENT
-        found = index_search.find(ca.db, {number, _ABSENT})
-        warnings += found.warnings
-        if signer and signer.delegated:
-            row = found.rows.get(number)
-            if row:
-                check_signer_row(ca, signer, row, found.is_settled)
-            elif signer.is_issued():
-                warnings.append(without_row(ca, number))
+        found = index_search.find(ca.db, {*numbers, _ABSENT})
     except OCSPError as error:
-        errors.append(str(error))
+        return {"survey": surveyed, "errors": [str(error)], "warnings": []}
+    warnings += found.warnings
+    for signer in signers:
+        number, path = signer.certificate.serial_number, signer.settings.rsigner
+        row = found.rows.get(number)
+        try:
+            if row and signer.delegated:
+                signer.check_row(row, found.is_settled)
+            elif signer.delegated and signer.is_issued():
+                warnings.append(without_row(ca, path, number, signer.option))
+        except SignerError as error:
+            revoked.append(str(error))
+        except OCSPError as error:
+            errors.append(str(error))
+    # While one of two signers is sound, what is wrong with the other is a warning.
+    (warnings if len(revoked) < len(signers) else errors).extend(revoked)
     return {"survey": surveyed, "errors": errors, "warnings": warnings}
 
 
-def without_row(ca: CASettings, serial_number: int) -> str:
-    """What it means that the database has no row of its CA's signer."""
+def without_row(ca: CASettings, rsigner: str, serial_number: int, option: str = "rsigner") -> str:
+    """What it means that the database has no row of its CA's signer, whose certificate is in the
+    file `rsigner`."""
     return (
-        f"{ca.db}: no row of {ca.rsigner}, serial {certificate.index_serial(serial_number)}:"
+        f"{ca.db}: no row of {rsigner}, serial {certificate.index_serial(serial_number)}:"
         " is this index older than that certificate, or another CA's?"
         f" Copy it from the host of [{ca.name}]"
-        " (warning=rsigner-has-no-row-in-db)"
+        f" (warning={option}-has-no-row-in-db)"
     )
 
 

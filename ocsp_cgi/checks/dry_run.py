@@ -37,8 +37,8 @@ def examine(subject: Subject) -> list[Finding]:
 
 def ask(config_path: str, name: str, now: int) -> dict[str, Any]:
     """The response about the signer's own certificate: `response` is its status, `status` that of
-    the certificate; `delegated` whether the CA issued the signer; `serial` its serial number;
-    `warnings` are lines for the log.
+    the certificate; `delegated` whether the CA issued the signer; `serial` its serial number,
+    `signer` its file; `warnings` are lines for the log.
 
     The cache is neither read nor written.
     """
@@ -50,13 +50,14 @@ def ask(config_path: str, name: str, now: int) -> dict[str, Any]:
         issuer = Issuer(ca)
         if issuer.unreadable:
             raise issuer.unreadable
-        own = load_certificates("rsigner", ca.rsigner)
-        number = own[0].serial_number
+        path = ca.rsigner
         try:
             made = issuer.signer(now)
             number, delegated = made.certificate.serial_number, made.delegated
+            path = made.settings.rsigner
         except OCSPError:
-            delegated = True  # what the responder says about it is below
+            own = issuer.load_all_own() or load_certificates("rsigner", path)
+            number, delegated = own[0].serial_number, True  # what the responder says is below
     except OCSPError as error:
         return {"response": "internalError", "warnings": [str(error)]}
     log = Log()
@@ -69,6 +70,7 @@ def ask(config_path: str, name: str, now: int) -> dict[str, Any]:
         "response": RESPONSE_STATUS_NAMES[answered.response_status],
         "status": status,
         "delegated": delegated,
+        "signer": path,
         "serial": index_serial(number),
         "warnings": [
             note.partition(": ")[2]  # without its kind
@@ -87,10 +89,10 @@ def _findings(ca: CASettings, made: dict[str, Any], user: str) -> list[Finding]:
     findings = [Finding(Level.WARN, text, where) for text in warnings]
     if made["delegated"] and made["status"] != "good":
         number = int(made["serial"], 16)
-        findings.append(Finding(Level.WARN, without_row(ca, number), where))
+        findings.append(Finding(Level.WARN, without_row(ca, made["signer"], number), where))
     if not findings:
         text = f"{user} makes a signed response"
         if made["delegated"]:
-            text += f": good for {ca.rsigner} itself"
+            text += f": good for {made['signer']} itself"
         findings.append(Finding(Level.OK, text, where))
     return findings

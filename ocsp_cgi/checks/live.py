@@ -82,7 +82,7 @@ class _Asking:
         if not found:
             return None
         ca = found[0].settings
-        return _Asked(ca, _question(ca, about, found[0].certificates[0]), file)
+        return _Asked(ca, self._question(found[0], about, found[0].certificates[0]), file)
 
     def _at(self, url: str, asked: _Asked) -> list[Finding]:
         """Ask at a URL, through DNS."""
@@ -120,14 +120,14 @@ class _Asking:
         """Ask about a CA's signer at every virtual host of this machine that has the responder."""
         issuer = Issuer(ca)
         try:
-            own = certificate.load(ca.rsigner)
+            own = _signer_certificate(ca, issuer, self._subject.now)
             if issuer.unreadable:
                 raise issuer.unreadable
         except (OSError, CertificateError, OCSPError) as error:
             text = f"[{printable(ca.name)}] not asked: {getattr(error, 'strerror', None) or error}"
             return [Finding(Level.WARN, text, ca.rsigner)]
         newest = certificate.newest(issuer.certificates, self._subject.now)
-        asked = _Asked(ca, _question(ca, own, newest), "its signer's certificate")
+        asked = _Asked(ca, self._question(issuer, own, newest), "its signer's certificate")
         if asked.question.expected == "unknown":
             asked = self._about_another(asked)
         targets = list(self._targets())
@@ -144,7 +144,7 @@ class _Asking:
             return asked
         other = copy.copy(asked.question.certificate)
         other.serial_number = serial_number
-        question = _question(asked.ca, other, asked.question.issuer)
+        question = asked.question._replace(certificate=other, expected=_expected(asked.ca, other))
         return _Asked(asked.ca, question, f"serial {certificate.index_serial(serial_number)}")
 
     def _targets(self) -> Iterator[Target]:
@@ -227,13 +227,23 @@ class _Asking:
             findings.append(Finding(level, text, where, cause.command))
         return findings
 
+    def _question(self, issuer: Issuer, about: Certificate, its_issuer: Certificate) -> Question:
+        ca, trusted = issuer.settings, None
+        if ca.signer_trust == "local":
+            trusted = _signer_certificate(ca, issuer, self._subject.now)
+        return Question(about, its_issuer, trusted, ca.nonce == "echo", _expected(ca, about))
+
     def _cas(self) -> list[CASettings]:
         return self._subject.settings.cas if self._subject.settings else []
 
 
-def _question(ca: CASettings, about: Certificate, issuer: Certificate) -> Question:
-    trusted = certificate.load(ca.rsigner) if ca.signer_trust == "local" else None
-    return Question(about, issuer, trusted, ca.nonce == "echo", _expected(ca, about))
+def _signer_certificate(ca: CASettings, issuer: Issuer, now: int) -> Certificate:
+    """The certificate of the signer that signs first.  OSError or CertificateError if it cannot be
+    read."""
+    if ca.rsigner2 and not issuer.unreadable:
+        with contextlib.suppress(OCSPError):
+            return issuer.signer(now).certificate
+    return certificate.load(ca.rsigner)
 
 
 def _expected(ca: CASettings, about: Certificate) -> str:

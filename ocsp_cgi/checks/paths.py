@@ -18,15 +18,18 @@ from . import commands, owners, preload
 from .finding import Finding, Level
 from .subject import Subject
 
-_PRIVATE = ("rkey", "passin")
+_CERTIFICATES = ("ca", "rsigner", "rsigner2")
+_PRIVATE = ("rkey", "passin", "rkey2", "passin2")
 _HOMES = ("/root", "/home")
 _DIRECTORY = "/etc/ssl/ocsp"  # for what is in a home
 
 
 class _Unreadable(NamedTuple):
-    """`text` is the responder's own message; `place` is the file, or the directory above it, that
-    permissions close to the user, "" if it is not that."""
+    """`section` is a CA of the config, "" for the config itself; `text` is the responder's own
+    message; `place` is the file, or the directory above it, that permissions close to the user, ""
+    if it is not that."""
 
+    section: str
     setting: str
     path: str
     text: str
@@ -42,7 +45,8 @@ def examine(subject: Subject) -> list[Finding]:
         _Unreadable(*one) for one in as_user.call(subject.user, _unreadable, subject.config, names)
     ]
     findings = [
-        Finding(Level.FAIL, one.text, one.path, _open_command(one, subject)) for one in unreadable
+        Finding(_level(one, unreadable, subject), one.text, one.path, _open_command(one, subject))
+        for one in unreadable
     ]
     findings += _replaceable(subject)
     for ca in subject.settings.cas:
@@ -57,32 +61,45 @@ def examine(subject: Subject) -> list[Finding]:
     return findings
 
 
+def _level(one: _Unreadable, unreadable: list[_Unreadable], subject: Subject) -> Level:
+    """What keeps one of two signers from signing is a warning: the other does."""
+    assert subject.settings
+    cas = [ca for ca in subject.settings.cas if ca.name == one.section]
+    if one.setting in ("ca", "db") or not any(ca.rsigner2 for ca in cas):
+        return Level.FAIL
+    failed = {
+        other.setting.endswith("2")
+        for other in unreadable
+        if other.section == one.section and other.setting not in ("ca", "db")
+    }
+    return Level.FAIL if len(failed) == 2 else Level.WARN
+
+
 # What the user can read: this runs as that user.
 
 
 def _unreadable(config_path: str, names: list[str]) -> list[_Unreadable]:
     found = []
 
-    def attempt(setting: str, path: str, read: Callable[[], object]) -> None:
+    def attempt(section: str, setting: str, path: str, read: Callable[[], object]) -> None:
         try:
             read()
         except OCSPError as error:
-            found.append(_Unreadable(setting, path, str(error), owners.closed(path)))
+            found.append(_Unreadable(section, setting, path, str(error), owners.closed(path)))
 
-    attempt("config", config_path, partial(config.load, config_path))
+    attempt("", "config", config_path, partial(config.load, config_path))
     if found:
         return found
     for ca in config.load(config_path).cas:
         if ca.name not in names:
             continue
-        for setting in ("ca", "rsigner"):
-            path = getattr(ca, setting)
-            attempt(setting, path, partial(load_certificates, setting, path))
-        for setting in _PRIVATE:
+        for setting in _CERTIFICATES:
             path = getattr(ca, setting)
             if path:
-                attempt(setting, path, partial(keys.read_private, path, setting))
-        attempt("db", _index(ca), partial(index_file.read, ca.db, bool))
+                attempt(ca.name, setting, path, partial(load_certificates, setting, path))
+        for setting, path in ca.private_files:
+            attempt(ca.name, setting, path, partial(keys.read_private, path, setting))
+        attempt(ca.name, "db", _index(ca), partial(index_file.read, ca.db, bool))
     return found
 
 
@@ -120,7 +137,7 @@ def _open_command(one: _Unreadable, subject: Subject) -> str:
     if not of.st_mode & bit:
         if bit == 0o400:
             steps.append(f"chmod u+r {quoted}")
-        elif one.setting in ("config", "ca", "rsigner"):
+        elif one.setting in ("config", *_CERTIFICATES):
             steps.append(f"chmod a+r {quoted}")
         else:
             steps.append(f"chgrp {owners.group_name(account.pw_gid)} {quoted}")
@@ -133,7 +150,8 @@ def _open_command(one: _Unreadable, subject: Subject) -> str:
 
 def _paths_of(ca: CASettings) -> dict[str, str]:
     """The files and directories that a section names, by setting."""
-    paths = {name: getattr(ca, name) for name in ("ca", "rsigner", "rkey", "passin", "cache")}
+    paths = {name: getattr(ca, name) for name in (*_CERTIFICATES, "cache")}
+    paths.update(ca.private_files)
     return {**{name: path for name, path in paths.items() if path}, "db": _index(ca)}
 
 
@@ -171,10 +189,9 @@ def _key_readers(ca: CASettings, subject: Subject) -> list[Finding]:
     user = subject.user
     account = pwd.getpwnam(user)
     findings = []
-    for setting in _PRIVATE:
-        path = getattr(ca, setting)
+    for setting, path in ca.private_files:
         try:
-            of = os.stat(path or "")
+            of = os.stat(path)
         except OSError:
             continue
         others = {0, os.geteuid(), account.pw_uid, of.st_uid}

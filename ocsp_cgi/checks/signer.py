@@ -56,62 +56,80 @@ _SHORT_KEY = "its key is shorter than it should be"
 
 def examine(subject: Subject) -> list[Finding]:
     cas = subject.settings.cas if subject.settings else []
-    return [finding for ca in cas for finding in _examine(ca, subject)]
+    return [finding for ca in cas for finding in _examine_all(ca, subject)]
 
 
-def _examine(ca: CASettings, subject: Subject) -> list[Finding]:
-    issuer, where = Issuer(ca), f"[{ca.name}]"
+def _examine_all(ca: CASettings, subject: Subject) -> list[Finding]:
+    """The signers of a CA.  While one of two is sound, a failure of the other is a warning."""
+    issuer = Issuer(ca)
+    by_signer = [_examine(alone, issuer, subject) for alone in ca.signers()]
+    worst = Level.FAIL
+    if any(all(one.level < Level.FAIL for one in findings) for findings in by_signer):
+        worst = Level.WARN
+    of_signers = [
+        one._replace(level=min(one.level, worst)) for findings in by_signer for one in findings
+    ]
+    return of_signers + _end_of_ca(ca, issuer, subject)
+
+
+def _examine(ca: CASettings, issuer: Issuer, subject: Subject) -> list[Finding]:
+    """One signer: `ca` is the section with that signer alone."""
+    where = f"[{ca.name}]"
     try:
         if issuer.unreadable:
             raise issuer.unreadable
-        signer = issuer.signer(subject.now)
+        signer = issuer.signer_of(ca, subject.now)
         signer.sign(b"check", signer.algorithm([]))
     except OCSPError as error:
-        return [Finding(Level.FAIL, str(error), where), *_ends(ca, issuer, subject)]
+        return [Finding(Level.FAIL, str(error), where), *_end_of_signer(ca, issuer, subject)]
     findings = []
-    renew = commands.ours("renew", ca.name) if signer.delegated else ""
+    renew = _renew(ca) if signer.delegated else ""
     for warning in signer.warnings():
         if "-expires-in-" not in warning:  # below, in days
-            is_own = warning.startswith("rsigner-")
+            is_own = warning.startswith(signer.option)
             text = f"{ca.rsigner if is_own else ca.ca}: {meaning(warning)} (warning={warning})"
             findings.append(Finding(Level.WARN, text, where, renew if is_own else ""))
     kind, bits = algorithms.key_size(signer.certificate)
     issued = "issued by this CA, " if signer.delegated else ""
     fits = f"{ca.rsigner}: {issued}its key ({kind}, {bits} bits) matches"
-    return [Finding(Level.OK, fits, where), *findings, *_ends(ca, issuer, subject)]
+    return [Finding(Level.OK, fits, where), *findings, *_end_of_signer(ca, issuer, subject)]
+
+
+def _renew(ca: CASettings) -> str:
+    return commands.ours("renew", ca.name, *(["--signer", "2"] if ca.suffix else []))
 
 
 def meaning(warning: str) -> str:
     """What a warning of Signer means, in the operator's words."""
     if "-key-has-" in warning:
         return _SHORT_KEY
-    return next((text for begin, text in MEANINGS.items() if warning.startswith(begin)), warning)
+    named = warning.replace("rsigner2-", "rsigner-", 1)
+    return next((text for begin, text in MEANINGS.items() if named.startswith(begin)), warning)
 
 
-def _ends(ca: CASettings, issuer: Issuer, subject: Subject) -> list[Finding]:
-    """How long the signer and its CA last."""
-    findings = []
-    own: Certificate | None
+def _end_of_signer(ca: CASettings, issuer: Issuer, subject: Subject) -> list[Finding]:
+    """How long a signer lasts, unless the CA signs itself."""
     try:
-        signer = Signer(ca, issuer.load_own(), issuer.certificates, subject.now)
-        own = signer.certificate
-        signs_itself = own.is_same_holder(signer.ca)
+        signer = Signer(ca, issuer.load_own(ca), issuer.certificates, subject.now)
     except (OCSPError, IndexError, ValueError):
-        own, signs_itself = None, False
-    if own and not signs_itself:
-        findings.append(
-            _end(ca, "signer", ca.rsigner, own, commands.ours("renew", ca.name), subject)
-        )
-    if issuer.certificates:
-        of_ca = certificate.newest(issuer.certificates, subject.now)
-        findings.append(_end(ca, "ca", ca.ca, of_ca, "", subject))
-    return findings
+        return []
+    own = signer.certificate
+    if own.is_same_holder(signer.ca):
+        return []
+    return [_end(ca, f"signer{ca.suffix}", ca.rsigner, own, _renew(ca), subject)]
+
+
+def _end_of_ca(ca: CASettings, issuer: Issuer, subject: Subject) -> list[Finding]:
+    if not issuer.certificates:
+        return []
+    of_ca = certificate.newest(issuer.certificates, subject.now)
+    return [_end(ca, "ca", ca.ca, of_ca, "", subject)]
 
 
 def _end(
     ca: CASettings, kind: str, path: str, holder: Certificate, command: str, subject: Subject
 ) -> Finding:
-    """How long a certificate lasts; `kind` is `signer` or `ca`."""
+    """How long a certificate lasts; `kind` is `signer`, `signer2` or `ca`."""
     left = holder.not_after - subject.now
     warning, critical = thresholds(holder, subject)
     level = Level.FAIL if left < critical else Level.WARN if left < warning else Level.OK

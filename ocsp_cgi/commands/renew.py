@@ -4,6 +4,9 @@ Without options, a new key and certificate request are made, and the commands pr
 CA issues the certificate.  --certificate then verifies that certificate, and makes the config name
 it and its key, with one rename of the config: until then, and if anything is wrong, the responder
 signs as before.
+
+Of two signers the one that expires first is renewed, and a certificate takes the place of the one
+with the same kind of key, unless --signer says which.  `--signer 2` also adds a second signer.
 """
 
 from __future__ import annotations
@@ -21,7 +24,14 @@ from ..certificate import Certificate, newest
 from ..config import CASettings, Settings
 from ..import_cryptography import SignerError
 from ..signer import Signer, load_certificates, load_own
-from ..tools import config_file, entry, signer_candidate, signer_files, signer_request
+from ..tools import (
+    config_file,
+    entry,
+    signer_candidate,
+    signer_choice,
+    signer_files,
+    signer_request,
+)
 from ..tools.entry import CommandError
 
 _DAY = 24 * 60 * 60
@@ -41,6 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--back", action="store_true", help="change back to the previous certificate and key"
     )
+    parser.add_argument(
+        "--signer",
+        choices=("1", "2"),
+        help="of two signers, the first (`rsigner`) or the second (`rsigner2`); 2 also adds a"
+        " second one",
+    )
     config_file.add_argument(parser)
 
 
@@ -52,12 +68,21 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(f"which CA?  The config has {sections}", entry.UNKNOWN)
     [ca] = config_file.choose(settings, [arguments.ca] if arguments.ca else [])
     now = int(time.time())
-    if arguments.back:
-        _Change(arguments, settings, ca, now).back()
+    if arguments.signer:
+        alone = signer_choice.of_option(ca, arguments.signer, now)
+    elif arguments.back:
+        alone = signer_choice.with_previous(ca, config_file.path(arguments))
     elif arguments.certificate is not None:
-        _Change(arguments, settings, ca, now).to(arguments.certificate)
+        alone = signer_choice.for_certificate(ca, arguments.certificate, now)
     else:
-        _make_request(arguments, ca, now)
+        alone = signer_choice.to_renew(ca, now)
+    signer_choice.refuse_uri(alone)
+    if arguments.back:
+        _Change(arguments, settings, alone, now).back()
+    elif arguments.certificate is not None:
+        _Change(arguments, settings, alone, now).to(arguments.certificate)
+    else:
+        _make_request(arguments, ca, alone, now)
     return entry.OK
 
 
@@ -67,6 +92,8 @@ def _today(now: int) -> str:
 
 def _command(arguments: argparse.Namespace, command: str, ca: CASettings, *options: str) -> str:
     """A command of ours for the operator to type, about the same config."""
+    if ca.suffix and command == "renew":
+        options = ("--signer", ca.suffix, *options)
     if arguments.config:
         options += ("--config", arguments.config)
     return f"{entry.program()} {command} {shlex.join((ca.name, *options))}"
@@ -80,11 +107,18 @@ def _say(*texts: str) -> None:
 # The next key
 
 
-def _make_request(arguments: argparse.Namespace, ca: CASettings, now: int) -> None:
-    own = _signer_certificate(ca, now)
+def _make_request(
+    arguments: argparse.Namespace, section: CASettings, ca: CASettings, now: int
+) -> None:
+    """Make the next key of the signer of `ca`, which is the section with that signer alone."""
+    is_added = bool(ca.suffix) and not section.rsigner2
+    today = section if is_added else ca
+    own = _signer_certificate(today, now)
     kind, why = signer_request.key_kind(own)
+    if is_added:
+        kind, why = signer_request.other_kind(own), ""
     names = signer_files.free(ca, _today(now))
-    mode, owner = _key_mode(ca)
+    mode, owner = _key_mode(today)
     pem = signer_request.new_key(kind, ca.passin)
     unfinished = signer_files.hidden(names.key, pem, mode, owner)
     try:
@@ -98,7 +132,7 @@ def _make_request(arguments: argparse.Namespace, ca: CASettings, now: int) -> No
     finally:
         with contextlib.suppress(OSError):
             os.unlink(unfinished)
-    _say(f"[{ca.name}] signs with {ca.rsigner}.", f"The certificate {_end(own, now)}.\n")
+    _say(f"[{ca.name}] signs with {today.rsigner}.", f"The certificate {_end(own, now)}.\n")
     _say(f"Made for the same subject, {kind.name}{f', because {why}' if why else ''}:")
     _say(f"  {names.key}\n  {names.request}\n")
     _say(*_next_steps(arguments, ca, names, own))
@@ -107,7 +141,7 @@ def _make_request(arguments: argparse.Namespace, ca: CASettings, now: int) -> No
 def _signer_certificate(ca: CASettings, now: int) -> Certificate:
     """The certificate that signs today.  CommandError if there is none, or it is the CA's own."""
     try:
-        own = newest(load_own(ca.rsigner), now)
+        own = newest(load_own(ca), now)
         issuers = load_certificates("ca", ca.ca)
     except SignerError as error:
         raise CommandError(str(error)) from None
@@ -173,14 +207,18 @@ def _next_steps(
 
 
 class _Change:
-    """The change of a section, and of those that share its signer, to another one."""
+    """The change of a section, and of those that share its signer, to another one.  `ca` is the
+    section with that signer alone."""
 
     def __init__(self, arguments: argparse.Namespace, settings: Settings, ca: CASettings, now: int):
         self.arguments = arguments
         self.config = config_file.path(arguments)
         self.ca = ca
         self.now = now
-        self.sharing = [ca, *(other for other in settings.cas if _shares_signer(ca, other))]
+        [section] = [one for one in settings.cas if one.name == ca.name]
+        self.is_added = bool(ca.suffix) and not section.rsigner2
+        others = [one for other in settings.cas if other is not section for one in other.signers()]
+        self.sharing = [ca, *(other for other in others if _shares_signer(ca, other))]
 
     def to(self, path: str) -> None:
         """Change to the certificate in a file, for a key that was made before."""
@@ -197,13 +235,13 @@ class _Change:
     def back(self) -> None:
         """Change back to the previous certificate and key."""
         rsigner, rkey = (
-            self._path(config_file.remembered(self.config, self.ca.name, name))
+            self._path(config_file.remembered(self.config, self.ca.name, name + self.ca.suffix))
             for name in ("rsigner", "rkey")
         )
         if not rsigner:
             raise CommandError(
-                f"{self.config}: [{self.ca.name}] has no `# rsigner before ...`, which"
-                " `renew --certificate` leaves there.  To change to any earlier certificate: "
+                f"{self.config}: [{self.ca.name}] has no `# rsigner{self.ca.suffix} before ...`,"
+                " which `renew --certificate` leaves there.  To change to any earlier certificate: "
                 + _command(self.arguments, "renew", self.ca, "--certificate", "FILE")
             )
         signer_candidate.check_file(rsigner)
@@ -265,19 +303,28 @@ class _Change:
         """Make the config name another certificate and key, in these sections."""
         changes: dict[tuple[str, str], str | None] = {}
         for ca in accepted:
+            like = "" if self.is_added else ca.suffix
             for name, new in (("rsigner", rsigner), ("rkey", rkey)):
-                changes[ca.name, name] = _spelled(
-                    config_file.value(self.config, ca.name, name), getattr(ca, name), new
+                changes[ca.name, name + ca.suffix] = _spelled(
+                    config_file.value(self.config, ca.name, name + like), getattr(ca, name), new
                 )
+        if self.is_added and self.ca.passin:  # the new key was encrypted with it
+            passin = config_file.value(self.config, self.ca.name, "passin")
+            changes[self.ca.name, "passin2"] = passin
         if not config_file.edit(self.config, changes, _today(self.now)):
             _say(f"[{self.ca.name}] signs with it already: nothing has been changed.")
             return
         names = " and ".join(f"[{ca.name}]" for ca in accepted)
         _say(f"{self.config}: from now on {names} {'sign' if accepted[1:] else 'signs'} with")
-        _say(f"  rsigner = {changes[self.ca.name, 'rsigner']}")
-        _say(f"  rkey    = {changes[self.ca.name, 'rkey']}")
+        for name in ("rsigner", "rkey"):
+            name += self.ca.suffix
+            _say(f"  {name:{7 + len(self.ca.suffix)}} = {changes[self.ca.name, name]}")
         _say(f"The certificate {_end(holder, self.now)}.\n")
-        _say("To change back: " + _command(self.arguments, "renew", self.ca, "--back"))
+        if self.is_added:
+            _say("It signs for clients that prefer its kind of key, and whenever the first cannot.")
+            _say("To change back: remove these settings from the config.")
+        else:
+            _say("To change back: " + _command(self.arguments, "renew", self.ca, "--back"))
         _say("To see that all is well: " + _command(self.arguments, "check", self.ca))
         unused = self._unused()
         if unused:
@@ -287,7 +334,7 @@ class _Change:
     def _note_differences(self, found: Signer) -> None:
         """Say what may surprise an operator who looks at the certificate of today."""
         try:
-            before = newest(load_own(self.ca.rsigner), self.now)
+            before = newest(load_own(self.ca), self.now)
         except SignerError:
             return
         for text in signer_candidate.differences(found, before):
@@ -295,12 +342,15 @@ class _Change:
 
     def _unused(self) -> list[str]:
         settings = config.load(self.config)
-        in_use = [path for ca in settings.cas for path in (ca.rsigner, ca.rkey)]
+        signers = [one for ca in settings.cas for one in ca.signers()]
+        in_use = [path for one in signers for path in (one.rsigner, one.rkey)]
         for ca in settings.cas:
-            for name in ("rsigner", "rkey"):
+            for name in ("rsigner", "rkey", "rsigner2", "rkey2"):
                 value = config_file.remembered(self.config, ca.name, name)
                 in_use += [self._path(value)] if value else []
-        [changed] = [ca for ca in settings.cas if ca.name == self.ca.name]
+        [changed] = [
+            one for one in signers if (one.name, one.suffix) == (self.ca.name, self.ca.suffix)
+        ]
         return signer_files.unused(changed, in_use)
 
 
@@ -311,7 +361,7 @@ def _warnings(found: Signer) -> list[str]:
 def _shares_signer(ca: CASettings, other: CASettings) -> bool:
     """Whether another section has the same files of its signer."""
     pairs = (ca.rsigner, other.rsigner), (ca.rkey, other.rkey)
-    return other is not ca and all(os.path.realpath(a) == os.path.realpath(b) for a, b in pairs)
+    return all(os.path.realpath(a) == os.path.realpath(b) for a, b in pairs)
 
 
 def _spelled(value: str, path: str, new: str) -> str:

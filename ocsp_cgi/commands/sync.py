@@ -179,9 +179,10 @@ class _Sync:
         """The certificates that the CA issued to its responder, each with its file."""
         found = []
         for section in self.sections:
-            signer = _delegated_signer(section)
-            if signer:
-                found.append((section.rsigner, signer))
+            for alone in section.signers():
+                signer = _delegated_signer(alone)
+                if signer:
+                    found.append((alone.rsigner, signer))
         return found
 
     def _report_success(self, verdict: Verdict | None, copied: Copied) -> int:
@@ -235,7 +236,7 @@ def _delegated_signer(ca: CASettings) -> Certificate | None:
     """The certificate that a CA issued to its responder; None if it signs itself, if its signer is
     of another CA, or if there is none that can be read yet."""
     try:
-        signer = certificate.newest(load_own(ca.rsigner), int(time.time()))
+        signer = certificate.newest(load_own(ca), int(time.time()))
         issuers = load_certificates("ca", ca.ca)
     except SignerError:
         return None

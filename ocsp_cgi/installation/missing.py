@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .. import index_file
 from ..checks.owners import closed
-from ..config import CASettings
+from ..config import CASettings, is_uri
 from ..tools import as_user
 from ..tools.entry import program
 from ..tools.plan import Problem
@@ -21,7 +21,7 @@ def find(cas: list[CASettings], user: str) -> list[Problem]:
     wanted = [
         (path, problem)
         for ca in cas
-        for path, problem in (_key(ca), _signer(ca), _issuer(ca), *_pass_phrase(ca), _index(ca))
+        for path, problem in (*_signers(ca), _issuer(ca), *_pass_phrases(ca), _index(ca))
     ]
     found = as_user.call(user, _states, [path for path, _ in wanted])
     problems = []
@@ -33,6 +33,13 @@ def find(cas: list[CASettings], user: str) -> list[Problem]:
         elif not problem.text.startswith(path):
             problems.append(problem)
     return list(dict.fromkeys(problems))
+
+
+def _signers(ca: CASettings) -> list[tuple[str, Problem]]:
+    wanted = []
+    for alone in ca.signers():
+        wanted += [_signer(alone)] if is_uri(alone.rkey) else [_key(alone), _signer(alone)]
+    return wanted
 
 
 def _key(ca: CASettings) -> tuple[str, Problem]:
@@ -61,11 +68,18 @@ def _issuer(ca: CASettings) -> tuple[str, Problem]:
     )
 
 
-def _pass_phrase(ca: CASettings) -> list[tuple[str, Problem]]:
-    if not ca.passin:
-        return []
-    text = f"{ca.passin}: the file with the pass phrase of {ca.rkey}, which `passin` names"
-    return [(ca.passin, Problem(text))]
+def _pass_phrases(ca: CASettings) -> list[tuple[str, Problem]]:
+    return [
+        (
+            one.passin,
+            Problem(
+                f"{one.passin}: the file with the pass phrase of {one.rkey}, which"
+                f" `passin{one.suffix}` names"
+            ),
+        )
+        for one in ca.signers()
+        if one.passin
+    ]
 
 
 def _index(ca: CASettings) -> tuple[str, Problem]:

@@ -75,8 +75,8 @@ class Permissions:
         self._ask()
         readers = [self._user, self._sync] if self._has_sync else [self._user]
         public = [str(self._config)] if self._config.exists() else []
-        public += [path for ca in self._cas for path in (ca.ca, ca.rsigner)]
-        secret = [path for ca in self._cas for path in _secrets(ca) if path]
+        public += [path for ca in self._cas for path in _certificates(ca)]
+        secret = [path for ca in self._cas for path in _secrets(ca)]
         databases = _databases(self._cas)
         copied = {path for path, cas in databases.items() if any(ca.sync_from for ca in cas)}
         needed: dict[str, list[Account]] = {}
@@ -101,7 +101,7 @@ class Permissions:
 
     def plan_keys(self) -> None:
         """What nobody but the responder may read."""
-        for path in dict.fromkeys(path for ca in self._cas for path in _secrets(ca) if path):
+        for path in dict.fromkeys(path for ca in self._cas for path in _secrets(ca)):
             self._secret(path)
 
     def plan_shared_keys(self) -> None:
@@ -109,7 +109,7 @@ class Permissions:
 
         CommandError for a key whose group may be needed for others who read it.
         """
-        for path in dict.fromkeys(path for ca in self._cas for path in _secrets(ca) if path):
+        for path in dict.fromkeys(path for ca in self._cas for path in _secrets(ca)):
             real = os.path.realpath(path)
             if not os.path.exists(real) or not self._may(self._web, real, _READ):
                 continue
@@ -155,7 +155,7 @@ class Permissions:
     def _paths(self) -> Iterable[str]:
         names = [str(self._config)]
         for ca in self._cas:
-            names += [ca.ca, ca.rsigner, *filter(None, _secrets(ca)), _index(ca)]
+            names += [*_certificates(ca), *_secrets(ca), _index(ca)]
         for name in names:
             yield os.path.abspath(name)
             yield os.path.realpath(name)
@@ -326,9 +326,10 @@ def check_directories(ca: CASettings, cas: list[CASettings], config: Path) -> No
     """CommandError if the `db` or `cache` of a CA is a directory that must not be given away."""
     kept = {str(config): "the config"}
     for one in cas:
-        for setting in ("ca", "rsigner", "rkey", "passin"):
-            if getattr(one, setting):
-                kept[getattr(one, setting)] = f"`{setting}` of [{one.name}]"
+        certificates = [(name, getattr(one, name)) for name in ("ca", "rsigner", "rsigner2")]
+        for setting, path in (*certificates, *one.private_files):
+            if path:
+                kept[path] = f"`{setting}` of [{one.name}]"
     directories = {"cache": ca.cache} if ca.cache else {}
     if ca.sync_from:
         directories["db"] = directory_of(ca.db)
@@ -380,8 +381,12 @@ def _index(ca: CASettings) -> str:
         return ca.db
 
 
-def _secrets(ca: CASettings) -> tuple[str | None, ...]:
-    return ca.rkey, ca.passin
+def _certificates(ca: CASettings) -> list[str]:
+    return [path for path in (ca.ca, ca.rsigner, ca.rsigner2) if path]
+
+
+def _secrets(ca: CASettings) -> list[str]:
+    return [path for _, path in ca.private_files]
 
 
 def _give(cache: str, owner: str, group: str) -> None:

@@ -54,7 +54,7 @@ def find(
 def _named_urls(settings: Settings) -> Iterator[tuple[str, str]]:
     """The (host, path) of every http URL of a responder in a certificate that the config names."""
     for ca in settings.cas:
-        for file in (ca.rsigner, ca.ca):
+        for file in filter(None, (ca.rsigner, ca.rsigner2, ca.ca)):
             try:
                 found = certificate.load_all(file)
             except (OSError, ValueError):

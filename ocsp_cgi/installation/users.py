@@ -80,7 +80,7 @@ def remove(plan: Plan, name: str, tops: list[Path]) -> None:
 
 def key_paths(cas: list[CASettings]) -> list[Path]:
     """What may belong to mod_wsgi's user: the keys."""
-    named = [path for ca in cas for path in (ca.rkey, ca.passin) if path]
+    named = [path for ca in cas for _, path in ca.private_files]
     return [Path(os.path.realpath(path)) for path in dict.fromkeys(named)]
 
 

@@ -4,7 +4,7 @@ without the right to read the key everything but the signature is as it would be
 from __future__ import annotations
 
 import copy
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .. import cache, producer, responder
 from ..algorithms import SignatureAlgorithm
@@ -14,6 +14,9 @@ from ..files import Files
 from ..issuer import Issuer
 from ..ocsp_request import OCSPRequest
 from ..signer import Signer
+
+if TYPE_CHECKING:
+    from ..algorithms import Preference
 
 
 class Rehearsed(NamedTuple):
@@ -35,11 +38,13 @@ def rehearse(encoded: bytes | None, settings: Settings, now: int) -> Rehearsed:
         return Rehearsed(cached.answer(now), [], until, "")
     settings = _without_cache(settings)
     answer, notes = _respond(encoded, settings, now, Files())
-    if answer.response_status == INTERNAL_ERROR and _has_unreadable_key(settings):
+    if (answer.response_status == INTERNAL_ERROR or notes) and _has_unreadable_key(settings):
         unsigned, unsigned_notes = _respond(encoded, settings, now, _Unsigned())
-        if unsigned.response_status == SUCCESSFUL:
-            return Rehearsed(unsigned, unsigned_notes, None, notes[-1])
-        return Rehearsed(unsigned, unsigned_notes, None, "")
+        reasons = [note for note in notes if note not in unsigned_notes]
+        if unsigned.response_status == SUCCESSFUL and reasons:
+            return Rehearsed(unsigned, unsigned_notes, None, reasons[-1])
+        if answer.response_status == INTERNAL_ERROR:
+            return Rehearsed(unsigned, unsigned_notes, None, "")
     return Rehearsed(answer, notes, None, "")
 
 
@@ -73,7 +78,7 @@ def _without_cache(settings: Settings) -> Settings:
 
 def _has_unreadable_key(settings: Settings) -> bool:
     """Whether this user may not read a key, or its pass phrase."""
-    for path in [path for ca in settings.cas for path in (ca.rkey, ca.passin) if path]:
+    for path in [path for ca in settings.cas for _, path in ca.private_files]:
         try:
             with open(path, "rb"):
                 pass
@@ -94,8 +99,8 @@ class _Unsigned(Files):
 class _IssuerWithoutKey(Issuer):
     __slots__ = ()
 
-    def signer(self, now: int) -> Signer:
-        return _SignerWithoutKey(super().signer(now))
+    def signer(self, now: int, preferred: list[Preference] | None = None) -> Signer:
+        return _SignerWithoutKey(super().signer(now, preferred))
 
 
 class _SignerWithoutKey(Signer):

@@ -15,7 +15,6 @@ from ..certificate import Certificate
 from ..config import CASettings
 from ..import_cryptography import SignerError
 from ..issuer import Issuer
-from ..producer import check_signer_row
 from ..signer import Signer
 from .entry import CommandError, program
 
@@ -141,10 +140,10 @@ def look_up(found: Signer, candidate: CASettings) -> str:
         copied = f" (`{program()} sync {candidate.name}`)" if candidate.sync_from else ""
         return (
             f"{candidate.db} has no row for it yet.  Until the index has been copied"
-            f" again{copied}, the log has warning=rsigner-has-no-row-in-db."
+            f" again{copied}, the log has warning={found.option}-has-no-row-in-db."
         )
     try:
-        check_signer_row(candidate, found, row, rows.is_settled)
+        found.check_row(row, rows.is_settled)
     except OCSPError as error:
         raise CommandError(str(error)) from None
     return ""

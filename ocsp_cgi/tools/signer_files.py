@@ -41,6 +41,16 @@ def certificate_path(ca: CASettings, key: str, date: str) -> str:
     return own.certificate if tag[0] and own.key == key else names(ca, date).certificate
 
 
+def added(ca: CASettings, word: str) -> tuple[str, str]:
+    """Certificate and key of a second signer, named as those of the CA's first and this word; the
+    files of its renewals are named after these."""
+    key, certificate = _undated(ca.rkey), _undated(ca.rsigner)
+    return (
+        f"{certificate}-{word}{_suffix(ca.rsigner) or '.crt'}",
+        f"{key}-{word}{_suffix(ca.rkey) or '.key'}",
+    )
+
+
 def free(ca: CASettings, date: str) -> Names:
     """The files of the next renewal, none of which exists."""
     number = 1

@@ -39,6 +39,7 @@ def _ec(curve: str) -> KeyKind:
 
 
 P_256 = _ec("P-256")
+RSA_2048 = KeyKind("RSA 2048", ("-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"))
 
 
 def key_kind(holder: Certificate) -> tuple[KeyKind, str]:
@@ -56,6 +57,12 @@ def key_kind(holder: Certificate) -> tuple[KeyKind, str]:
     if kind == "EC":
         return _ec(_CURVES[curve]), ""
     return KeyKind(f"RSA {bits}", ("-algorithm", "RSA", "-pkeyopt", f"rsa_keygen_bits:{bits}")), ""
+
+
+def other_kind(holder: Certificate) -> KeyKind:
+    """The kind of key for the clients that cannot verify this certificate's, or would rather have
+    another."""
+    return RSA_2048 if algorithms.key_kind(holder) == "EC" else P_256
 
 
 def new_key(kind: KeyKind, passin: str | None) -> bytes:

@@ -109,6 +109,18 @@ def _another_key(place: Place) -> None:
     place.key.write_bytes(place.file("private/next.key").read_bytes())
 
 
+def _of_two_signers(break_it: Callable[[Place], object]) -> Callable[[Place], None]:
+    def break_one(place: Place) -> None:
+        place.ca.issue("second", "ocsp_ext", ("rsa:2048",))
+        place.file("private/second.key").chmod(place.key.stat().st_mode)
+        of = place.key.stat()
+        os.chown(place.file("private/second.key"), of.st_uid, of.st_gid)
+        place.set("rsigner2 = second.crt", "rkey2 = private/second.key")
+        break_it(place)
+
+    return break_one
+
+
 def _new_ca_key(place: Place) -> None:
     other = PrivateCA(place.ca.home.parent / "other")
     place.file("root-ca.crt").write_bytes((other.home / "root-ca.crt").read_bytes())
@@ -285,6 +297,16 @@ BREAKAGES: dict[str, Callable[[Place], object]] = {
     "The request is in place of the signer's certificate": lambda place: place.file(
         "root-ocsp.csr"
     ).replace(place.file("root-ocsp.crt")),
+    "The first of two signers has expired": _of_two_signers(_ends_in(-1)),
+    "The first of two signers was revoked": _of_two_signers(
+        lambda place: place.ca.revoke("root-ocsp")
+    ),
+    "There is no key of the first of two signers": _of_two_signers(
+        lambda place: place.key.unlink()
+    ),
+    "There is no key of the second of two signers": _of_two_signers(
+        lambda place: place.file("private/second.key").unlink()
+    ),
     "The signer is a server's certificate": lambda place: place.issue_signer(
         extensions="server_ext"
     ),

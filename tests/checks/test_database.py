@@ -196,3 +196,29 @@ def test_a_mounted_file(ca):
     finally:
         database._MOUNTS = before
     assert "this file itself is a mount" in found.what
+
+
+def test_the_rows_of_two_signers(ca):
+    """A revoked one is a warning while the other is not."""
+    ca.issue("second", "ocsp_ext")
+    settle(ca.home / "db" / "index")
+    path = write_config(ca.home, rsigner2="second.crt", rkey2="private/second.key")
+    assert problems(database, subject_of(path)) == []
+    ca.revoke("second")
+    settle(ca.home / "db" / "index")
+    found = problem(database, subject_of(path))
+    assert (found.level, "second.crt: revoked in" in found.what) == (Level.WARN, True)
+    ca.revoke("root-ocsp")
+    settle(ca.home / "db" / "index")
+    assert [one.level for one in problems(database, subject_of(path))] == [Level.FAIL] * 2
+
+
+def test_the_second_signer_without_a_row(ca):
+    ca.issue("second", "ocsp_ext")
+    index, serial = ca.home / "db" / "index", ca.serial("second")
+    rows = [row for row in index.read_text().splitlines(True) if serial not in row]
+    index.write_text("".join(rows))
+    settle(index)
+    path = write_config(ca.home, rsigner2="second.crt", rkey2="private/second.key")
+    found = problem(database, subject_of(path))
+    assert found.level == Level.WARN and "(warning=rsigner2-has-no-row-in-db)" in found.what

@@ -65,3 +65,15 @@ def test_a_file_that_hangs_is_given_up(ca, monkeypatch):
     os.mkfifo(ca.home / "db" / "index")
     found = problem(dry_run, subject_of(ca.home / "ocsp-cgi.conf"))
     assert "no result within 0.5 seconds" in found.what
+
+
+def test_the_first_of_two_signers_cannot_sign(ca):
+    ca.issue("second", "ocsp_ext")
+    settle(ca.home / "db" / "index")
+    path = write_config(ca.home, rsigner2="second.crt", rkey2="private/second.key")
+    [found] = dry_run.examine(subject_of(path))
+    assert found.level == Level.OK and found.what.endswith("root-ocsp.crt itself")
+    (ca.home / "root-ocsp.crt").unlink()
+    found = problem(dry_run, subject_of(path))
+    assert found.level == Level.WARN
+    assert "`rsigner` cannot sign" in found.what and "No such file" in found.what

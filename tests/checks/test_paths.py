@@ -185,3 +185,25 @@ def test_a_missing_pass_phrase_file(ca):
     path = write_config(ca.home, passin="phrase")
     settle(ca.home / "db" / "index")
     assert "phrase: No such file or directory; `passin`" in problem(paths, subject_of(path)).what
+
+
+def test_files_of_two_signers(ca):
+    """What keeps one from signing is only a warning, unless the other cannot sign either."""
+    ca.issue("second", "ocsp_ext")
+    more = {"rsigner2": "second.crt", "rkey2": "private/second.key", "passin2": "phrase"}
+    path = write_config(ca.home, **more)
+    (ca.home / "phrase").write_text("secret\n")
+    (ca.home / "phrase").chmod(0o600)
+    [found] = paths.examine(subject_of(path))
+    assert found.level == Level.OK and "all 8 files" in found.what
+    (ca.home / "phrase").unlink()
+    found = problem(paths, subject_of(path))
+    assert (found.level, "`passin2` names it" in found.what) == (Level.WARN, True)
+    (ca.home / "root-ocsp.crt").unlink()
+    assert [one.level for one in problems(paths, subject_of(path))] == [Level.FAIL] * 2
+
+
+def test_a_key_that_is_no_file(ca):
+    path = write_config(ca.home, rkey="pkcs11:token=ocsp")
+    [found] = paths.examine(subject_of(path))
+    assert found.level == Level.OK and "all 4 files" in found.what

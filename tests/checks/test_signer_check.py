@@ -136,3 +136,61 @@ def test_a_ca_that_signs_its_responses_itself_has_no_signer_to_renew(ca):
     found = signer.examine(subject_of(path, later=3640 * DAY))
     assert "issued by" not in found[0].what
     assert {finding.command for finding in found if finding.level} == {""}
+
+
+def two_signers(ca, **changes: str):
+    """The config of this CA with a second signer, whose certificate lasts 200 days."""
+    ca.issue("second", "ocsp_ext", ("rsa:2048",))
+    ca.sign("second", "ocsp_ext", "200")
+    settle(ca.home / "db" / "index")
+    settings = {"rsigner2": "second.crt", "rkey2": "private/second.key", **changes}
+    return write_config(ca.home, **settings)
+
+
+def test_two_signers(ca):
+    found = signer.examine(subject_of(two_signers(ca)))
+    assert {finding.level for finding in found} == {Level.OK}
+    texts = "\n".join(finding.what for finding in found)
+    assert "root-ocsp.crt: issued by this CA, its key (EC, 256 bits) matches" in texts
+    assert "second.crt: issued by this CA, its key (RSA, 2048 bits) matches" in texts
+    assert [(one.name, one.value) for finding in found for one in finding.measures] == [
+        ("root-ca signer days", 89),
+        ("root-ca signer2 days", 199),
+        ("root-ca ca days", 3649),
+    ]
+
+
+@pytest.mark.slow
+def test_one_of_two_signers_expires(ca):
+    """Which is no more than a warning, unless the other is about to expire as well."""
+    path = two_signers(ca)
+    for days, levels in (
+        (84, {Level.WARN}),
+        (100, {Level.WARN}),
+        (198, {Level.FAIL}),
+        (220, {Level.FAIL}),
+    ):
+        found = problems(signer, subject_of(path, later=days * DAY))
+        assert {finding.level for finding in found} == levels, days
+    commands = {finding.command.partition(" renew ")[2] for finding in found}
+    assert {"root-ca", "root-ca --signer 2"} <= commands
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key", ["rkey", "rkey2"])
+def test_the_key_of_one_of_two_signers_is_wrong(ca, key):
+    path = two_signers(ca, **{key: "private/good.key"})
+    found = problem(signer, subject_of(path))
+    assert found.level == Level.WARN
+    assert "good.key: not the private key of the certificate in" in found.what
+    write_config(ca.home, rkey="private/good.key", rsigner2="second.crt", rkey2="private/good.key")
+    assert [one.level for one in problems(signer, subject_of(path))] == [Level.FAIL] * 2
+
+
+def test_warnings_about_the_second_signer(ca):
+    ca.issue("second", "ocsp_ext", ("ed25519",))
+    path = write_config(ca.home, rsigner2="second.crt", rkey2="private/second.key")
+    found = problem(signer, subject_of(path))
+    assert "second.crt: Firefox cannot verify its kind of key" in found.what
+    assert "(warning=rsigner2-key-cannot-be-verified-by-Firefox)" in found.what
+    assert found.command.endswith("renew root-ca --signer 2")

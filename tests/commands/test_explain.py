@@ -360,6 +360,27 @@ def test_the_key_may_be_unreadable(explain, ca):
     assert refused.endswith("private/good.key: Permission denied")
 
 
+def test_two_signers(explain, ca):
+    """Whoever may not read a key is told what the responder does with it."""
+    ca.issue("second", "ocsp_ext")
+    settle(ca.home / "db" / "index")
+    explain.set("rsigner2 = second.crt", "rkey2 = private/second.key")
+    assert explain(ca.home / "good.crt").said.get("Log") is None
+    ca.home.chmod(0o755)
+    (ca.home / "private").chmod(0o755)
+    for name in ("root-ocsp", "second"):
+        (ca.home / "private" / f"{name}.key").chmod(0o600 if os.geteuid() == 0 else 0)
+    if os.geteuid() == 0:
+        shutil.chown(ca.home / "private" / "second.key", "nobody")
+    with as_nobody():
+        explained = explain(ca.home / "good.crt")
+    assert explained.said.get("Log") is None and explained.code == 0
+    assert "not signed here" in explained["Signed by"]
+    (ca.home / "root-ocsp.crt").unlink()
+    explained = explain(ca.home / "good.crt")
+    assert "`rsigner` cannot sign" in explained["Log"] and explained.code == 0
+
+
 def test_the_key_of_another_certificate(explain, ca):
     shutil.copy(ca.home / "private" / "good.key", ca.home / "private" / "root-ocsp.key")
     explained = explain(ca.home / "good.crt")

@@ -415,3 +415,118 @@ def test_under_a_running_apache(host, cgi):
     assert not failures, (failures, log)
     assert list(dict.fromkeys(signers)) == serials and signers[-1] == serials[-2]
     assert "ocsp.cgi: error:" not in log
+
+
+# Of two signers
+
+
+def dated_rsa() -> str:
+    return dated().replace("root-ocsp-", "root-ocsp-rsa-")
+
+
+@pytest.fixture
+def two(host) -> Host:
+    """One whose second signer has an RSA key, and expires first."""
+    host.ca.issue("root-ocsp-rsa", "ocsp_ext", ("rsa:2048",))
+    host.ca.sign("root-ocsp-rsa", "ocsp_ext", "30")
+    settle(host.home / "db" / "index")
+    more = "rsigner2 = root-ocsp-rsa.crt\nrkey2 = private/root-ocsp-rsa.key\n"
+    host.replace("rkey ", f"{more}rkey ")
+    return host
+
+
+@pytest.mark.slow
+def test_the_signer_that_expires_first_is_renewed(two):
+    before = two.section()
+    said = two.renew()
+    assert "for the same subject, RSA 2048" in said and "-days 30 " in said
+    certificate_option = f"--signer 2 --certificate {two.home}/{dated_rsa()}.crt"
+    assert f"renew root-ca {certificate_option}" in said
+    said = two.renew("--certificate", two.issue(dated_rsa()))
+    after = two.section()
+    assert (after.rsigner, after.rkey) == (before.rsigner, before.rkey)
+    assert after.rsigner2 == f"{two.home}/{dated_rsa()}.crt"
+    assert after.rkey2 == f"{two.home}/private/{dated_rsa()}.key"
+    assert f"  rsigner2 = {dated_rsa()}.crt\n  rkey2    = private/{dated_rsa()}.key\n" in said
+    assert "renew root-ca --signer 2 --back" in said
+    two.renew("--back")
+    assert two.section().rkey2 == before.rkey2
+    assert "`# rsigner before ...`" in two.refused("--signer", "1", "--back")
+
+
+@pytest.mark.slow
+def test_the_signer_of_the_option_is_renewed(two):
+    before = two.section()
+    said = two.renew("--signer", "1")
+    assert "for the same subject, P-256" in said and f"/{dated()}.key" in said
+    two.renew("--certificate", two.issue(dated()))  # to the signer with the same kind of key
+    after = two.section()
+    assert after.rkey == f"{two.home}/private/{dated()}.key"
+    assert (after.rsigner2, after.rkey2) == (before.rsigner2, before.rkey2)
+    two.renew("--signer", "2")
+    two.renew("--signer", "2", "--certificate", two.issue(dated_rsa()))
+    assert two.section().rkey2.endswith(f"/{dated_rsa()}.key")
+    assert "which is meant?  Add --signer 1 or --signer 2" in two.refused("--back")
+    two.renew("--back", "--signer", "1")
+    assert two.section().rkey == before.rkey
+    assert two.section().rkey2.endswith(f"/{dated_rsa()}.key")
+
+
+@pytest.mark.slow
+def test_files_of_the_other_signer_are_in_use(two):
+    """Also where its name is that of an earlier one of the first."""
+    for number in (1, 2):
+        two.renew("--signer", "1")
+        name = dated(number)
+        said = two.renew("--signer", "1", "--certificate", two.issue(name))
+        assert "root-ocsp-rsa" not in said
+    assert "private/root-ocsp.key" in said.partition("Nothing needs these files")[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_encrypted", [False, True], ids=["", "encrypted"])
+def test_a_second_signer_is_added(host, is_encrypted):
+    if is_encrypted:
+        phrase = host.home / "private" / "phrase"
+        phrase.write_text("a pass phrase\n")
+        phrase.chmod(0o600)
+        host.replace("rkey ", "passin = private/phrase\nrkey ")
+    first = host.section()
+    mode = Path(first.rkey).stat().st_mode
+    said = host.renew("--signer", "2")
+    assert "for the same subject, RSA 2048" in said
+    key = host.home / "private" / f"{dated_rsa()}.key"
+    assert key.stat().st_mode == mode
+    assert host.subject(dated_rsa()) == certificate(Path(first.rsigner)).subject.public_bytes()
+    said = host.renew("--signer", "2", "--certificate", host.issue(dated_rsa()))
+    after = host.section()
+    assert (after.rsigner, after.rkey) == (first.rsigner, first.rkey)
+    assert (after.rsigner2, after.rkey2) == (f"{host.home}/{dated_rsa()}.crt", str(key))
+    assert after.passin2 == (str(host.home / "private" / "phrase") if is_encrypted else None)
+    assert f"rkey2    = private/{dated_rsa()}.key" in said and "remove these settings" in said
+    host.renew("--signer", "2")
+    renewed = dated_rsa() + "-2"
+    host.renew("--certificate", host.issue(renewed))
+    assert host.section().rkey2.endswith(f"/{renewed}.key")
+
+
+@pytest.mark.slow
+def test_the_second_signer_of_another_section(two):
+    """Sections that share a signer are renewed together, also where it is the first of one and the
+    second of the other."""
+    text = two.config.read_text().partition("[responder]")[0]
+    swapped = text.replace("rsigner2", "x").replace("rsigner", "rsigner2").replace("x", "rsigner")
+    swapped = swapped.replace("rkey2", "x").replace("rkey ", "rkey2 ").replace("x ", "rkey ")
+    two.config.write_text(text + swapped.replace("[root-ca]", "[old-ca]"))
+    assert two.section("old-ca").rkey == two.section().rkey2
+    two.renew("root-ca", "--signer", "2")
+    two.renew("root-ca", "--certificate", two.issue(dated_rsa()))
+    assert two.section().rkey2.endswith(f"/{dated_rsa()}.key")
+    assert two.section("old-ca").rkey == two.section().rkey2
+    assert two.section("old-ca").rkey2 == two.section().rkey
+
+
+def test_a_key_on_a_token_is_not_renewed_here(two):
+    two.replace("rkey2 = private/root-ocsp-rsa.key", "rkey2 = pkcs11:token=ocsp")
+    assert "`rkey2` is a URI, pkcs11:token=ocsp" in two.refused("--signer", "2")
+    two.renew("--signer", "1")

@@ -81,3 +81,41 @@ def test_a_key_that_everybody_can_read(elsewhere):
     machine.sh(f"chmod 755 /etc/our-keys; chmod 644 {key}")
     assert machine.install("--server-name", NAME).stdout.endswith(WELL)
     assert modes(machine, key) == [f"640 root:www-data {key}"]
+
+
+def test_the_files_of_a_second_signer(elsewhere):
+    """What is missing is named with its setting; what is there, the web server can read."""
+    key, second = "/etc/our-keys/ocsp.key", "/etc/our-keys/rsa.key"
+    machine = elsewhere(key)
+    machine.sh(
+        "printf 'rsigner2 = /etc/ssl/certs/our-rsa.crt\nrkey2 = /etc/our-keys/rsa.key\n"
+        "passin2 = /etc/our-keys/phrase\n' >>/etc/ssl/ocsp-cgi.conf"
+    )
+    run = machine.install("--server-name", NAME, check=False)
+    assert run.returncode == 1
+    assert f"\n  {second}: the key.  Create it and a certificate request:\n" in run.stdout
+    assert "\n  /etc/ssl/certs/our-rsa.crt: the signer's certificate." in run.stdout
+    assert (
+        f"\n  /etc/our-keys/phrase: the file with the pass phrase of {second}, which `passin2`"
+        in run.stdout
+    )
+    machine.sh(
+        "umask 077; cd /etc/our-keys; printf 'secret\n' >phrase;"
+        " openssl pkey -aes256 -passout file:phrase -in ocsp.key -out rsa.key;"
+        " cp /etc/ssl/certs/our-ocsp.crt /etc/ssl/certs/our-rsa.crt"
+    )
+    assert machine.install().stdout.endswith(WELL)
+    assert modes(machine, key, second, "/etc/our-keys/phrase", "/etc/ssl/certs/our-rsa.crt") == [
+        f"640 root:www-data {key}",
+        f"640 root:www-data {second}",
+        "640 root:www-data /etc/our-keys/phrase",
+        "644 root:root /etc/ssl/certs/our-rsa.crt",
+    ]
+
+
+def test_a_key_that_is_no_file_is_not_looked_for(elsewhere):
+    machine = elsewhere("/etc/our-keys/ocsp.key")
+    machine.sh("sed -i 's/^rkey = .*/rkey = pkcs11:token=ocsp/' /etc/ssl/ocsp-cgi.conf")
+    said = machine.install("--server-name", NAME, check=False).stdout
+    assert "the key.  Create it" not in said
+    assert "pkcs11:token=ocsp: a URI, and keys are read from files only" in said
