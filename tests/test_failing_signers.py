@@ -45,7 +45,7 @@ def signers(pki, workspace) -> PrivateCA:
     return new_ca(pki, Path(tempfile.mkdtemp(dir=workspace)) / "ca")
 
 
-@pytest.fixture(params=["CGI", "WSGI"])
+@pytest.fixture(params=["CGI", pytest.param("WSGI", marks=pytest.mark.slow)])
 def world(request, signers, place) -> World:
     return new_world(signers, place, request.param)
 

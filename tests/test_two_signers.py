@@ -50,12 +50,12 @@ def signers(pki, workspace) -> PrivateCA:
     return new_ca(pki, Path(tempfile.mkdtemp(dir=workspace)) / "ca")
 
 
-@pytest.fixture(params=["CGI", "WSGI"])
+@pytest.fixture(params=["CGI", pytest.param("WSGI", marks=pytest.mark.slow)])
 def world(request, signers, place) -> World:
     return new_world(signers, place, request.param)
 
 
-@pytest.fixture(scope="module", params=["CGI", "WSGI"])
+@pytest.fixture(scope="module", params=["CGI", pytest.param("WSGI", marks=pytest.mark.slow)])
 def unchanged(request, signers, workspace) -> World:
     """One that no test may change."""
     place = workspace / f"two-signers-{request.param}"

@@ -305,6 +305,7 @@ def test_in_a_server_that_is_all_python(waitress_url, encoded, root, place, meth
 
 
 @pytest.mark.process
+@pytest.mark.slow
 def test_a_request_that_hangs_is_logged(place, encoded, capfd, monkeypatch):
     """With the file in which it hangs; once."""
     os.mkfifo(place / "hangs.conf")
