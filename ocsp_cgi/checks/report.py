@@ -19,6 +19,7 @@ import textwrap
 from typing import TextIO
 
 from ..answer import printable
+from ..tools.labelled import plural
 from .finding import Finding, Level, Measure
 from .subject import Subject
 
@@ -39,7 +40,7 @@ def summary(findings: list[Finding]) -> str:
     if not problems:
         return f"all {len(findings)} checks passed"
     first = max(problems, key=lambda finding: finding.level)  # the first of the worst
-    text = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}: {sentence(first)}"
+    text = f"{plural(len(problems), 'problem')}: {sentence(first)}"
     return printable(text, _SUMMARY_CHARACTERS)
 
 

@@ -9,6 +9,7 @@ from ..certificate import Certificate
 from ..config import CASettings
 from ..issuer import Issuer
 from ..signer import Signer, check_validity
+from ..tools.labelled import plural
 from . import commands
 from .finding import Finding, Level, Measure
 from .subject import Subject
@@ -168,6 +169,5 @@ def thresholds(holder: Certificate, subject: Subject) -> tuple[int, int]:
 def _days(seconds: int) -> str:
     days = seconds // _DAY
     if days < 2:
-        hours = seconds // 3600
-        return f"{hours} hour{'' if hours == 1 else 's'}"
+        return plural(seconds // 3600, "hour")
     return f"{days} days"
