@@ -197,6 +197,24 @@ def test_there_is_no_import_cycle():
             del below[name]
 
 
+def _all_that_it_imports(name: str, ever: bool) -> set[str]:
+    """A module and all others of ours that are imported because of it: when it is loaded, or at
+    any time if `ever`."""
+    found, unseen = set(), [name]
+    while unseen:
+        name = unseen.pop()
+        if name not in found:
+            found.add(name)
+            ours = [one for one in MODULES[name] if one.name.startswith(".")]
+            unseen += [one.name[1:] for one in ours if ever or not one.is_lazy]
+    return found
+
+
+def test_the_wsgi_application_loads_all_its_modules_at_once():
+    """Later, an upgrade may have put other versions in their places."""
+    assert _all_that_it_imports("wsgi", False) == _all_that_it_imports("wsgi", True)
+
+
 @pytest.mark.parametrize("name", sorted(HOT))
 def test_a_hot_module_imports_only_built_in_and_hot_modules(name):
     """A CGI pays for each import on every request: ocsp_cgi/README.md has the prices."""
