@@ -17,7 +17,9 @@ import threading
 import time
 
 from . import answer, cgi, limits, ocsp_http, times
+from .resident import ResidentFiles
 
+# isort: split
 # A CGI imports these when it needs them.  By then an upgrade may have replaced them with others
 # that do not fit a process of the version before.
 from . import (  # noqa: F401
@@ -30,7 +32,6 @@ from . import (  # noqa: F401
     sync_state,
     unusual_algorithms,
 )
-from .resident import ResidentFiles
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
