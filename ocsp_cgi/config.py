@@ -53,7 +53,7 @@ RESPONDER_SETTINGS: "dict[str, str | tuple[str, ...]]" = {
     "log": ("all", "problems"),
     "versions": ("show", "hide"),
 }
-_REQUIRED = ("db", "ca", "rsigner", "rkey")
+REQUIRED = ("db", "ca", "rsigner", "rkey")
 _MOST = {
     _MINUTES: 10 * 365 * 24 * 60,
     _MINUTES_OR_NEVER: 10 * 365 * 24 * 60,
@@ -240,7 +240,7 @@ def _ca(name: str, place: str, entries: list[tuple[str, str, str]], directory: s
         )
     ca = CASettings(name)
     _fill(ca, CA_SETTINGS, entries, directory)
-    for key in _REQUIRED:
+    for key in REQUIRED:
         if not getattr(ca, key):
             raise ConfigError(f"{place}: [{name}] has no `{key}`{_meaning(key)}")
     if ca.rsigner2 or ca.rkey2 or ca.passin2:

@@ -71,26 +71,25 @@ OF_A_CA = {
         " for every request.",
     ),
     "cache_size": Setting(
-        "the MiB of the disk that the directory `cache` may take",
+        "how many MiB of the disk the directory `cache` may take",
         "64",
         "256",
-        more="Sections with the same `cache` share it: the smallest that any of them sets.",
+        more="Sections with the same `cache` share it: the smallest of their values holds.",
     ),
     "nmin": Setting(
-        "the minutes until nextUpdate, when a response expires",
+        "after how many minutes a response expires (its nextUpdate)",
         "60",
         "60",
         more="A response never outlives its signer's certificate, and one that says `unknown`"
         " is valid for at most 15 minutes.",
     ),
     "max_age": Setting(
-        "the minutes for which HTTP caches may keep a response, if that is less than half of"
-        " `nmin`",
+        "for how many minutes HTTP caches may keep a response, if that is less than half of `nmin`",
         "10",
         "half of `nmin`",
     ),
     "stale_after": Setting(
-        "the minutes without a copy of the index after which the responder answers only"
+        "after how many minutes without a new copy of the index the responder answers only"
         " `tryLater`, or `never`",
         "10",
         "never",
@@ -108,7 +107,7 @@ OF_A_CA = {
         "ignore",
         "echo",
         more="`echo` repeats it in the response. `ignore` leaves it out: caches can then keep the"
-        " response, but some clients refuse it.",
+        " response, but clients that insist on their nonce refuse it.",
     ),
     "unissued": Setting(
         "the status of serial numbers that are not in the database",
@@ -131,7 +130,7 @@ OF_A_CA = {
         " 6960 section 2.2); all others refuse its responses.",
     ),
     "archive_cutoff": Setting(
-        "the days that expired certificates stay in the database, or `ca` for all the CA's life",
+        "how many days expired certificates stay in the database, or `ca` for all the CA's life",
         "365",
         more="Responses then carry archiveCutoff (RFC 6960 section 4.4.4).",
     ),

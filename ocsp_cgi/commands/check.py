@@ -40,6 +40,8 @@ CHECKS = (
     "live",
 )
 
+EXAMPLES = ("check", "check root-ca --warning 60 --quiet")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -48,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     config_file.add_argument(parser)
     parser.add_argument(
         "--user",
-        metavar="NAME",
+        metavar="USER",
         help="the account that the responder runs as (default: the web server's, or that of"
         " mod_wsgi's processes)",
     )

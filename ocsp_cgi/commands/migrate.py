@@ -1,4 +1,9 @@
-"""Replace a shell script in cgi-bin by ocsp.cgi without downtime, and say how to go back."""
+"""Replace a shell script in cgi-bin by ocsp.cgi without downtime, and say how to go back.
+
+It reads the files and settings from the script without running it, and asks both responders the
+same.  Only if their responses agree does a link to ocsp.cgi take the script's name; the script is
+kept beside it, in a directory that ends with `.before-migration`.
+"""
 
 from __future__ import annotations
 
@@ -45,6 +50,10 @@ _OPTIONS = {
     "hyperlink": "an address for people, shown on the HTML page",
     "nmin": "minutes until nextUpdate",
 }
+EXAMPLES = (
+    "migrate /usr/lib/cgi-bin/ocsp.cgi --dry-run",
+    "migrate /usr/lib/cgi-bin/ocsp.cgi --back",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

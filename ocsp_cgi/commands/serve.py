@@ -1,4 +1,7 @@
-"""Answer over HTTP without Apache, to try things out: replaces `openssl ocsp -port`."""
+"""Answer over HTTP without Apache, to try things out: replaces `openssl ocsp -port`.
+
+It reads the same config as the CGI, answers at any path, and prints a command to query it.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +24,14 @@ from ..tools.entry import CommandError
 from ..tools.wsgi_server import Server
 
 _DEFAULT_PORT = 9080
-_NOT_SUPPORTED = (
+NOTES = (
     "Not supported: TLS, access control, keep-alive (each connection carries one request), and"
     " chunked bodies (refused with 411, Length Required)."
 )
+EXAMPLES = ("serve --port 9080 --config ocsp-cgi.conf --text",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = _NOT_SUPPORTED
     parser.add_argument(
         "--port",
         type=_port,
