@@ -71,7 +71,7 @@ def _commands_page(parser: Parser) -> str:
     page.item(italic(config.DEFAULT_PATH), f"The config, see `{PROGRAM}.conf`(5).")
     page.item(italic(str(PREFIX)), "The program, if `install` has no `--prefix`.")
     page.section("EXAMPLES")
-    _write_examples(page, parser)
+    _write_commands(page, parser)
     page.section("SEE ALSO")
     page.paragraph(f"`{PROGRAM}.conf`(5), `openssl-ca`(1), `openssl-ocsp`(1)")
     return str(page)
@@ -140,6 +140,10 @@ def _write_paragraphs(page: Page, text: str) -> None:
 
 def _write_examples(page: Page, parser: Parser) -> None:
     page.paragraph("Example:" if len(parser.examples) == 1 else "Examples:")
+    _write_commands(page, parser)
+
+
+def _write_commands(page: Page, parser: Parser) -> None:
     page.verbatim("\n".join(f"{PROGRAM} {one}" for one in parser.examples))
 
 
