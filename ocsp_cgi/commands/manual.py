@@ -1,7 +1,7 @@
 """Print a man page, or the completion for bash.
 
 `install` puts both where `man` and bash look for them.  This is for a checkout, and for what `pip`
-has installed.
+has installed.  A line `. ocsp-cgi.bash` in ~/.bashrc, with its directory, loads the completion.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..tools import completion, entry, manual
 _COMPLETION = "bash-completion"
 EXAMPLES = (
     "manual ocsp-cgi.conf | man -l -",
-    "manual bash-completion > ~/.bash_completion.d/ocsp-cgi",
+    "manual bash-completion > ocsp-cgi.bash",
 )
 
 
