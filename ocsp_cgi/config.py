@@ -320,15 +320,12 @@ def _wrong(key: str, value: str, place: str, expected: str) -> ConfigError:
 
 
 def _meaning(setting: str) -> str:
-    """The end of a message that says what this setting is."""
     from . import settings_table
 
     return settings_table.meaning(setting)
 
 
 def _nearest(word: str, known: tuple[str, ...]) -> str:
-    """The end of a message that names the nearest known word."""
-    import difflib
+    from . import settings_table
 
-    matches = difflib.get_close_matches(word, known, 1)
-    return f"; did you mean `{matches[0]}`?" if matches else f"; known are {', '.join(known)}"
+    return settings_table.nearest(word, known)

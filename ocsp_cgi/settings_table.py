@@ -160,3 +160,11 @@ def meaning(name: str) -> str:
     """The end of an error about this setting: what it is, and how it is written."""
     known = OF_A_CA.get(name) or OF_THE_RESPONDER[name]
     return f": {known.what}, such as `{name} = {known.example}`"
+
+
+def nearest(word: str, known: tuple[str, ...]) -> str:
+    """The end of an error about an unknown word, which names the nearest known one."""
+    import difflib
+
+    matches = difflib.get_close_matches(word, known, 1)
+    return f"; did you mean `{matches[0]}`?" if matches else f"; known are {', '.join(known)}"

@@ -19,7 +19,7 @@ from typing import Any
 
 from .. import config, limits, ocsp_http, wsgi
 from ..import_cryptography import SignerError, require_cryptography
-from ..tools import entry, openssl_text
+from ..tools import config_file, entry, openssl_text
 from ..tools.entry import CommandError
 from ..tools.wsgi_server import Server
 
@@ -44,11 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="the address to listen on, IPv4 or IPv6 (default: 127.0.0.1); repeatable",
     )
-    parser.add_argument(
-        "--config",
-        metavar="FILE",
-        help=f"the config (default: OCSP_CGI_CONFIG, else {config.DEFAULT_PATH})",
-    )
+    config_file.add_argument(parser)
     parser.add_argument(
         "--text", action="store_true", help="print each request and response as text"
     )
