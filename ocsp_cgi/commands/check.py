@@ -188,7 +188,7 @@ def _checked_as_current(current: str, found: Layout | None) -> Finding:
         if os.geteuid() != 0:
             return Finding(Level.OK, f"checked as {current}")
         text = "checked as root, who may read everything, since there is no Apache here"
-        return Finding(Level.WARN, text, "", f"{program()} check --user NAME")
+        return Finding(Level.WARN, text, "", f"{program()} check --user USER")
     user = found.responder_user()
     if current == user:
         return Finding(Level.OK, f"checked as {current}")

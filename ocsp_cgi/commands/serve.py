@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM.  Returns 0 after SIGTERM."""
-    config_path = arguments.config or os.environ.get("OCSP_CGI_CONFIG") or config.DEFAULT_PATH
+    config_path = config_file.path(arguments)
     try:
         settings = config.load(config_path)
         require_cryptography()
