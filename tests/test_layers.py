@@ -31,6 +31,8 @@ LAYERS = """
     algorithms authority_info
     keys
     signer_memory
+    child token_faults
+    token_key
     signer
     ocsp_request
     ocsp_response

@@ -1,0 +1,250 @@
+"""Private keys that are not in files: an `rkey` that is a URI, such as
+pkcs11:token=ocsp;object=root-ocsp (RFC 7512).
+
+The command openssl signs with them, a new process for each signature: with its engine for PKCS#11
+or, if that is not installed, its provider.  For any other kind of URI it needs a provider that its
+own config, openssl.cnf, names.
+
+The PIN is in the file `passin`, and reaches openssl through a pipe, so neither the list of
+processes nor its environment shows it.  Most tokens lock after a few wrong PINs.  So a PIN that a
+token has refused is not tried again while the file is unchanged; a file in `cache` says so to the
+other processes.  The data have a descriptor of their own, since openssl would read a PIN that it
+has not been given from standard input.
+
+A token that hangs gets some seconds for a signature.  Then, in a process that answers many
+requests, it gets no more for a while, so that it does not hold all threads.
+"""
+
+from __future__ import annotations
+
+import binascii
+import posix
+import time
+
+from . import child, index_file, keys, limits, signer_memory, token_faults
+from .answer import reading
+from .import_cryptography import SignerError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .algorithms import SignatureAlgorithm
+    from .config import CASettings
+
+_ENGINE = "-engine", "pkcs11", "-keyform", "engine"
+_PROVIDER = "-provider", "pkcs11", "-provider", "default"
+_ENGINE_LOADED = b'Engine "pkcs11" set.'
+_PROVIDER_MISSING = b"unable to load provider"
+_KINDS_WITHOUT_HASH = ("Ed25519", "Ed448")
+_REFUSED = b"PIN refused\n"
+
+# In a process that answers many requests, by `rkey`
+_hanging: dict[str, float] = {}  # until which time.monotonic() it is not tried again
+_refused: dict[tuple[str, str], bytes] = {}  # by `rkey` and `passin`: fingerprint of the file
+_ways: list[tuple[str, ...]] = [_ENGINE, _PROVIDER]  # the one that worked last is first
+
+
+def sign(settings: CASettings, algorithm: SignatureAlgorithm, tbs: bytes) -> bytes:
+    """A signature over `tbs` with the key that `rkey` of a section with one signer names, b"" if
+    there is none.  The caller verifies it.  SignerError if the key cannot be used."""
+    import resource
+
+    # No core file may contain the PIN.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    uri, module = _split(settings.rkey, settings.suffix)
+    recall(settings, settings.cache)
+    pin = _pin(settings)
+    now = time.monotonic()
+    if now < _hanging.get(settings.rkey, 0):
+        raise SignerError(token_faults.hanging(settings))
+    is_probe = settings.rkey in _hanging
+    if is_probe:  # no other thread is to wait for it meanwhile
+        _hanging[settings.rkey] = now + limits.TOKEN_SECONDS
+    fingerprint = _fingerprint(settings.passin)
+    reading(settings.rkey)
+    try:
+        signature, said = _sign(uri, module, pin, algorithm, tbs, now + limits.TOKEN_SECONDS)
+    except child.Hanging:
+        _hanging[settings.rkey] = time.monotonic() + limits.TOKEN_RETRY_SECONDS
+        raise SignerError(token_faults.hanging(settings)) from None
+    except FileNotFoundError:
+        raise SignerError(
+            f"{settings.rkey}: the command openssl, which signs with it, is missing: install the"
+            " package openssl"
+        ) from None
+    _hanging.pop(settings.rkey, None)
+    if signature:
+        return signature
+    if token_faults.is_wrong_pin(said) and settings.passin:
+        _refused[settings.rkey, settings.passin] = fingerprint
+        remember(settings, settings.cache)
+    raise SignerError(token_faults.explain(settings, said))
+
+
+def _sign(
+    uri: str, module: str, pin: bytes, algorithm: SignatureAlgorithm, tbs: bytes, deadline: float
+) -> tuple[bytes, str]:
+    """A signature by the first way that there is, or b""; and what openssl said of it."""
+    global _ways
+    if not uri.startswith("pkcs11:"):
+        return _try((), uri, module, pin, algorithm, tbs, deadline)
+    for way in _ways:
+        signature, said = _try(way, uri, module, pin, algorithm, tbs, deadline)
+        is_there = (
+            _ENGINE_LOADED.decode() in said
+            if way is _ENGINE
+            else _PROVIDER_MISSING.decode() not in said
+        )
+        if is_there:
+            _ways = [way, *(one for one in _ways if one is not way)]
+            return signature, said
+    return b"", token_faults.NEITHER
+
+
+def _try(
+    way: tuple[str, ...],
+    uri: str,
+    module: str,
+    pin: bytes,
+    algorithm: SignatureAlgorithm,
+    tbs: bytes,
+    deadline: float,
+) -> tuple[bytes, str]:
+    data = posix.memfd_create("tbs", posix.MFD_CLOEXEC)
+    descriptors = [data]
+    try:
+        posix.write(data, tbs)
+        posix.lseek(data, 0, 0)
+        options = list(way)
+        if pin:
+            for_pin, pin_end = posix.pipe()
+            descriptors.append(for_pin)
+            try:
+                posix.write(pin_end, pin + b"\n")
+            finally:
+                posix.close(pin_end)
+            options += ["-passin", f"fd:{for_pin}"]
+        # The number of a descriptor is the same in the child.
+        if algorithm.key_type in _KINDS_WITHOUT_HASH:
+            action = ["pkeyutl", "-sign", "-rawin", "-inkey", uri, "-in", f"/dev/fd/{data}"]
+            command = ["openssl", *action, *options]
+        else:
+            action = ["dgst", *_hash_options(algorithm), "-sign", uri]
+            command = ["openssl", *action, *options, f"/dev/fd/{data}"]
+        output, errors = child.run(command, _environment(module), descriptors, deadline)
+        return output, errors.decode(errors="replace")
+    finally:
+        for descriptor in descriptors:
+            posix.close(descriptor)
+
+
+def _hash_options(algorithm: SignatureAlgorithm) -> list[str]:
+    options = [f"-{_hash_option(algorithm.hash_name or '')}"]
+    if algorithm.key_type == "RSASSA-PSS":
+        mgf1 = _hash_option(algorithm.mgf1_hash_name or algorithm.hash_name or "")
+        for value in (
+            "rsa_padding_mode:pss",
+            f"rsa_pss_saltlen:{algorithm.salt_length}",
+            f"rsa_mgf1_md:{mgf1}",
+        ):
+            options += ["-sigopt", value]
+    return options
+
+
+def _hash_option(name: str) -> str:
+    """A hash, named as by `cryptography`, as openssl names it: SHA3_256 -> sha3-256."""
+    return name.lower().replace("_", "-")
+
+
+def _environment(module: str) -> dict[bytes, bytes]:
+    """The environment of openssl: of this process, without what a client has sent.
+
+    Without HOME, each library takes the user's own: `check`, started by root, would have root's.
+    """
+    environment = {
+        name: value
+        for name, value in posix.environ.items()
+        if not name.startswith(b"HTTP_") and name != b"HOME"
+    }
+    environment[b"LC_ALL"] = b"C"
+    if module:  # the engine knows it by the one, the provider by the other
+        encoded = module.encode(errors="surrogateescape")
+        environment[b"PKCS11_MODULE_PATH"] = environment[b"PKCS11_PROVIDER_MODULE"] = encoded
+    return environment
+
+
+def _split(rkey: str, suffix: str) -> tuple[str, str]:
+    """The URI for openssl, and the `module-path` in it, "" if there is none.  SignerError if it
+    says what it should not.
+
+    The engine does not know that attribute (RFC 7512 section 2.4).
+    """
+    if rkey.startswith("file:"):
+        raise SignerError(f"{rkey}: name the file itself with `rkey{suffix}`, without `file:`")
+    path, _, query = rkey.partition("?")
+    module, left = "", []
+    for attribute in query.split("&") if query else []:
+        name, _, value = attribute.partition("=")
+        if name == "pin-value":
+            raise SignerError(
+                f"{path}: its PIN is in the config, and would be in the list of processes: put it"
+                f" in a file, and name that with `passin{suffix}`"
+            )
+        if name == "module-path":
+            from urllib.parse import unquote
+
+            module = unquote(value)
+        else:
+            left.append(attribute)
+    return path + ("?" + "&".join(left) if left else ""), module
+
+
+def _pin(settings: CASettings) -> bytes:
+    """The PIN in the file `passin`, b"" if there is no such setting.  SignerError if it cannot be
+    read."""
+    if settings.passin is None:
+        return b""
+    option = f"passin{settings.suffix}"
+    pin = keys.read_private(settings.passin, option).partition(b"\n")[0].rstrip(b"\r")
+    if not pin:
+        raise SignerError(
+            f"{settings.passin}: its first line is empty: the PIN of the token belongs there;"
+            f" `{option}` names this file"
+        )
+    return pin
+
+
+# PINs that a token has refused
+
+
+def recall(settings: CASettings, directory: str | None) -> None:
+    """SignerError if the PIN in `passin` is one that the token has refused, as this process or a
+    file in the directory `cache` says."""
+    if not settings.passin:
+        return
+    fingerprint = _fingerprint(settings.passin)
+    if not fingerprint:
+        return
+    in_memory = _refused.get((settings.rkey, settings.passin))
+    in_file = directory and signer_memory.read(_path(settings, directory))
+    if fingerprint in (in_memory, (in_file or b"").removeprefix(_REFUSED)):
+        raise SignerError(token_faults.refused_pin(settings))
+
+
+def remember(settings: CASettings, directory: str | None) -> None:
+    """Write to the directory `cache` that the token has refused the PIN in `passin`, if it has."""
+    fingerprint = _refused.get((settings.rkey, settings.passin or ""))
+    if fingerprint and directory:
+        signer_memory.write(_path(settings, directory), _REFUSED + fingerprint)
+
+
+def _path(settings: CASettings, directory: str) -> str:
+    number = binascii.crc32(f"{settings.rkey}\n{settings.passin}".encode())
+    return f"{directory}/{signer_memory.PREFIX}{number:08x}.pin"
+
+
+def _fingerprint(path: str | None) -> bytes:
+    """The fingerprint of the file with the PIN, b"" if there is none."""
+    try:
+        return index_file.fingerprint(posix.stat(path)) if path else b""
+    except OSError:
+        return b""
