@@ -90,8 +90,8 @@ def _read(descriptors: list[int], deadline: float) -> tuple[bytes, bytes]:
             raise Hanging
         for descriptor, _ in ready:
             part = posix.read(descriptor, 8192)
-            found[descriptor] += part
-            if not part or len(found[descriptor]) > _OUTPUT_BYTES:
+            found[descriptor] += part[: _OUTPUT_BYTES - len(found[descriptor])]
+            if not part:
                 poll.unregister(descriptor)
                 left.remove(descriptor)
     first, second = descriptors

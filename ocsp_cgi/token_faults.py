@@ -12,14 +12,24 @@ if TYPE_CHECKING:
     from .config import CASettings
 
 NEITHER = "neither engine nor provider"
-_LIST_TOKENS = "`pkcs11-tool -L --module MODULE`"
 _REASON_CHARACTERS = 300
+# What the engine says of an error, and the provider, with the number of PKCS #11 v2.40.
+_WRONG_PIN = (
+    "PIN incorrect",
+    "PIN invalid",
+    "Invalid PIN length",
+    "Error 160 returned by C_Login",
+    "Error 161 returned by C_Login",
+    "Error 162 returned by C_Login",
+)
+_LOCKED_PIN = "PIN locked", "Error 164 returned by C_Login"
+_NO_PIN = "No PIN code was entered", "Enter PIN for PKCS#11"
+_NO_MODULE = "Unable to load module", "Module initialization failed"
 
 
 def is_wrong_pin(said: str) -> bool:
     """Whether the token has refused a PIN, and one more wrong PIN may lock it."""
-    known = ("PIN incorrect", "PIN invalid", "PIN length range", "PIN_INCORRECT", "PIN_INVALID")
-    return any(one in said for one in (*known, "PIN_LEN_RANGE"))
+    return any(one in said for one in _WRONG_PIN)
 
 
 def refused_pin(settings: CASettings) -> str:
@@ -47,7 +57,7 @@ def wrong_key(settings: CASettings) -> str:
 
 def explain(settings: CASettings, said: str) -> str:
     """Why openssl, which said this, has made no signature, and what to do."""
-    rkey, passin = settings.rkey, settings.passin
+    rkey = settings.rkey
     named = f"`passin{settings.suffix}`"
     if said is NEITHER:
         return (
@@ -55,13 +65,11 @@ def explain(settings: CASettings, said: str) -> str:
             " libengine-pkcs11-openssl (Debian 12, Ubuntu 22.04 and 24.04) or pkcs11-provider"
             " (Debian 13, Fedora, RHEL)"
         )
-    if "PIN locked" in said or "PIN_LOCKED" in said:
+    if any(one in said for one in _LOCKED_PIN):
         return f"{rkey}: the token has locked its PIN, after too many wrong ones: unlock it first"
     if is_wrong_pin(said):
-        if passin:
-            return refused_pin(settings)
-        return f"{rkey}: the token refuses the PIN that `pin-source` in this URI names: correct it"
-    if "No PIN code was entered" in said or "Enter PKCS#11 token PIN" in said:
+        return refused_pin(settings)
+    if any(one in said for one in _NO_PIN):
         return (
             f"{rkey}: the token asks for a PIN: put it in a file that only the responder's user"
             f" can read, and name that with {named}"
@@ -71,18 +79,26 @@ def explain(settings: CASettings, said: str) -> str:
             f"{rkey}: not a URI as in RFC 7512, such as pkcs11:token=ocsp;object=root-ocsp, where a"
             " blank is %20"
         )
-    if "Unable to load module" in said or "load PKCS#11 module" in said:
+    if any(one in said for one in _NO_MODULE):
         return (
-            f"{rkey}: the token's PKCS#11 module cannot be loaded: correct `module-path` in"
-            f" `rkey{settings.suffix}` ({_last_line(said)})"
+            f"{rkey}: the token's PKCS#11 module cannot be loaded, or lacks its own config. Name"
+            " its file, such as /usr/lib/softhsm/libsofthsm2.so, with `?module-path=FILE` at the"
+            f" end of `rkey{settings.suffix}`; a variable that it needs, such as SOFTHSM2_CONF, is"
+            " set with `SetEnv` in Apache's config"
         )
-    if "No matching initialized token" in said or "Failed to enumerate slots" in said:
+    by_provider = "Could not find private key" in said
+    if (
+        "No matching initialized token" in said
+        or "Failed to enumerate slots" in said
+        or (by_provider and "Calling C_Login" not in said)
+    ):
         return (
             f"{rkey}: no such token, or the responder's user may not use it. As that user,"
-            f" {_LIST_TOKENS} lists those there are; `module-path=MODULE`, after a `?` at the end"
-            " of the URI, names the token's PKCS#11 module, if p11-kit does not know it"
+            " `pkcs11-tool --module MODULE -L` lists those there are. If p11-kit does not know the"
+            " token's PKCS#11 module, name its file with `?module-path=FILE` at the end of"
+            f" `rkey{settings.suffix}`"
         )
-    if "object not found" in said or "private key was not found" in said:
+    if by_provider or "object not found" in said or "private key was not found" in said:
         return (
             f"{rkey}: no such private key on the token; `pkcs11-tool --module MODULE --token-label"
             " TOKEN --login -O` lists its objects"
@@ -92,7 +108,11 @@ def explain(settings: CASettings, said: str) -> str:
 
 def _last_line(said: str) -> str:
     """The last thing that openssl says is wrong, without the place in its source."""
-    lines = [line for line in said.splitlines() if line and 'Engine "pkcs11" set' not in line]
+    lines = [
+        line
+        for line in said.splitlines()
+        if line[:1] not in ("", "[", " ", "\t") and line != 'Engine "pkcs11" set.'
+    ]
     if not lines:
         return "it says nothing about why"
     errors = [line for line in lines if ":error:" in line]

@@ -160,12 +160,16 @@ def _environment(module: str) -> dict[bytes, bytes]:
 
     Without HOME, each library takes the user's own: `check`, started by root, would have root's.
     """
+    import os  # which, unlike posix, knows what a WSGI script has set
+
     environment = {
         name: value
-        for name, value in posix.environ.items()
+        for name, value in os.environb.items()
         if not name.startswith(b"HTTP_") and name != b"HOME"
     }
     environment[b"LC_ALL"] = b"C"
+    # Without it the provider does not say why it finds no key: the PIN may be wrong.
+    environment[b"PKCS11_PROVIDER_DEBUG"] = b"file:/dev/stderr,level:1"
     if module:  # the engine knows it by the one, the provider by the other
         encoded = module.encode(errors="surrogateescape")
         environment[b"PKCS11_MODULE_PATH"] = environment[b"PKCS11_PROVIDER_MODULE"] = encoded
@@ -184,10 +188,12 @@ def _split(rkey: str, suffix: str) -> tuple[str, str]:
     module, left = "", []
     for attribute in query.split("&") if query else []:
         name, _, value = attribute.partition("=")
-        if name == "pin-value":
+        if name in ("pin-value", "pin-source"):
+            # Of which the one would be in the list of processes, and of the other the engine takes
+            # the end of the line for a part of the PIN.
             raise SignerError(
-                f"{path}: its PIN is in the config, and would be in the list of processes: put it"
-                f" in a file, and name that with `passin{suffix}`"
+                f"{path}: remove `{name}`: the PIN is the first line of a file that"
+                f" `passin{suffix}` names, and that only the responder's user can read"
             )
         if name == "module-path":
             from urllib.parse import unquote
