@@ -233,6 +233,7 @@ def recall(settings: CASettings, directory: str | None) -> None:
     in_memory = _refused.get((settings.rkey, settings.passin))
     in_file = directory and signer_memory.read(_path(settings, directory))
     if fingerprint in (in_memory, (in_file or b"").removeprefix(_REFUSED)):
+        _refused[settings.rkey, settings.passin] = fingerprint
         raise SignerError(token_faults.refused_pin(settings))
 
 

@@ -15,27 +15,12 @@ from pathlib import Path
 import pytest
 from clients import openssl_ocsp, started, started_wsgi, verified
 from cryptography.hazmat.primitives import hashes
-from tokens import EC, PIN, RSA, copy, need_softhsm, new_token, no_child_is_left, remote
-from two_signers import RSA_SHA512, preferring
+from tokens import PIN, no_child_is_left, remote
+from two_signers import EC, RSA, RSA_SHA512, preferring
 
 from ocsp_cgi import child, limits
 from ocsp_cgi.answer import SUCCESSFUL
 from ocsp_cgi.tools import httpd
-
-pytestmark = pytest.mark.process
-
-
-@pytest.fixture(scope="session")
-def made(pki, workspace):
-    need_softhsm()
-    return new_token(pki, workspace / "token")
-
-
-@pytest.fixture
-def token(made, place, monkeypatch):
-    copied = copy(made, place / "ca")
-    copied.set(monkeypatch)
-    return copied
 
 
 @pytest.mark.parametrize("way", ["CGI", "WSGI"])

@@ -138,20 +138,24 @@ class Token:
             monkeypatch.setenv(name, value)
 
 
-def new_token(pki: PrivateCA, directory: Path) -> Token:
+@pytest.fixture(scope="session")
+def token_of_all(pki, workspace) -> Token:
     """A token with the keys of a CA that has two signers."""
-    token = Token(new_ca(pki, directory))
-    token.make()
-    return token
+    need_softhsm()
+    made = Token(new_ca(pki, workspace / "token"))
+    made.make()
+    return made
 
 
-def copy(token: Token, directory: Path) -> Token:
-    """A copy that a test may change, in a process that has never used one."""
-    ca = token.ca.copy(directory)
+@pytest.fixture
+def token(token_of_all, place, monkeypatch) -> Token:
+    """A copy of that one, which a test may change, in a process that has never used one."""
+    ca = token_of_all.ca.copy(place / "ca")
     settle(ca.home / "db" / "index")
     copied = Token(ca)
     copied.place()
     copied.write()
+    copied.set(monkeypatch)
     token_key._hanging.clear()
     token_key._refused.clear()
     return copied

@@ -9,20 +9,25 @@ from __future__ import annotations
 import difflib
 import hashlib
 import resource
+import select
 import unicodedata
+import urllib.parse
 
-from .. import admission, failure, file_kinds, producer, unusual_algorithms
+from .. import admission, failure, file_kinds, producer, token_key, unusual_algorithms
 from ..import_cryptography import SignerError, require_cryptography
 
 LOADED = (
     difflib,
     hashlib,
     resource,
+    select,
     unicodedata,
+    urllib.parse,
     admission,
     failure,
     file_kinds,
     producer,
+    token_key,
     unusual_algorithms,
 )
 
