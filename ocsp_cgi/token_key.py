@@ -18,6 +18,7 @@ requests, it gets no more for a while, so that it does not hold all threads.
 from __future__ import annotations
 
 import binascii
+import functools
 import posix
 import time
 
@@ -27,25 +28,46 @@ from .import_cryptography import SignerError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .algorithms import SignatureAlgorithm
     from .config import CASettings
 
+    Command = Callable[[str, str], list[str]]
+    _Way = tuple[str, ...]
+
 _ENGINE = "-engine", "pkcs11", "-keyform", "engine"
-_PROVIDER = "-provider", "pkcs11", "-provider", "default"
-_ENGINE_LOADED = b'Engine "pkcs11" set.'
-_PROVIDER_MISSING = b"unable to load provider"
+# In this order: otherwise the token is asked for random numbers as well, where SoftHSM hangs.
+_PROVIDER = "-provider", "default", "-provider", "pkcs11"
+_ENGINE_LOADED = 'Engine "pkcs11" set.'
+_PROVIDER_MISSING = "unable to load provider"
 _KINDS_WITHOUT_HASH = ("Ed25519", "Ed448")
 _REFUSED = b"PIN refused\n"
 
 # In a process that answers many requests, by `rkey`
 _hanging: dict[str, float] = {}  # until which time.monotonic() it is not tried again
 _refused: dict[tuple[str, str], bytes] = {}  # by `rkey` and `passin`: fingerprint of the file
-_ways: list[tuple[str, ...]] = [_ENGINE, _PROVIDER]  # the one that worked last is first
+_ways: list[_Way] = [_ENGINE, _PROVIDER]  # the one that worked last is first
 
 
 def sign(settings: CASettings, algorithm: SignatureAlgorithm, tbs: bytes) -> bytes:
-    """A signature over `tbs` with the key that `rkey` of a section with one signer names, b"" if
-    there is none.  The caller verifies it.  SignerError if the key cannot be used."""
+    """A signature over `tbs` with the key that `rkey` of a section with one signer names.  The
+    caller verifies it.  SignerError if the key cannot be used."""
+
+    def command(uri: str, data: str) -> list[str]:
+        if algorithm.key_type in _KINDS_WITHOUT_HASH:
+            return ["pkeyutl", "-sign", "-rawin", "-inkey", uri, "-in", data]
+        return ["dgst", *_hash_options(algorithm), "-sign", uri, data]
+
+    return run(settings, command, tbs)
+
+
+def run(settings: CASettings, command: Command, data: bytes) -> bytes:
+    """What a command of openssl makes of `data` with the key that `rkey` of a section with one
+    signer names.  SignerError if that is nothing.
+
+    `command` makes the command's words from the URI of the key and the path of the data.
+    """
     import resource
 
     # No core file may contain the PIN.
@@ -62,7 +84,8 @@ def sign(settings: CASettings, algorithm: SignatureAlgorithm, tbs: bytes) -> byt
     fingerprint = _fingerprint(settings.passin)
     reading(settings.rkey)
     try:
-        signature, said = _sign(uri, module, pin, algorithm, tbs, now + limits.TOKEN_SECONDS)
+        use = functools.partial(_try, uri, module, pin, command, data, now + limits.TOKEN_SECONDS)
+        output, said = _by_first_way(use) if uri.startswith("pkcs11:") else use(())
     except child.Hanging:
         _hanging[settings.rkey] = time.monotonic() + limits.TOKEN_RETRY_SECONDS
         raise SignerError(token_faults.hanging(settings)) from None
@@ -72,49 +95,43 @@ def sign(settings: CASettings, algorithm: SignatureAlgorithm, tbs: bytes) -> byt
             " package openssl"
         ) from None
     _hanging.pop(settings.rkey, None)
-    if signature:
-        return signature
+    if output:
+        return output
     if token_faults.is_wrong_pin(said) and settings.passin:
         _refused[settings.rkey, settings.passin] = fingerprint
         remember(settings, settings.cache)
     raise SignerError(token_faults.explain(settings, said))
 
 
-def _sign(
-    uri: str, module: str, pin: bytes, algorithm: SignatureAlgorithm, tbs: bytes, deadline: float
-) -> tuple[bytes, str]:
-    """A signature by the first way that there is, or b""; and what openssl said of it."""
+def _by_first_way(use: Callable[[_Way], tuple[bytes, str]]) -> tuple[bytes, str]:
+    """What comes of the first way to use a token that there is here."""
     global _ways
-    if not uri.startswith("pkcs11:"):
-        return _try((), uri, module, pin, algorithm, tbs, deadline)
     for way in _ways:
-        signature, said = _try(way, uri, module, pin, algorithm, tbs, deadline)
-        is_there = (
-            _ENGINE_LOADED.decode() in said
-            if way is _ENGINE
-            else _PROVIDER_MISSING.decode() not in said
-        )
+        output, said = use(way)
+        is_there = _ENGINE_LOADED in said if way is _ENGINE else _PROVIDER_MISSING not in said
         if is_there:
             _ways = [way, *(one for one in _ways if one is not way)]
-            return signature, said
+            return output, said
     return b"", token_faults.NEITHER
 
 
 def _try(
-    way: tuple[str, ...],
     uri: str,
     module: str,
     pin: bytes,
-    algorithm: SignatureAlgorithm,
-    tbs: bytes,
+    command: Command,
+    data: bytes,
     deadline: float,
+    way: _Way,
 ) -> tuple[bytes, str]:
-    data = posix.memfd_create("tbs", posix.MFD_CLOEXEC)
-    descriptors = [data]
+    """What openssl makes of the data, b"" if nothing, and what it says."""
+    descriptors = [posix.memfd_create("data", posix.MFD_CLOEXEC)]
     try:
-        posix.write(data, tbs)
-        posix.lseek(data, 0, 0)
-        options = list(way)
+        posix.write(descriptors[0], data)
+        posix.lseek(descriptors[0], 0, 0)
+        # A descriptor has the same number in the child.
+        name, *words = command(uri, f"/dev/fd/{descriptors[0]}")
+        options = [name, *way]
         if pin:
             for_pin, pin_end = posix.pipe()
             descriptors.append(for_pin)
@@ -123,15 +140,9 @@ def _try(
             finally:
                 posix.close(pin_end)
             options += ["-passin", f"fd:{for_pin}"]
-        # The number of a descriptor is the same in the child.
-        if algorithm.key_type in _KINDS_WITHOUT_HASH:
-            action = ["pkeyutl", "-sign", "-rawin", "-inkey", uri, "-in", f"/dev/fd/{data}"]
-            command = ["openssl", *action, *options]
-        else:
-            action = ["dgst", *_hash_options(algorithm), "-sign", uri]
-            command = ["openssl", *action, *options, f"/dev/fd/{data}"]
-        output, errors = child.run(command, _environment(module), descriptors, deadline)
-        return output, errors.decode(errors="replace")
+        environment = _environment(module)
+        output, said = child.run(["openssl", *options, *words], environment, descriptors, deadline)
+        return output, said.decode(errors="replace")
     finally:
         for descriptor in descriptors:
             posix.close(descriptor)
