@@ -6,10 +6,9 @@ or, if that is not installed, its provider.  For any other kind of URI it needs 
 own config, openssl.cnf, names.
 
 The PIN is in the file `passin`, and reaches openssl through a pipe, so neither the list of
-processes nor its environment shows it.  Most tokens lock after a few wrong PINs.  So a PIN that a
-token has refused is not tried again while the file is unchanged; a file in `cache` says so to the
-other processes.  The data have a descriptor of their own, since openssl would read a PIN that it
-has not been given from standard input.
+processes nor its environment shows it; see pin_memory.py for one that is wrong.  The data have a
+descriptor of their own, since openssl would read a PIN that it has not been given from standard
+input.
 
 A token that hangs gets some seconds for a signature.  Then, in a process that answers many
 requests, it gets no more for a while, so that it does not hold all threads.
@@ -17,12 +16,11 @@ requests, it gets no more for a while, so that it does not hold all threads.
 
 from __future__ import annotations
 
-import binascii
 import functools
 import posix
 import time
 
-from . import child, index_file, keys, limits, signer_memory, token_faults
+from . import child, keys, limits, pin_memory, token_faults
 from .answer import reading
 from .import_cryptography import SignerError
 
@@ -42,11 +40,9 @@ _PROVIDER = "-provider", "default", "-provider", "pkcs11"
 _ENGINE_LOADED = 'Engine "pkcs11" set.'
 _PROVIDER_MISSING = "unable to load provider"
 _KINDS_WITHOUT_HASH = ("Ed25519", "Ed448")
-_REFUSED = b"PIN refused\n"
 
 # In a process that answers many requests, by `rkey`
 _hanging: dict[str, float] = {}  # until which time.monotonic() it is not tried again
-_refused: dict[tuple[str, str], bytes] = {}  # by `rkey` and `passin`: fingerprint of the file
 _ways: list[_Way] = [_ENGINE, _PROVIDER]  # the one that worked last is first
 
 
@@ -73,19 +69,25 @@ def run(settings: CASettings, command: Command, data: bytes) -> bytes:
     # No core file may contain the PIN.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     uri, module = _split(settings.rkey, settings.suffix)
-    recall(settings, settings.cache)
-    pin = _pin(settings)
+    pin = pin_memory.PIN(settings, settings.cache)
+    _refuse_known(settings, pin)
+    text = _text(settings)
     now = time.monotonic()
     if now < _hanging.get(settings.rkey, 0):
         raise SignerError(token_faults.hanging(settings))
-    is_probe = settings.rkey in _hanging
-    if is_probe:  # no other thread is to wait for it meanwhile
-        _hanging[settings.rkey] = now + limits.TOKEN_SECONDS
-    fingerprint = _fingerprint(settings.passin)
+    deadline = now + limits.TOKEN_SECONDS
+    if settings.rkey in _hanging:  # no other thread is to wait for it meanwhile
+        _hanging[settings.rkey] = deadline
     reading(settings.rkey)
     try:
-        use = functools.partial(_try, uri, module, pin, command, data, now + limits.TOKEN_SECONDS)
-        output, said = _by_first_way(use) if uri.startswith("pkcs11:") else use(())
+        with pin.turn(deadline):
+            _refuse_known(settings, pin)
+            use = functools.partial(_try, uri, module, text, command, data, deadline)
+            output, said = _by_first_way(use) if uri.startswith("pkcs11:") else use(())
+            if output:
+                pin.note(pin_memory.ACCEPTED)
+            elif token_faults.is_wrong_pin(said):
+                pin.note(pin_memory.REFUSED)
     except child.Hanging:
         _hanging[settings.rkey] = time.monotonic() + limits.TOKEN_RETRY_SECONDS
         raise SignerError(token_faults.hanging(settings)) from None
@@ -95,12 +97,14 @@ def run(settings: CASettings, command: Command, data: bytes) -> bytes:
             " package openssl"
         ) from None
     _hanging.pop(settings.rkey, None)
-    if output:
-        return output
-    if token_faults.is_wrong_pin(said) and settings.passin:
-        _refused[settings.rkey, settings.passin] = fingerprint
-        remember(settings, settings.cache)
-    raise SignerError(token_faults.explain(settings, said))
+    if not output:
+        raise SignerError(token_faults.explain(settings, said))
+    return output
+
+
+def _refuse_known(settings: CASettings, pin: pin_memory.PIN) -> None:
+    if pin.standing() == pin_memory.REFUSED:
+        raise SignerError(token_faults.refused_pin(settings))
 
 
 def _by_first_way(use: Callable[[_Way], tuple[bytes, str]]) -> tuple[bytes, str]:
@@ -215,7 +219,7 @@ def _split(rkey: str, suffix: str) -> tuple[str, str]:
     return path + ("?" + "&".join(left) if left else ""), module
 
 
-def _pin(settings: CASettings) -> bytes:
+def _text(settings: CASettings) -> bytes:
     """The PIN in the file `passin`, b"" if there is no such setting.  SignerError if it cannot be
     read."""
     if settings.passin is None:
@@ -228,41 +232,3 @@ def _pin(settings: CASettings) -> bytes:
             f" `{option}` names this file"
         )
     return pin
-
-
-# PINs that a token has refused
-
-
-def recall(settings: CASettings, directory: str | None) -> None:
-    """SignerError if the PIN in `passin` is one that the token has refused, as this process or a
-    file in the directory `cache` says."""
-    if not settings.passin:
-        return
-    fingerprint = _fingerprint(settings.passin)
-    if not fingerprint:
-        return
-    in_memory = _refused.get((settings.rkey, settings.passin))
-    in_file = directory and signer_memory.read(_path(settings, directory))
-    if fingerprint in (in_memory, (in_file or b"").removeprefix(_REFUSED)):
-        _refused[settings.rkey, settings.passin] = fingerprint
-        raise SignerError(token_faults.refused_pin(settings))
-
-
-def remember(settings: CASettings, directory: str | None) -> None:
-    """Write to the directory `cache` that the token has refused the PIN in `passin`, if it has."""
-    fingerprint = _refused.get((settings.rkey, settings.passin or ""))
-    if fingerprint and directory:
-        signer_memory.write(_path(settings, directory), _REFUSED + fingerprint)
-
-
-def _path(settings: CASettings, directory: str) -> str:
-    number = binascii.crc32(f"{settings.rkey}\n{settings.passin}".encode())
-    return f"{directory}/{signer_memory.PREFIX}{number:08x}.pin"
-
-
-def _fingerprint(path: str | None) -> bytes:
-    """The fingerprint of the file with the PIN, b"" if there is none."""
-    try:
-        return index_file.fingerprint(posix.stat(path)) if path else b""
-    except OSError:
-        return b""

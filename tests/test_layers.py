@@ -32,6 +32,7 @@ LAYERS = """
     keys
     signer_memory
     child token_faults
+    pin_memory
     token_key
     signer
     ocsp_request

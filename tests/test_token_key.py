@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,23 @@ def test_a_wrong_pin_is_tried_once_by_all_processes(token, cgi, monkeypatch):
     assert calls.read_text().count("C_Login\n") == 1
     token.pin.write_text(f"{PIN}\n")
     verified(token.run_cgi(cgi).body, token.root)
+
+
+@pytest.mark.slow
+def test_many_at_once_try_a_wrong_pin_once(token, cgi, monkeypatch):
+    calls = token.spied(monkeypatch)
+    (token.home / "cache").mkdir()
+    token.write(cache="cache")
+    token.pin.write_text("wrong\n")
+    with ThreadPoolExecutor(8) as pool:
+        said = [one.log for one in pool.map(lambda _: token.run_cgi(cgi), range(8))]
+    assert all("the token refuses the PIN" in one for one in said)
+    assert calls.read_text().count("C_Login\n") == 1
+    token.pin.write_text("wrong again\n")
+    with ThreadPoolExecutor(8) as pool:
+        said = list(pool.map(lambda _: token.refused("WSGI"), range(8)))
+    assert all("the token refuses the PIN" in one for one in said)
+    assert calls.read_text().count("C_Login\n") == 2
 
 
 def test_without_a_pin_none_is_tried(token, monkeypatch):

@@ -14,7 +14,7 @@ import pytest
 from clients import cert_id, certificate, request, respond, respond_wsgi, run_cgi, settle
 from two_signers import EC, RSA, new_ca
 
-from ocsp_cgi import child, config, token_key
+from ocsp_cgi import child, config, pin_memory, token_key
 from ocsp_cgi.answer import SUCCESSFUL
 from ocsp_cgi.resident import ResidentFiles
 from ocsp_cgi.tools.openssl_ca import PrivateCA
@@ -157,7 +157,7 @@ def token(token_of_all, place, monkeypatch) -> Token:
     copied.write()
     copied.set(monkeypatch)
     token_key._hanging.clear()
-    token_key._refused.clear()
+    pin_memory._known.clear()
     return copied
 
 

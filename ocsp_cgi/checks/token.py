@@ -3,9 +3,7 @@ he may not."""
 
 from __future__ import annotations
 
-import contextlib
-
-from .. import config, token_key
+from .. import config, pin_memory
 from ..answer import OCSPError
 from ..config import CASettings, is_uri
 from ..import_cryptography import SignerError
@@ -58,5 +56,4 @@ def recall_refused_pins(ca: CASettings) -> None:
     says so."""
     for alone in ca.signers():
         if is_uri(alone.rkey):
-            with contextlib.suppress(SignerError):
-                token_key.recall(alone, alone.cache)
+            pin_memory.PIN(alone, alone.cache).standing()  # which keeps it in memory

@@ -9,7 +9,7 @@ import pytest
 from checking import problem, problems, subject_of
 from two_signers import RSA
 
-from ocsp_cgi import token_key
+from ocsp_cgi import pin_memory
 from ocsp_cgi.checks import dry_run, paths, signer
 from ocsp_cgi.checks.finding import Level
 from ocsp_cgi.tools import httpd
@@ -35,7 +35,7 @@ def test_a_wrong_pin_is_tried_once(cached, monkeypatch):
     for module in (signer, dry_run, signer):
         found = problem(module, subject_of(cached.path))
         assert found.level == Level.FAIL and "the token refuses the PIN in " in found.what
-        token_key._refused.clear()  # as in another process
+        pin_memory._known.clear()  # as in another process
     assert calls.read_text().count("C_Login\n") == 1
 
 

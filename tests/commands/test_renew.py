@@ -545,7 +545,7 @@ def test_a_key_on_a_token(token, capsys):
     assert f"its key is {token.uri()}" in host.renew("--certificate", issued)
     assert host.section().rsigner == f"{host.home}/{dated()}.crt"
     assert host.section().rkey == token.uri()
-    assert verified(token.respond().der, token.root).certificates[0] == certificate(issued)
+    assert verified(token.respond().der, token.root).certificates[0] == certificate(Path(issued))
     host.renew("--back")
     assert host.section().rsigner == f"{host.home}/root-ocsp.crt"
 
