@@ -7,6 +7,7 @@ Whether he can read the installed ones, the check of the machine tells.
 from __future__ import annotations
 
 import difflib
+import fcntl
 import hashlib
 import resource
 import select
@@ -18,6 +19,7 @@ from ..import_cryptography import SignerError, require_cryptography
 
 LOADED = (
     difflib,
+    fcntl,
     hashlib,
     resource,
     select,
