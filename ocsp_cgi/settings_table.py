@@ -46,11 +46,13 @@ OF_A_CA = {
     "rkey": Setting(
         "the private key of `rsigner`, in PEM",
         "/etc/ssl/ocsp/root-ocsp.key",
-        more="P-256 is best. Nobody but root and the responder's user may be able to read it.",
+        more="P-256 is best. Nobody but root and the responder's user may be able to read it. A key"
+        " on a token is named by its URI, `pkcs11:token=ocsp;object=root-ocsp`.",
         section="Which key",
     ),
     "passin": Setting(
-        "a file whose first line is the pass phrase of `rkey`", "/etc/ssl/ocsp/root-ocsp.pass"
+        "a file whose first line is the pass phrase of `rkey`, or the PIN of its token",
+        "/etc/ssl/ocsp/root-ocsp.pass",
     ),
     "rsigner2": Setting(
         "the certificate of a second signer",
@@ -61,7 +63,7 @@ OF_A_CA = {
     ),
     "rkey2": Setting("the private key of `rsigner2`, in PEM", "/etc/ssl/ocsp/root-ocsp-rsa.key"),
     "passin2": Setting(
-        "a file whose first line is the pass phrase of `rkey2`",
+        "a file whose first line is the pass phrase of `rkey2`, or the PIN of its token",
         "/etc/ssl/ocsp/root-ocsp-rsa.pass",
     ),
     "cache": Setting(

@@ -31,6 +31,9 @@ LAYERS = """
     algorithms authority_info
     keys
     signer_memory
+    child token_faults
+    pin_memory
+    token_key
     signer
     ocsp_request
     ocsp_response

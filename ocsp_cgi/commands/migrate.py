@@ -17,7 +17,7 @@ from typing import Any
 
 from .. import certificate, config, settings_table
 from ..answer import printable
-from ..config import CASettings, Settings
+from ..config import CASettings, Settings, is_uri
 from ..issuer import Issuer
 from ..ocsp_request import encode_request
 from ..tools import (
@@ -152,7 +152,8 @@ def _read(script: Path, arguments: argparse.Namespace) -> dict[str, str]:
     for name in _OPTIONS:
         value = getattr(arguments, name)
         if value is not None:
-            found[name] = os.path.abspath(value) if name not in ("hyperlink", "nmin") else value
+            is_path = name not in ("hyperlink", "nmin") and not (name == "rkey" and is_uri(value))
+            found[name] = os.path.abspath(value) if is_path else value
             print(f"  {name:9} {printable(found[name])} (--{name})")
         elif name in found:
             print(f"  {name:9} {printable(found[name])} (line {old.lines[name]})")
