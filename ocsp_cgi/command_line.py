@@ -7,7 +7,19 @@ import sys
 from typing import NoReturn
 
 from . import __version__
-from .commands import check, compare, demo, explain, install, migrate, query, renew, serve, sync
+from .commands import (
+    check,
+    compare,
+    demo,
+    explain,
+    install,
+    migrate,
+    presign,
+    query,
+    renew,
+    serve,
+    sync,
+)
 from .tools import entry
 
 _COMMANDS = {
@@ -15,6 +27,7 @@ _COMMANDS = {
     "serve": serve,
     "install": install,
     "sync": sync,
+    "presign": presign,
     "renew": renew,
     "check": check,
     "explain": explain,

@@ -135,6 +135,10 @@ class Presigner:
             for hash_name in HASHES
         ]
 
+    def check(self, file: FileIO) -> None:
+        """IndexChanged unless this open index is the one that was mapped."""
+        self._files.check(file)
+
     @property
     def per_row(self) -> int:
         """How many responses there are for each certificate."""
