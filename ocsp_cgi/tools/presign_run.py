@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import pwd
 import shlex
+import subprocess
 import sys
 import time
 from functools import partial
+from pathlib import Path
 
 from ..answer import OCSPError, printable
 from ..config import CASettings, Settings
@@ -37,6 +39,31 @@ def run(
         else:
             status = max(status, as_user.run(owner, partial(_reported, work)))
     return status
+
+
+def start_after_change(cas: list[CASettings], config: str) -> None:
+    """Start a run for those of these CAs that have `presign = yes`, and do not wait for it.
+
+    Only root and the owner of a `cache` can.  The job that copies is neither, and need not: there
+    the job that presigns looks at the index itself.
+    """
+    names = [ca.name for ca in cas if ca.presign == "yes" and ca.cache and _may_run(ca.cache)]
+    if names:
+        words = [sys.executable, "-m", "ocsp_cgi", "presign", "--quiet", *names]
+        subprocess.Popen(
+            [*words, "--config", os.path.abspath(config)],
+            cwd=Path(__file__).resolve().parents[2],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+
+def _may_run(directory: str) -> bool:
+    try:
+        return os.geteuid() in (0, os.stat(directory).st_uid)
+    except OSError:
+        return False
 
 
 def _owner(directory: str, ca: CASettings) -> int:
