@@ -191,9 +191,15 @@ class Presigner:
                     done.add_reason(str(error))
 
     def _is_fresh(self, cert_id: CertID, row: Row) -> bool:
-        later = int(time.time()) + self._margin
-        cached = self._get(cert_id, later)
-        return cached is not None and cached.line == row.line and cached.signer in self._signers
+        cached = self._get(cert_id, int(time.time()) + self._margin)
+        if cached is None or cached.signer not in self._signers:
+            return False
+        if cached.line == row.line:
+            return True
+        # There may be several rows for one serial number.
+        number = cert_id.serial_number
+        used = self._files.find(self._ca, {number}).rows.get(number)
+        return used is not None and used.line == cached.line
 
     def _sign(self, cert_id: CertID) -> int:
         """The length of a new response, which is in the cache now."""
