@@ -234,6 +234,9 @@ def presigning(plan: Plan, cas: list[CASettings]) -> Job:
 
 
 def _index(db: str) -> str:
+    """The index of a `db` setting, which need not be there yet."""
+    if not os.path.exists(db):
+        return f"{db}/index" if directory_of(db) == db else db
     try:
         return index_file.path_of(db)
     except (OSError, index_file.DatabaseUnavailable):
