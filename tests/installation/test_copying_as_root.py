@@ -193,7 +193,9 @@ def test_what_is_presigned(two):
     two.sh("sed -n 's/^ExecStart=//p' /etc/systemd/system/ocsp-cgi-presign.service | sh")
     owners = two.sh("find /var/cache/ocsp-cgi -name '*.ocsp' -printf '%u\\n'").split()
     assert set(owners) == {"www-data"}
-    assert two.sh("/usr/local/sbin/ocsp-cgi presign") == "[sub-ca] 0 responses signed, 8 still fresh\n"
+    assert (
+        two.sh("/usr/local/sbin/ocsp-cgi presign") == "[sub-ca] 0 responses signed, 8 still fresh\n"
+    )
     assert "Nothing to change" in two.install().stdout
     two.install("--uninstall")
     assert two.sh("ls /etc/systemd/system | grep -c ocsp || true") == "0\n"
