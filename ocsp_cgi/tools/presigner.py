@@ -101,14 +101,15 @@ class MappedFiles(ResidentFiles):
 class Presigner:
     """Signs for one CA of the config, with the map of its index.
 
-    A cached response is fresh if the responder will use it for `margin` seconds more.
+    A cached response is fresh if the responder will use it for `margin` seconds more; towards the
+    end of the signer, when responses live shorter, for that part of their life.
     """
 
     def __init__(self, ca: CASettings, settings: Settings, index_map: IndexMap, margin: int):
         self._ca = ca
         self._settings = settings
         self._files = MappedFiles(ca.db, index_map)
-        self._margin = margin
+        self._margin = self._fresh_seconds = margin
         self._sections: list[CASettings] = []
         self._hashes: list[tuple[str, bytes, bytes]] = []
         self._signers: set[int] = set()
@@ -123,6 +124,11 @@ class Presigner:
         if issuer.unreadable:
             raise issuer.unreadable
         self._signers = self._able(issuer, now)
+        signer = issuer.signer(now)
+        life = min(
+            self._ca.nmin * 60, signer.certificate.not_after - now, signer.ca.not_after - now
+        )
+        self._fresh_seconds = self._margin * life // (self._ca.nmin * 60)
         # All sections of a CA may sign for it; the first that can does.
         self._sections = [
             one.settings for one in issuers if one.settings.cache and one.is_one_with(issuer)
@@ -191,7 +197,7 @@ class Presigner:
                     done.add_reason(str(error))
 
     def _is_fresh(self, cert_id: CertID, row: Row) -> bool:
-        cached = self._get(cert_id, int(time.time()) + self._margin)
+        cached = self._get(cert_id, int(time.time()) + self._fresh_seconds)
         if cached is None or cached.signer not in self._signers:
             return False
         if cached.line == row.line:

@@ -17,8 +17,8 @@ HEAD = (
     "|---|---|---|---|"
 )
 MEMORY = Path("/dev/shm")
-_ROWS = {True: 300, False: 1000}  # if it is to be quick, and if not
-_ROUNDS = {True: 1, False: 5}
+_ROWS = {True: 300, False: 5000}  # if it is to be quick, and if not
+_ROUNDS = {True: 1, False: 3}
 _SPEED = {
     "RSA": (["rsa2048"], r"^rsa 2048 bits +\S+ +\S+ +([\d.]+)"),
     "P-256": (["ecdsap256"], r"\(nistp256\) +\S+ +\S+ +([\d.]+)"),

@@ -184,6 +184,17 @@ def test_what_the_responder_will_not_use_for_long_is_signed_again(host):
     assert all(written > before[name] for name, written in host.files().items())
 
 
+def test_a_signer_that_ends_soon(host):
+    """Responses live until then, and are signed again no more often than others in theirs."""
+    end = time.strftime("%y%m%d%H%M%SZ", time.gmtime(time.time() + 600))
+    host.ca.sign("root-ocsp", "ocsp_ext", "1", "-enddate", end)
+    settle(host.home / "db" / "index")
+    assert host.signed() == (12, 0)
+    answered = host.ask(host.number("good"))
+    assert answered.next_update - answered.this_update < 601
+    assert host.signed() == (0, 12)
+
+
 def test_expired_certificates_are_left_out_unless_the_archive_goes_back_so_far(host):
     host.add_rows(3)
     index = host.home / "db" / "index"
@@ -362,6 +373,22 @@ def test_a_revocation_meanwhile_does_not_wait_for_the_rest(host):
     assert host.signed() == (0, 1210)
     (host.home / "private" / "root-ocsp.key").unlink()
     assert status_in(host.ask(host.number("good"))) == REVOKED
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed(host):
+    host.add_rows(600)
+    process = host.start("--processes", "1", stderr=subprocess.PIPE, text=True)
+    while len(host.files()) < 50:
+        assert process.poll() is None
+        time.sleep(0.05)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(children[0]), signal.SIGKILL)
+    _, problems = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert ": a process that signs was killed: is there enough memory? Run it again" in problems
+    assert "Traceback" not in problems
+    assert sum(host.signed()) == 1210
 
 
 @pytest.mark.slow
