@@ -15,6 +15,7 @@ import fcntl
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
@@ -118,6 +119,15 @@ def _begin(presigner: Presigner) -> None:
     _presigner = presigner
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(_NICE)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Else a process would wait for work for ever where its parent has been killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(part: Part) -> Done:
