@@ -15,6 +15,8 @@ from ..config import CASettings
 from ..tools import config_file, entry, presign_run
 from ..tools.entry import CommandError
 
+EXAMPLES = ("presign", "presign root-ca --processes 4")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
