@@ -40,8 +40,9 @@ def fingerprint(of: posix.stat_result) -> bytes:
 
 def lasting_fingerprint(of: posix.stat_result, settling: float) -> bytes:
     """The fingerprint, b"" if the file was written to or replaced within the last `settling`
-    seconds: it may change once more in the same tick of its file system's clock."""
-    return b"" if 0 <= time.time() - of.st_ctime < settling else fingerprint(of)
+    seconds: it may change once more in the same tick of its file system's clock, which may be
+    ahead of this host's."""
+    return b"" if abs(time.time() - of.st_ctime) < settling else fingerprint(of)
 
 
 def is_unchanged(db: str, index_fingerprint: bytes, offset: int, line: bytes) -> bool:

@@ -19,6 +19,20 @@ import time
 from . import answer, cgi, limits, ocsp_http, times
 from .resident import ResidentFiles
 
+# isort: split
+# A CGI imports these when it needs them.  By then an upgrade may have replaced them with others
+# that do not fit a process of the version before.
+from . import (  # noqa: F401
+    authority_info,
+    buckets,
+    file_kinds,
+    page,
+    producer,
+    signer_memory,
+    sync_state,
+    unusual_algorithms,
+)
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable

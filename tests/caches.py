@@ -4,17 +4,16 @@ memcached and Redis that two Apaches share, nginx's and Varnish."""
 from __future__ import annotations
 
 import contextlib
-import itertools
 import re
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import loopback
 from browser import need
-from clients import HTTPResponse, end, parse_http, read_all, started, started_wsgi
+from clients import HTTPResponse, parse_http, read_all, started, started_wsgi
 from cryptography.x509 import ocsp
 
 from ocsp_cgi.tools import data_files, httpd
@@ -35,21 +34,6 @@ _MODULES = {
     "memcache": ("cache", "cache_socache", "rewrite", "socache_memcache"),
     "redis": ("cache", "cache_socache", "rewrite", "socache_redis"),
 }
-_NGINX_CONF = """\
-daemon off;
-pid {home}/run/nginx.pid;
-error_log {home}/run/error.log;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {home}/run/client_body;
-    proxy_temp_path {home}/run/proxy;
-    fastcgi_temp_path {home}/run/fastcgi;
-    uwsgi_temp_path {home}/run/uwsgi;
-    scgi_temp_path {home}/run/scgi;
-    {block}
-}}
-"""
 
 
 class Cached(NamedTuple):
@@ -181,7 +165,7 @@ def _apache(
 def _memcached(home: Path) -> Iterator[tuple[int, subprocess.Popen]]:
     port = httpd.free_port()
     command = [need("memcached", "memcached"), "-l", "127.0.0.1", "-p", str(port), "-U", "0"]
-    with _server(home / "memcached", command, port) as process:
+    with loopback.server(home / "memcached", command, port) as process:
         yield port, process
 
 
@@ -189,7 +173,9 @@ def _memcached(home: Path) -> Iterator[tuple[int, subprocess.Popen]]:
 def _redis(home: Path) -> Iterator[tuple[int, subprocess.Popen]]:
     port = httpd.free_port()
     command = [need("redis-server", "redis-server"), "--bind", "127.0.0.1", "--port", str(port)]
-    with _server(home / "redis", [*command, "--save", "", "--appendonly", "no"], port) as process:
+    with loopback.server(
+        home / "redis", [*command, "--save", "", "--appendonly", "no"], port
+    ) as process:
         yield port, process
 
 
@@ -200,17 +186,13 @@ _STORES = {"memcache": _memcached, "redis": _redis}
 def _nginx(home: Path, backend: int) -> Iterator[int]:
     """An nginx with the README's block."""
     home, port = home / "nginx", httpd.free_port()
-    home.mkdir(parents=True)
     block = _edited(
         block_of_readme("nginx"),
         ("/var/cache/nginx-ocsp", f"{home}/run/cache"),
         ("listen 80;", f"listen 127.0.0.1:{port};"),
         ("http://responder.example.com;", f"http://127.0.0.1:{backend};"),
     )
-    (home / "nginx.conf").write_text(_NGINX_CONF.format(home=home, block=block))
-    command = [need("nginx", "nginx-light"), "-p", str(home)]
-    command += ["-e", str(home / "run" / "error.log"), "-c", str(home / "nginx.conf")]
-    with _server(home, command, port):
+    with loopback.nginx(home, block, port):
         yield port
 
 
@@ -226,7 +208,7 @@ def _varnish(home: Path, backend: int) -> Iterator[int]:
     (home / "ocsp.vcl").write_text(block)
     command = [need("varnishd", "varnish"), "-F", "-j", "none", "-n", f"{home}/run"]
     command += ["-a", f"127.0.0.1:{port}", "-f", f"{home}/ocsp.vcl", "-s", "malloc,64m"]
-    with _server(home, command, port):
+    with loopback.server(home, command, port):
         yield port
 
 
@@ -241,34 +223,3 @@ def _edited(text: str, *edits: tuple[str, str]) -> str:
         assert old in text, old
         text = text.replace(old, new)
     return text
-
-
-@contextlib.contextmanager
-def _server(home: Path, command: list[str], port: int) -> Iterator[subprocess.Popen]:
-    """A server that runs inside the `with`, as the web server's user, who may write to `run` in its
-    directory."""
-    home.mkdir(parents=True, exist_ok=True)
-    httpd.let_read(home)
-    httpd.let_write(home / "run")
-    with open(home / "output", "wb") as output:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            cwd=home / "run",
-            env={"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(home / "run")},
-            start_new_session=True,
-            **httpd.unprivileged(),
-        )
-    try:
-        for waited in itertools.count():
-            with contextlib.suppress(OSError):
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            said = (home / "output").read_text(errors="replace")
-            assert process.poll() is None and waited < 2000, said
-            time.sleep(0.02)
-        yield process
-    finally:
-        end(process)

@@ -36,7 +36,7 @@ from ocsp_cgi import config
 from ocsp_cgi.answer import ERROR, SUCCESSFUL, WARNING
 from ocsp_cgi.tools.openssl_ca import PrivateCA
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def signers(pki, workspace) -> PrivateCA:
     return new_ca(pki, Path(tempfile.mkdtemp(dir=workspace)) / "ca")
 
 
-@pytest.fixture(params=["CGI", pytest.param("WSGI", marks=pytest.mark.slow)])
+@pytest.fixture(params=["CGI", "WSGI"])
 def world(request, signers, place) -> World:
     return new_world(signers, place, request.param)
 

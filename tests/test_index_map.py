@@ -93,9 +93,8 @@ def test_a_damaged_file_is_not_a_map(index, tmp_path):
             read(path)
 
 
-@pytest.mark.parametrize(
-    "seed", [0, *[pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 10)]]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
 def test_odd_lines_mean_the_same(tmp_path, seed, monkeypatch):
     """Between any others, for each serial number that they may speak of; or the map is silent."""
     chance = random.Random(seed)

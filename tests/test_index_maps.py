@@ -147,6 +147,7 @@ def _is_another_users(file: Path) -> None:
 
 
 @pytest.mark.process
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [_is_half, _is_a_link, _is_a_fifo, pytest.param(_is_another_users, marks=pytest.mark.root)],

@@ -17,7 +17,7 @@ PACKAGES = ("tools", "checks", "installation", "commands")  # within the package
 # From the lowest to the highest: a module imports only from lines above its own.
 LAYERS = """
     __init__
-    limits times failure
+    limits times failure settings_table
     answer page last_resort
     der
     index_file
@@ -195,6 +195,24 @@ def test_there_is_no_import_cycle():
         assert leaves, f"these modules import one another: {sorted(below)}"
         for name in leaves:
             del below[name]
+
+
+def _all_that_it_imports(name: str, ever: bool) -> set[str]:
+    """A module and all others of ours that are imported because of it: when it is loaded, or at
+    any time if `ever`."""
+    found, unseen = set(), [name]
+    while unseen:
+        name = unseen.pop()
+        if name not in found:
+            found.add(name)
+            ours = [one for one in MODULES[name] if one.name.startswith(".")]
+            unseen += [one.name[1:] for one in ours if ever or not one.is_lazy]
+    return found
+
+
+def test_the_wsgi_application_loads_all_its_modules_at_once():
+    """Later, an upgrade may have put other versions in their places."""
+    assert _all_that_it_imports("wsgi", False) == _all_that_it_imports("wsgi", True)
 
 
 @pytest.mark.parametrize("name", sorted(HOT))

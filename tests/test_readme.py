@@ -10,10 +10,10 @@ import types
 from pathlib import Path
 
 import pytest
+import settings
 from clients import certificate, started
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ocsp_cgi import config
 from ocsp_cgi.commands import install
 from ocsp_cgi.tools.wsgi_server import LocalServer
 
@@ -53,18 +53,8 @@ def test_transcript_of_the_demonstration(place, cgi, pki):
     assert without_what_differs(run.stdout) == without_what_differs(transcript)
 
 
-def test_every_key_of_the_config_has_its_row():
-    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", README, re.MULTILINE))
-    assert set(rows) == {*config.CASettings.__slots__, *config.Settings.__slots__} - {
-        "name",
-        "suffix",
-        "cas",
-        "fingerprint",
-    }
-    defaults = config.CASettings("")
-    for key, default in rows.items():
-        if getattr(defaults, key, None) and key not in ("max_age",):
-            assert default.strip("`") == str(getattr(defaults, key)), key
+def test_tables_of_settings():
+    assert settings.written(README) == README, "run: python3 tests/settings.py"
 
 
 LINKS = [

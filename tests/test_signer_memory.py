@@ -225,6 +225,7 @@ def test_root_neither_uses_nor_writes_what_lies_in_the_cache_of_another_user(res
     assert responder.memory.read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage",
     [

@@ -1,4 +1,8 @@
-"""Compare the responses of the old shell script or `openssl ocsp` with those of ocsp.cgi."""
+"""Compare the responses of the old shell script or `openssl ocsp` with those of ocsp.cgi.
+
+Both are asked about rows of each type, and in requests of every form.  The exit code is 1 if a
+response differs without a reason.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ from pathlib import Path
 
 from ..tools import accounts, comparing, config_file, entry, environment
 from ..tools.old_responder import Pipeline, Script
+
+EXAMPLES = ("compare", "compare root-ca --script /usr/lib/cgi-bin/ocsp.cgi")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

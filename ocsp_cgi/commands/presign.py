@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NUMBER",
         type=_number,
         default=len(os.sched_getaffinity(0)),
-        help="how many processes sign (default: one for each processor, %(default)s)",
+        help="how many processes sign (default: one for each processor)",
     )
     parser.add_argument("--quiet", action="store_true", help="print only problems")
 

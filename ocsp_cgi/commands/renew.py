@@ -36,6 +36,7 @@ from ..tools.entry import CommandError
 
 _DAY = 24 * 60 * 60
 _LINE_CHARACTERS = 2000
+EXAMPLES = ("renew root-ca", "renew root-ca --certificate root-ocsp.crt")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,8 @@
-"""Copy the index of a CA from its host, and put it in place once it is verified."""
+"""Copy the index of a CA from its host, and put it in place once it is verified.
+
+`sync_from` in the config says where it is.  The job that `install --sync-from` sets up runs this
+every minute.  After each success it touches the heartbeat on which `stale_after` depends.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +30,7 @@ from ..tools.not_copied import Failed, NotCopied, Refused
 _GIBIBYTE = 1024**3
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": _GIBIBYTE}
 _PATIENCE_SECONDS = 30  # for another run to end
+EXAMPLES = ("sync", "sync root-ca --force")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -18,7 +18,7 @@ from ..tools.entry import CommandError
 from ..tools.layout import SNIPPET, Layout
 from ..tools.plan import Plan, Problem, run
 from ..tools.program import LAUNCHER, Program
-from . import jobs, site, users
+from . import help_files, jobs, site, users
 from .permissions import FILES, directory_of
 
 _MODULES = ("cgi", "cgid", "wsgi", "alias", "env")
@@ -215,6 +215,7 @@ class Removal:
             Path(config.DEFAULT_PATH),
             self._config,
             memory.TMPFILES,
+            *help_files.PATHS,
             *(parent / name for parent in (jobs.UNITS, jobs.CRON) for name in names),
         )
 

@@ -46,6 +46,7 @@ def findings(*options: str) -> dict[str, dict]:
     return {finding["what"]: finding for finding in found["findings"]}
 
 
+@pytest.mark.slow
 def test_every_check_looks_at_a_good_ca(ca):
     path = str(ca.home / "ocsp-cgi.conf")
     found = findings("--config", path)
