@@ -17,7 +17,7 @@ from . import as_user, entry, presign_room, presigning
 from .entry import CommandError
 from .labelled import plural
 from .presigner import Done
-from .presigning import Presigning
+from .presigning import Presigning, estimate
 from .progress import Progress, duration, stream
 
 
@@ -121,8 +121,13 @@ def _run(
                 begun.append((ca, Presigning(ca, settings, processes, life)))
             except OCSPError as error:
                 status = _report(ca, str(error))
-        number = sum(one.number for _, one in begun)
         if begun:
+            number = sum(one.number for _, one in begun)
+            number += sum(
+                estimate(ca)
+                for ca in settings.cas
+                if ca.cache == directory and ca.presign == "yes" and ca not in cas
+            )
             presign_room.check(begun[0][0], number)
         for ca, one in begun:
             status = max(status, _presign(ca, one, quiet))

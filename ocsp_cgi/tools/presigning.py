@@ -27,7 +27,7 @@ from ..index_map import IndexMap
 from . import index_part
 from .entry import CommandError
 from .index_part import Counts, Part
-from .presigner import Done, IndexChanged, Presigner
+from .presigner import HASHES, Done, IndexChanged, Presigner
 from .progress import Progress
 
 _NICE = 10  # requests come first
@@ -185,6 +185,16 @@ def _read(ca: CASettings) -> tuple[IndexMap, Counts]:
         if found is not None:
             return found
     raise index_file.DatabaseUnavailable(f"{ca.db}: the index is empty, or changes all the time")
+
+
+def estimate(ca: CASettings) -> int:
+    """How many responses another CA has, which is not presigned now; 0 if that cannot be told."""
+    since = index_part.asked_since(ca, int(time.time()))
+    try:
+        counts = index_file.read(ca.db, lambda file: index_part.count(file, since))
+    except index_file.DatabaseUnavailable:
+        return 0
+    return sum(counts) * len(HASHES)
 
 
 @contextlib.contextmanager

@@ -320,6 +320,17 @@ def test_a_cache_that_is_too_small(host):
     assert len(host.files()) == 210
 
 
+def test_a_cache_that_is_too_small_for_all(host):
+    """It has to have room for the responses of a CA that is presigned another time."""
+    host.set(cache_size="3")
+    host.add_rows(100)
+    assert host.signed() == (210, 0)
+    text = host.config.read_text().partition("[responder]")[0]
+    host.config.write_text(text + text.replace("[root-ca]", "[again]"))
+    with pytest.raises(CommandError, match="too little for 420 responses"):
+        host.presign("again")
+
+
 def test_a_cache_that_cannot_be_written(host):
     """It is said once, and nothing else is signed."""
     ca = config.load(str(host.config)).cas[0]
