@@ -74,6 +74,7 @@ class Presigning:
         signed = size = 0
         while True:
             done = self._pass(progress)
+            done.fresh = max(0, done.fresh - signed)  # what the passes before have signed
             signed += done.signed
             size += done.bytes
             try:
