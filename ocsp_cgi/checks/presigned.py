@@ -18,6 +18,7 @@ from .subject import Subject
 _JOB = "ocsp-cgi-presign"
 _ROWS = 20  # at the beginning, in the middle and at the end of an index
 _PART_BYTES = 100 * _ROWS
+_PATIENCE_SECONDS = 15 * 60  # after a change of the index, for a job that runs every ten minutes
 
 
 def examine(subject: Subject) -> list[Finding]:
@@ -31,22 +32,24 @@ def examine(subject: Subject) -> list[Finding]:
             findings.append(Finding(Level.WARN, f"{text} `presign`", where))
             continue
         try:
-            seen, missing = as_user.call(subject.user, _look, subject.config, ca.name)
+            seen, missing, age = as_user.call(subject.user, _look, subject.config, ca.name)
         except as_user.ChildFailed as error:
             findings.append(Finding(Level.WARN, f"presigned responses not checked: {error}", where))
             continue
-        findings.append(_finding(ca, seen, missing))
+        findings.append(_finding(ca, seen, missing, age))
     if presigned and not _is_scheduled():
         text = "nothing signs responses in advance: `presign = yes`, but no job is installed"
         findings.append(Finding(Level.WARN, text, "", commands.ours("install")))
     return findings
 
 
-def _finding(ca: CASettings, seen: int, missing: int) -> Finding:
+def _finding(ca: CASettings, seen: int, missing: int, age: int) -> Finding:
     where = f"[{ca.name}]"
     if not missing:
         return Finding(Level.OK, f"presigned: all of {seen} certificates looked at", where)
     text = f"{missing} of {seen} certificates looked at have no presigned response"
+    if age < _PATIENCE_SECONDS:
+        return Finding(Level.OK, f"{text} yet, since the index has just changed", where)
     return Finding(Level.WARN, text, where, commands.ours("presign", ca.name))
 
 
@@ -55,9 +58,9 @@ def _is_scheduled() -> bool:
     return (units / f"{_JOB}.timer").exists() or (cron / _JOB).exists()
 
 
-def _look(path: str, name: str) -> tuple[int, int]:
-    """How many certificates of a CA were looked at, and how many have no response that would be
-    used, as the responder's user finds it."""
+def _look(path: str, name: str) -> tuple[int, int, int]:
+    """How many certificates of a CA were looked at, how many have no response that would be used,
+    as the responder's user finds it, and how many seconds ago the index changed."""
     settings = config.load(path)
     [ca] = [one for one in settings.cas if one.name == name]
     issuers = [Issuer(one) for one in settings.cas]
@@ -67,9 +70,10 @@ def _look(path: str, name: str) -> tuple[int, int]:
     sections = [one.settings for one in issuers if one.settings.cache and one.is_one_with(own)]
     now = int(time.time())
 
-    def look(file: FileIO) -> tuple[int, int]:
+    def look(file: FileIO) -> tuple[int, int, int]:
         is_there: dict[int, bool] = {}
-        size = os.fstat(file.fileno()).st_size
+        of = os.fstat(file.fileno())
+        size, age = of.st_size, int(time.time() - of.st_ctime)
         for start in (0, size // 2, max(0, size - _PART_BYTES)):
             for is_revoked in (False, True):  # which outweighs another row
                 part = Part(start, start + _PART_BYTES, is_revoked)
@@ -79,6 +83,6 @@ def _look(path: str, name: str) -> tuple[int, int]:
                     is_there[number] = any(
                         one is not None and one.line == row.line for one in found
                     )
-        return len(is_there), list(is_there.values()).count(False)
+        return len(is_there), list(is_there.values()).count(False), age
 
     return index_file.read(ca.db, look)

@@ -17,6 +17,7 @@ from ocsp_cgi.checks.finding import Level
 def path(ca, place, monkeypatch):
     """The config of a CA for which a job is installed."""
     monkeypatch.setattr(limits, "DATABASE_SETTLING_SECONDS", 0.1)
+    monkeypatch.setattr(presigned, "_PATIENCE_SECONDS", 0)
     monkeypatch.setattr(sync_job, "UNITS", place / "units")
     monkeypatch.setattr(sync_job, "CRON", place)
     (place / "ocsp-cgi-presign").touch()
@@ -52,6 +53,12 @@ def test_what_is_missing(ca, path, monkeypatch):
     assert problem(presigned, subject_of(path)).what.startswith("1 of 5 certificates ")
     presign(path, monkeypatch)
     assert problems(presigned, subject_of(path)) == []
+
+
+def test_what_is_missing_yet(path, monkeypatch):
+    monkeypatch.setattr(presigned, "_PATIENCE_SECONDS", 900)
+    [found] = presigned.examine(subject_of(path))
+    assert found.level == Level.OK and found.what.endswith(" yet, since the index has just changed")
 
 
 def test_no_job(path, place, monkeypatch):
