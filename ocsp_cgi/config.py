@@ -38,6 +38,7 @@ CA_SETTINGS: "dict[str, str | tuple[str, ...]]" = {
     "passin2": _PATH,
     "cache": _PATH,
     "cache_size": _MEBIBYTES,
+    "presign": ("no", "yes"),
     "nmin": _MINUTES,
     "max_age": _MINUTES,
     "stale_after": _MINUTES_OR_NEVER,
@@ -107,6 +108,7 @@ class CASettings:
         self.archive_cutoff: int | str | None = None
         self.cache: str | None = None
         self.cache_size = 0
+        self.presign = "no"
 
     def signers(self) -> "list[CASettings]":
         """The section as it would be with each of its signers alone, in their order."""

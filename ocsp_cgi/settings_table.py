@@ -78,6 +78,12 @@ OF_A_CA = {
         "256",
         more="Sections with the same `cache` share it: the smallest of their values holds.",
     ),
+    "presign": Setting(
+        "whether `ocsp-cgi presign` signs responses in advance",
+        "yes",
+        "no",
+        section="Responses signed in advance",
+    ),
     "nmin": Setting(
         "after how many minutes a response expires (its nextUpdate)",
         "60",

@@ -44,6 +44,7 @@ def test_defaults(load, tmp_path):
         "archive_cutoff": None,
         "cache": None,
         "cache_size": 256,
+        "presign": "no",
     }
 
 
@@ -194,7 +195,8 @@ def test_an_index_that_is_never_stale(load, tmp_path):
             CA + "zzz = x\n",
             (
                 ":6: unknown setting `zzz`; known are db, ca, rsigner, rkey, passin, rsigner2,"
-                " rkey2, passin2, cache, cache_size, nmin, max_age, stale_after, sync_from, nonce,"
+                " rkey2, passin2, cache, cache_size, presign, nmin, max_age, stale_after,"
+                " sync_from, nonce,"
                 " unissued, responder_id, signer_trust, archive_cutoff"
             ),
         ),

@@ -33,6 +33,7 @@ CHECKS = (
     "database",
     "sync_job",
     "cache",
+    "presigned",
     "dry_run",
     "machine",
     "apache",

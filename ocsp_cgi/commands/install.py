@@ -274,6 +274,9 @@ class _Installation:
         if self.arguments.check or self.record.other.get("check"):
             jobs.Job(plan, "ocsp-cgi-check").plan([])
             self.record.other["check"] = True
+        presigned = [ca for ca in settings.cas if ca.presign == "yes"]
+        if presigned:
+            jobs.presigning(plan, presigned).plan([])
 
     def _carry_out(self) -> bool:
         """Carry out the plan, or print it with --dry-run.  Returns whether it was carried out."""

@@ -19,7 +19,7 @@ from ..config import CASettings, Settings
 from ..import_cryptography import SignerError
 from ..signer import load_certificates, load_own
 from ..sync_state import OK, SyncState
-from ..tools import as_user, config_file, entry, index_contents, remote_source
+from ..tools import as_user, config_file, entry, index_contents, presign_run, remote_source
 from ..tools.entry import CommandError
 from ..tools.index_contents import Verdict
 from ..tools.index_source import Copied
@@ -80,11 +80,16 @@ def run(arguments: argparse.Namespace) -> int:
         )
     status = entry.OK
     done: set[str] = set()
+    changed: list[CASettings] = []
     for ca in chosen:
         if ca.name not in done:
             one = _Sync(ca, settings, arguments)
             done.update(section.name for section in one.sections)
+            before = one.fingerprint()
             status = max(status, one.run())
+            if one.fingerprint() != before:
+                changed += one.sections
+    presign_run.start_after_change(changed, config_file.path(arguments))
     return status
 
 
@@ -123,6 +128,13 @@ class _Sync:
     @property
     def label(self) -> str:
         return " ".join(f"[{section.name}]" for section in self.sections if section.sync_from)
+
+    def fingerprint(self) -> bytes:
+        """A fingerprint of the index that is there, b"" if there is none."""
+        try:
+            return index_file.fingerprint(os.stat(self.target.path)) if self.target else b""
+        except OSError:
+            return b""
 
     def run(self) -> int:
         """Copy, as the owner of the index if this is root.  Returns the exit code."""
