@@ -533,6 +533,7 @@ class Filler:
             self.one.offset,
             self.one.index_fingerprint,
             self.one.signer,
+            self.one.made_with,
             self.one.der + cert_id,
             self.one.this_update,
             self.one.next_update,
@@ -748,7 +749,7 @@ def test_many_processes_at_once(responder, cgi):
 def test_a_file_can_be_read_by_a_person(responder):
     responder.fill()
     _, form, _, line, numbers, log_fields = responder.files[0].read_bytes().split(b"\n")[:6]
-    assert form == b"ocsp-cgi response 2 root-ca"
+    assert form == b"ocsp-cgi response 3 root-ca"
     assert line in (responder.home / "db" / "index").read_bytes() and b"CN=good" in line
     assert numbers.startswith(
         f"{responder.now} {responder.now + 3600} {responder.serial('root-ocsp'):x} ".encode()
@@ -760,5 +761,7 @@ def test_a_file_can_be_read_by_a_person(responder):
 def test_names_are_valid_for_the_longest_cert_id():
     ca = config.CASettings("")
     ca.cache, ca.cache_size = "", 256
-    directory, _, name = cache._path(ca, bytes(range(limits.CACHED_CERT_ID_BYTES))).rpartition("/")
+    directory, _, name = cache.path_of(ca, bytes(range(limits.CACHED_CERT_ID_BYTES))).rpartition(
+        "/"
+    )
     assert directory.startswith("/buckets-2048/") and len(name) <= 255

@@ -74,6 +74,7 @@ MORE = (
     "ocsp_request",
     "ocsp_response",
     "producer",
+    "reuse",
     "signer",
 )
 PRODUCED = CACHED | {"__future__", *(f"ocsp_cgi.{name}" for name in MORE)}
