@@ -24,7 +24,7 @@ from .answer import (
 )
 from .files import Files
 from .import_cryptography import SignerError
-from .issuer import refuse_shared
+from .issuer import NoKey, refuse_shared
 from .lookup import Lookup, Unauthorized, never_issued_lines
 from .ocsp_request import (
     ID_PKIX_OCSP_NONCE,
@@ -244,7 +244,7 @@ def _served_by_none(issuers: list[Issuer], cert_id: CertID) -> OCSPError:
 def _choose_issuer(lookups: list[Lookup], now: int, log: Log) -> Issuer:
     """The first CA asked about whose signer may sign.
 
-    If there is none, OCSPError with the reason of the first.
+    If there is none, OCSPError with the reason of the first that has a key.
     """
     failed: list[OCSPError] = []
     for issuer in dict.fromkeys(issuer for lookup in lookups for issuer in lookup.issuers):
@@ -256,7 +256,7 @@ def _choose_issuer(lookups: list[Lookup], now: int, log: Log) -> Issuer:
             continue
         log.warn(*dict.fromkeys(map(str, failed)))
         return issuer
-    raise failed[0]
+    raise next((error for error in failed if not isinstance(error, NoKey)), failed[0])
 
 
 def _not_signed_for(lookups: list[Lookup], signing: Issuer) -> list[str]:

@@ -22,7 +22,7 @@ HIT = ("cache", "hit")
 
 
 @pytest.fixture
-def index_has_settled(monkeypatch):
+def settled(monkeypatch):
     """What was written a moment ago counts as settled, so that its fingerprint is cached."""
     monkeypatch.setattr(limits, "DATABASE_SETTLING_SECONDS", 0)
 
@@ -57,7 +57,7 @@ class TestOnAHostWithoutTheKey:
         for name in ("good", "bad"):
             assert web.ask(web.request(name)).der == signer.ask(signer.request(name)).der
 
-    def test_the_next_request_need_not_search(self, web, monkeypatch, index_has_settled):
+    def test_the_next_request_need_not_search(self, web, monkeypatch, settled):
         first = web.ask()
         monkeypatch.setattr("ocsp_cgi.reuse.find", None)
         assert web.ask().der == first.der
@@ -89,9 +89,7 @@ class TestOnAHostWithoutTheKey:
         copy_responses(signer, web)
         assert status(web) is REVOKED
 
-    def test_a_response_that_arrives_before_its_row_changes_nothing(
-        self, signer, web, index_has_settled
-    ):
+    def test_a_response_that_arrives_before_its_row_changes_nothing(self, signer, web, settled):
         assert status(web) is GOOD
         signer.ca.revoke("good")
         settle(signer.index)
@@ -126,9 +124,7 @@ class TestOnAHostWithoutTheKey:
         assert status(web) is None
         assert "it expired on" in web.ask().warnings[0]
 
-    def test_the_newest_is_used_once_the_other_is_at_half_of_its_life(
-        self, signer, web, index_has_settled
-    ):
+    def test_the_newest_is_used_once_the_other_is_at_half_of_its_life(self, signer, web, settled):
         status(web)
         first = signer.ask()
         signer.now = web.now = first.this_update + 1800
@@ -306,9 +302,7 @@ class TestOnTheHostThatSigns:
             (signer.home / name).write_bytes(b"\n" + text)
         assert signer.ask().der == first.der
 
-    def test_once_it_has_been_compared_that_is_remembered(
-        self, signer, monkeypatch, index_has_settled
-    ):
+    def test_once_it_has_been_compared_that_is_remembered(self, signer, monkeypatch, settled):
         signer.ask()
         signer.config.write_text("# a comment\n" + signer.config.read_text())
         signer.ask()

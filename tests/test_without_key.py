@@ -82,6 +82,7 @@ class TestBesideACAWithItsKey:
         sub.issue("good")
         self.sub = signing(sub)
         settle(self.sub.index)
+        web.now = self.sub.now  # when its certificates are valid
         home = sub.home
         with open(web.config, "a") as file:
             file.write(
