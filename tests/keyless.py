@@ -35,6 +35,10 @@ class Host:
         return respond(encoded or self.request(), lambda: config.load(str(self.config)), self.now)
 
     @property
+    def responses_in_cache(self) -> list[Path]:
+        return sorted(self.cache.glob("buckets-*/*/[!.]*.ocsp"))
+
+    @property
     def responses(self) -> list[Path]:
         """The files of responses that `sync` has copied here."""
         return sorted((self.home / "db" / "responses").glob("buckets-*/*/*.ocsp"))
@@ -65,7 +69,7 @@ def copy_index(source: Host, target: Host) -> None:
 
 def copy_responses(source: Host, target: Host) -> None:
     """As `ocsp-cgi sync` leaves them, without what else is in `cache`."""
-    for path in source.cache.glob("buckets-*/*/[!.]*.ocsp"):
+    for path in source.responses_in_cache:
         copy = target.home / "db" / "responses" / path.relative_to(source.cache)
         copy.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
         shutil.copy2(path, copy)
