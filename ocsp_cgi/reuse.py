@@ -175,7 +175,13 @@ def _fitting(
     cert_id: CertID, ca: CASettings, now: int, files: Files, reasons: list[str] | None
 ) -> list[CachedResponse]:
     """The cached responses to a CertID in which everything but the row is right, the newest
-    first."""
+    first.
+
+    None of a CA with two signers and their keys: whether the first can sign again is not in its
+    response, but in the fingerprint of its key.
+    """
+    if ca.rkey and ca.rsigner2:
+        return []
     found = []
     own = None
     for path in _paths(cert_id.encoded, ca):
@@ -255,11 +261,11 @@ def _why_not_now(cached: CachedResponse, ca: CASettings, now: int) -> str:
 
 
 def _was_made_so(cached: CachedResponse, signer: Certificate, ca: CASettings, files: Files) -> bool:
-    """Whether this host would make a response in the same way: with the first signer of the
-    section, the same settings, and the same certificates of the CA."""
+    """Whether this host would make a response in the same way: with the same certificate of its
+    signer, the same settings, and the same certificates of the CA."""
     issuer = files.issuer(ca)
     try:
-        own = issuer.load_own(ca.signers()[0])
+        own = issuer.load_own(ca)
     except SignerError:
         return False
     newest = certificate.newest(own, cached.this_update)
