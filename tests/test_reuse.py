@@ -208,10 +208,13 @@ class TestOnAHostWithoutTheKey:
         assert status(web) is None
 
 
+def with_checksum(rest: bytes) -> bytes:
+    return b"%08x\n" % binascii.crc32(rest) + rest
+
+
 def tampered(content: bytes, change) -> bytes:
     """A file of a response with its parts changed, and the checksum of that."""
-    rest = change(content.partition(b"\n")[2])
-    return b"%08x\n" % binascii.crc32(rest) + rest
+    return with_checksum(change(content.partition(b"\n")[2]))
 
 
 class TestATamperedFile:
