@@ -33,6 +33,7 @@ CHECKS = (
     "database",
     "sync_job",
     "cache",
+    "copied_responses",
     "dry_run",
     "machine",
     "apache",

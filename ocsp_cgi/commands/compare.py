@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..tools import accounts, comparing, config_file, entry, environment
+from ..tools.entry import CommandError
 from ..tools.old_responder import Pipeline, Script
 
 
@@ -28,6 +29,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Returns 0 if no response is different without a reason."""
     settings = config_file.load(arguments)
     chosen = config_file.choose(settings, arguments.ca)
+    for ca in chosen:
+        if not ca.rkey:
+            raise CommandError(
+                f"[{ca.name}] has no `rkey`: compare on the host with the key, since `openssl ocsp`"
+                " signs each response"
+            )
     environment.require_openssl()
     account = accounts.responders(arguments.user)
     script = None

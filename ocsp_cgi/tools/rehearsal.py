@@ -34,7 +34,9 @@ def rehearse(encoded: bytes | None, settings: Settings, now: int) -> Rehearsed:
     """The answer to the DER of an OCSPRequest at a time in seconds since 1970."""
     cached = _cached(encoded, settings, now)
     if cached is not None:
-        until = cache.used_until(cached.this_update, cached.next_update)
+        until = cached.next_update
+        if cached.ca.rkey:
+            until = cache.used_until(cached.this_update, cached.next_update)
         return Rehearsed(cached.answer(now), [], until, "")
     settings = _without_cache(settings)
     answer, notes = _respond(encoded, settings, now, Files())

@@ -69,7 +69,12 @@ def with_previous(ca: CASettings, file: str) -> CASettings:
 
 
 def refuse_uri(ca: CASettings) -> None:
-    """CommandError if the key of a signer is not in a file."""
+    """CommandError if the key of a signer is not in a file of this host."""
+    if not ca.rkey:
+        raise CommandError(
+            f"[{ca.name}] has no `rkey`: renew its signer on the host with the key, and copy the"
+            f" new certificate to {ca.rsigner}"
+        )
     if is_uri(ca.rkey):
         raise CommandError(
             f"[{ca.name}] `rkey{ca.suffix}` is a URI, {ca.rkey}: only keys in files can be renewed"
