@@ -188,3 +188,12 @@ def test_serials_are_written_as_in_the_index():
     rows = sample_requests.choose_rows(io.BytesIO(row("V", "0702C1").encode()), 10)
     assert rows.chosen == {"0702C1, line 1": 0x0702C1}
     assert rows.counts == {"V": 1}
+
+
+def test_a_host_without_the_key(ca):
+    config = ca.home / "ocsp-cgi.conf"
+    config.write_text(
+        config.read_text().replace("rkey    = private/root-ocsp.key", "cache_from = signer:cache")
+    )
+    status, printed = compare(ca)
+    assert status == 1 and "compare on the host with the key" in printed

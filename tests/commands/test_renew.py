@@ -526,6 +526,11 @@ def test_the_second_signer_of_another_section(two):
     assert two.section("old-ca").rkey2 == two.section().rkey
 
 
+def test_a_key_on_another_host_is_not_renewed_here(host):
+    host.replace("rkey    = private/root-ocsp.key", "cache_from = signer:cache")
+    assert "has no `rkey`: renew its signer on the host with the key" in host.refused()
+
+
 def test_a_key_on_a_token_is_not_renewed_here(two):
     two.replace("rkey2 = private/root-ocsp-rsa.key", "rkey2 = pkcs11:token=ocsp")
     assert "`rkey2` is a URI, pkcs11:token=ocsp" in two.refused("--signer", "2")
