@@ -35,7 +35,7 @@ from ocsp_cgi.tools.openssl_ca import PrivateCA
 CHECKOUT = Path(__file__).resolve().parent.parent
 TRY_LATER, UNAUTHORIZED = error_response(TRY_LATER), error_response(UNAUTHORIZED)
 NOBODY = 65534  # the user that copies, if root runs the tests
-BATCH = 24  # certificates
+BATCH = 12  # certificates
 
 pytestmark = [NEEDS_LOGIN, pytest.mark.apache, pytest.mark.slow]
 
@@ -353,11 +353,11 @@ def test_revocations_under_load_while_copies_are_killed(pair, signing, keyless):
     for name in traffic.names:
         assert pair.status(signing, name) == "good"
     pair.sync()
-    traffic.run(10)
+    traffic.run(6)
     assert traffic.failures == []
     counts = traffic.counts
-    assert min(counts[what] for what in ("revocations", "killed", "good")) >= 2, counts
-    assert counts["copies"] >= 3 and counts["revoked"], counts
+    assert min(counts[what] for what in ("revocations", "good")) >= 2, counts
+    assert counts["killed"] and counts["copies"] >= 2 and counts["revoked"], counts
     for name in traffic.names:
         pair.status(signing, name)
     pair.sync()
