@@ -226,9 +226,10 @@ def bucket_counts(directory: str) -> list[int]:
     if cache.is_writable_for_all(directory):
         return []
     try:
-        counts = [name.rpartition("-")[2] for name in posix.listdir(directory)]
+        names = [name for name in posix.listdir(directory) if name.startswith(cache.BUCKETS)]
     except OSError:
         return []
+    counts = [name[len(cache.BUCKETS) :] for name in names]
     return [int(one) for one in counts if one.isdecimal() and 0 < int(one) <= limits.BUCKETS]
 
 

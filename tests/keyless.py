@@ -29,7 +29,8 @@ class Host:
         self.config.write_text("".join([f"{line}\n" for line in ("[root-ca]", *names)]))
 
     def request(self, name: str = "good", hash_name: str = "sha1", **more: bytes) -> bytes:
-        return request(cert_id(self.root, int(self.ca.serial(name), 16), hash_name), **more)
+        number = certificate(self.ca.home / f"{name}.crt").serial_number
+        return request(cert_id(self.root, number, hash_name), **more)
 
     def ask(self, encoded: bytes | None = None) -> Answered:
         return respond(encoded or self.request(), lambda: config.load(str(self.config)), self.now)

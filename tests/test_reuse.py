@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import binascii
 import os
+import random
 import shutil
 
 import pytest
@@ -62,7 +63,7 @@ class TestOnAHostWithoutTheKey:
         monkeypatch.setattr("ocsp_cgi.reuse.find", None)
         assert web.ask().der == first.der
 
-    def test_a_nonce_is_ignored(self, signer, web):
+    def test_row_28_a_host_without_a_key_answers_without_the_nonce(self, signer, web):
         answered = web.ask(web.request(extensions=nonce(b"n" * 16)))
         assert answered.der == signer.ask().der
         assert ("nonce", "16-ignored") in answered.fields and answered.entity_tag
@@ -147,13 +148,33 @@ class TestOnAHostWithoutTheKey:
         assert status(web) is None
         assert "it is not signed by" in web.ask().warnings[0]
 
-    def test_nor_is_anything_after_the_signer_was_revoked(self, signer, web):
+    @pytest.mark.slow
+    def test_while_the_signer_is_renewed_both_may_have_signed(self, signer, web):
+        old = signer.ask().der
+        web.ca.issue("new-ocsp", "ocsp_ext")
+        settle(signer.index)
+        signer.write_config("rkey = private/new-ocsp.key", "cache = cache")
+        text = signer.config.read_text().replace("root-ocsp.crt", "new-ocsp.crt")
+        signer.config.write_text(text)
+        shutil.copy(signer.home / "new-ocsp.crt", web.home)
+        web.write_config("cache = cache", "cache_from = signer:cache", "rsigner2 = new-ocsp.crt")
+        assert web.ask().der == old
+        signer.now = web.now = web.now + 1
+        new = signer.ask().der
+        assert new != old
+        shutil.rmtree(web.home / "db" / "responses")
+        shutil.rmtree(web.cache / "buckets-2048", ignore_errors=True)
+        copy_responses(signer, web)
+        assert web.ask().der == new
+
+    def test_nothing_is_used_after_the_signer_was_revoked(self, signer, web):
         assert status(web) is GOOD
         signer.ca.revoke("root-ocsp")
         settle(signer.index)
         copy_index(signer, web)
         assert status(web) is None
 
+    @pytest.mark.slow
     def test_nor_is_the_cache_of_another_ca(self, signer, web, pki, place):
         other = PrivateCA(place / "other", "Other CA")
         other.issue("root-ocsp", "ocsp_ext")
@@ -231,21 +252,20 @@ class TestATamperedFile:
         [file] = web.responses
         return file
 
+    @pytest.mark.slow
     def test_each_cut_and_each_flipped_byte_is_noticed_by_the_checksum(self, web, file):
         whole = file.read_bytes()
-        for at in range(0, len(whole), 97):
+        for at in range(0, len(whole), 41):
             file.write_bytes(whole[:at])
             assert status(web, "bad") is None
             file.write_bytes(whole[:at] + bytes((whole[at] ^ 1,)) + whole[at + 1 :])
             assert status(web, "bad") is None
 
-    @pytest.mark.parametrize("seed", range(3))
-    def test_whatever_has_a_right_checksum_is_never_an_error_of_ours(self, web, file, seed):
-        import random
-
-        draw = random.Random(seed)
+    @pytest.mark.slow
+    def test_whatever_has_a_right_checksum_is_never_an_error_of_ours(self, web, file):
+        draw = random.Random(1)
         whole = file.read_bytes()
-        for _ in range(60):
+        for _ in range(200):
             at, byte = draw.randrange(len(whole) - 9), draw.randrange(256)
             file.write_bytes(
                 tampered(

@@ -95,6 +95,9 @@ def _read(path: str, ca: CASettings, now: int) -> cache.CachedResponse | None:
 
 def _has_expired(cached: cache.CachedResponse, now: int) -> bool:
     """Whether the certificate that a response is about has, by its row."""
-    number = int(dict(cached.log_fields)["serial"], 16)
+    try:
+        number = int(dict(cached.log_fields)["serial"], 16)
+    except (KeyError, ValueError):
+        return False
     rows, _ = read_row(cached.line, 0, {number})
     return any(row.expiry is not None and row.expiry <= now for _, row in rows)
