@@ -135,6 +135,7 @@ def test_every_certificate_is_answered_without_the_key(host):
     assert host.ask(host.number("good"), "sha512").response_status != 0
 
 
+@pytest.mark.slow
 def test_the_files_are_those_of_requests(host):
     for name in ("good", "bad", "held", "root-ocsp", "root-ca"):
         for hash_name in ("sha1", "sha256"):
@@ -158,6 +159,7 @@ def test_only_what_has_changed_is_signed_again(host):
     assert ("cache", "hit") in answered.fields and status_in(answered) == REVOKED
 
 
+@pytest.mark.slow
 def test_a_new_signer_signs_all_of_it_again(host):
     host.signed()
     host.ca.issue("renewed", "ocsp_ext")
@@ -167,6 +169,7 @@ def test_a_new_signer_signs_all_of_it_again(host):
     assert host.signed() == (12, 0)
 
 
+@pytest.mark.slow
 def test_a_signer_that_has_been_revoked(host):
     host.signed()
     host.ca.revoke("root-ocsp")
@@ -191,6 +194,7 @@ def test_what_the_responder_will_not_use_for_long_is_signed_again(host):
     assert all(written > before[name] for name, written in host.files().items())
 
 
+@pytest.mark.slow
 def test_a_signer_that_ends_soon(host):
     """Responses live until then, and are signed again no more often than others in theirs."""
     end = time.strftime("%y%m%d%H%M%SZ", time.gmtime(time.time() + 600))
@@ -202,6 +206,7 @@ def test_a_signer_that_ends_soon(host):
     assert host.signed() == (0, 12)
 
 
+@pytest.mark.slow
 def test_expired_certificates_are_left_out_unless_the_archive_goes_back_so_far(host):
     host.add_rows(3)
     index = host.home / "db" / "index"
@@ -220,6 +225,7 @@ def test_expired_certificates_are_left_out_unless_the_archive_goes_back_so_far(h
     assert host.signed() == (16, 0)
 
 
+@pytest.mark.slow
 def test_odd_lines(host):
     """What a malformed line revokes is revoked, what cannot be trusted is not signed, and all else
     is."""
@@ -263,6 +269,7 @@ def test_two_signers(host):
     assert ("warning", "rsigner-cannot-sign") in answered.fields
 
 
+@pytest.mark.slow
 def test_two_sections_of_one_ca(host):
     """Both have their responses where the responder looks for them."""
     text = host.config.read_text().partition("[responder]")[0]
@@ -272,6 +279,7 @@ def test_two_sections_of_one_ca(host):
     assert [counts(line) for line in lines] == [(10, 0), (0, 10)]
 
 
+@pytest.mark.slow
 def test_another_run_is_at_work(host):
     with presigning.lock(str(host.cache)) as is_locked:
         assert is_locked
@@ -284,6 +292,7 @@ def test_another_run_is_at_work(host):
     assert host.signed() == (10, 0)
 
 
+@pytest.mark.slow
 def test_quiet_prints_nothing_if_all_is_well(host):
     assert host.presign("--quiet") == (0, [], [])
     assert len(host.files()) == 10
@@ -307,6 +316,7 @@ def test_what_cannot_be_presigned(host):
     assert host.files() == {}
 
 
+@pytest.mark.slow
 def test_a_cache_that_is_too_small(host):
     """Nothing is signed that would push others out, and the size that is named is enough."""
     host.set(cache_size="1")
@@ -320,6 +330,7 @@ def test_a_cache_that_is_too_small(host):
     assert len(host.files()) == 210
 
 
+@pytest.mark.slow
 def test_a_cache_that_is_too_small_for_all(host):
     """It has to have room for the responses of a CA that is presigned another time."""
     host.set(cache_size="3")
@@ -331,6 +342,7 @@ def test_a_cache_that_is_too_small_for_all(host):
         host.presign("again")
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written(host):
     """It is said once, and nothing else is signed."""
     ca = config.load(str(host.config)).cas[0]
@@ -341,6 +353,7 @@ def test_a_cache_that_cannot_be_written(host):
     assert re.fullmatch(r"\[root-ca\] stopped: .*/cache: Not a directory: .*", problem)
 
 
+@pytest.mark.slow
 def test_a_stale_copy(host):
     host.set(stale_after="10")
     (host.home / "db" / "heartbeat").touch()
@@ -470,6 +483,7 @@ def test_root_becomes_the_owner_of_the_cache(host):
     assert other.returncode == 1 and "so this must run as" in problems
 
 
+@pytest.mark.slow
 @pytest.mark.apache
 def test_openssl_is_answered_by_an_apache_without_the_key(host, workspace, cgi):
     host.set(nonce="ignore")

@@ -79,6 +79,7 @@ def test_nothing_else_is_copied(signer, web, sync):
     assert {path.name for path in copied} == {".pruned", *names}
 
 
+@pytest.mark.slow
 def test_two_with_one_length_and_one_next_update_are_told_apart(signer, web, sync):
     """As those of a signer are that is about to expire: all end with it."""
     sync()
@@ -93,6 +94,7 @@ def test_two_with_one_length_and_one_next_update_are_told_apart(signer, web, syn
     assert copy.read_bytes() == changed
 
 
+@pytest.mark.slow
 def test_what_is_gone_there_stays_here_until_it_expires(signer, web, sync):
     sync()
     shutil.rmtree(signer.cache / "buckets-2048")
@@ -111,6 +113,7 @@ def test_what_is_gone_there_stays_here_until_it_expires(signer, web, sync):
     assert web.responses == [second]
 
 
+@pytest.mark.slow
 def test_a_directory_that_is_not_there(signer, web, sync):
     shutil.rmtree(signer.cache)
     status, printed = sync()
@@ -120,6 +123,7 @@ def test_a_directory_that_is_not_there(signer, web, sync):
     )
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_do_not_meet(web, sync):
     sync()
     lock = os.open(web.home / "db" / "responses", os.O_RDONLY)
@@ -130,12 +134,14 @@ def test_two_runs_at_once_do_not_meet(web, sync):
         os.close(lock)
 
 
+@pytest.mark.slow
 def test_a_run_ends_in_time(monkeypatch, sync):
     monkeypatch.setattr(response_copy.copy, "__defaults__", (0.0,))
     status, printed = sync()
     assert status == 0 and "the next run goes on" in printed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("umask", [0o077, 0o000])
 @pytest.mark.parametrize("mode, modes", [(0o2750, (0o2750, 0o640)), (0o755, (0o755, 0o644))])
 def test_the_group_of_the_index_can_read_them(web, sync, umask, mode, modes):
@@ -151,6 +157,7 @@ def test_the_group_of_the_index_can_read_them(web, sync, umask, mode, modes):
     assert {path.stat().st_mode & 0o7777 for path in web.responses} == {modes[1]}
 
 
+@pytest.mark.slow
 def test_the_index_is_copied_first(signer, web, sync):
     web.write_config(f"sync_from = {signer.index}", f"cache_from = {signer.cache}", "cache = cache")
     signer.ca.revoke("good")
@@ -163,6 +170,7 @@ def test_the_index_is_copied_first(signer, web, sync):
     assert web.ask().response_status == TRY_LATER
 
 
+@pytest.mark.slow
 def test_without_the_right_to_write(web, sync, signer):
     (web.home / "db" / "responses").write_text("a file")
     status, printed = sync()
