@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import urllib.parse
 
+import pages
 import pytest
 from clients import base64_of, cert_id, certificate, request
 from machine import CHECKOUT, NAME, WELL
@@ -90,14 +90,11 @@ def test_another_path(path, new_machine, pki):
 
 
 @pytest.mark.parametrize("kind", ["--cgi", "--wsgi"])
-def test_a_cache_as_the_readme_says(new_machine, pki, kind):
+def test_a_cache_as_its_page_says(new_machine, pki, kind):
     machine = new_machine()
     machine.bring_files(pki)
     assert machine.install("--server-name", NAME, kind).stdout.endswith(WELL)
-    readme = (CHECKOUT / "README.md").read_text()
-    [commands] = re.findall(
-        r"(?m)^    mkdir .*\n    cp apache/ocsp-cgi-cache-disk.*\n    a2enmod .*\n", readme
-    )
+    commands, _ = pages.commands(pages.APACHE, "HTTP caches in front")
     assert commands.count("systemctl restart apache2") == 1
     commands = commands.replace("systemctl restart apache2", "apache2ctl restart")
     machine.sh(f"cd {CHECKOUT}; {commands}")
