@@ -25,21 +25,21 @@ PAGES = (README, APACHE, PACKAGE, "tests/README.md", "tests/conformance.md")
 TESTS = CHECKOUT / "tests"
 COMMANDS = {path.stem for path in (CHECKOUT / "ocsp_cgi" / "commands").glob("[a-z]*.py")}
 MOST_LINES, MOST_COLUMNS = 350, 110
-# By section: the tests that run its blocks.
+# By section: the test that runs its blocks.
 RUN_BY = {
-    (README, "Try it"): ["commands/test_demo.py"],
-    (README, "Install it"): ["test_guide.py"],
-    (README, "Moving from the shell script"): ["commands/test_migrate_as_root.py"],
-    (README, "Copying db"): ["test_guide.py", "test_sync_job.py"],
-    (README, "Renewing the signer"): ["test_guide.py"],
-    (README, "The log"): ["test_log.py"],
-    (APACHE, "A root CA"): ["test_guide.py"],
-    (APACHE, "An issuing CA"): ["test_guide.py"],
-    (APACHE, "Copying db"): ["test_guide.py"],
-    (APACHE, "A key for each CA"): ["test_readme.py"],
-    (APACHE, "mod_wsgi"): ["installation/test_wsgi_as_root.py"],
-    (APACHE, "HTTP caches in front"): ["caches.py", "installation/test_site_as_root.py"],
-    (APACHE, "By hand"): ["test_guide.py"],
+    (README, "Try it"): "test_readme.py",
+    (README, "Install it"): "test_guide.py",
+    (README, "Moving from the shell script"): "commands/test_migrate_as_root.py",
+    (README, "Copying db"): "test_guide.py",
+    (README, "Renewing the signer"): "test_guide.py",
+    (README, "The log"): "test_log.py",
+    (APACHE, "A root CA"): "test_guide.py",
+    (APACHE, "An issuing CA"): "test_guide.py",
+    (APACHE, "Copying db"): "test_guide.py",
+    (APACHE, "A key for each CA"): "test_readme.py",
+    (APACHE, "mod_wsgi"): "installation/test_wsgi_as_root.py",
+    (APACHE, "HTTP caches in front"): "installation/test_site_as_root.py",
+    (APACHE, "By hand"): "test_guide.py",
 }
 
 
@@ -52,15 +52,10 @@ def test_it_is_short():
 
 
 def test_every_block_is_run():
-    for page in (README, APACHE):
-        for block in pages.blocks(page):
-            tests = RUN_BY[page, block.section]
-            assert all((TESTS / name).exists() for name in tests)
-    for (page, section), tests in RUN_BY.items():
-        assert [block for block in pages.blocks(page) if block.section == section], section
-        if pages.commands(page, section) and tests != ["commands/test_demo.py"]:
-            sources = "".join((TESTS / name).read_text(encoding="utf-8") for name in tests)
-            assert section in sources or "mod_wsgi" in section, section
+    sections = {(page, block.section) for page in (README, APACHE) for block in pages.blocks(page)}
+    assert sections == {*RUN_BY}
+    for (_, section), name in RUN_BY.items():
+        assert f'"{section}"' in (TESTS / name).read_text(encoding="utf-8"), section
 
 
 def test_every_transcript_is_compared():
@@ -75,8 +70,10 @@ def test_every_transcript_is_compared():
 def test_demonstration(place, cgi, pki, transcript):
     with started(place / "httpd", cgi, pki.home / "ocsp-cgi.conf"):
         pass  # skips if the demonstration has no Apache either
+    [command] = pages.commands(README, "Try it")
+    assert command.startswith("python3 ")
     run = subprocess.run(
-        [sys.executable, "-m", "ocsp_cgi", "demo"],
+        [sys.executable, *command.split()[1:]],
         cwd=CHECKOUT,
         capture_output=True,
         text=True,
