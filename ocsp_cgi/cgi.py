@@ -73,6 +73,9 @@ def _watch(started: float, answering: _thread.LockType, watched: int) -> None:
     time.sleep(max(0, started + limits.DEADLINE_SECONDS - time.monotonic()))
     request_log = answer.Log()
     refusal = refuse_late(watched, request_log)
+    child = sys.modules.get("ocsp_cgi.child")
+    if child:
+        child.kill_all()
     response = ocsp_http.response(refusal, _variable("REQUEST_METHOD"))
     _answer(response, request_log.lines(), started, answering)
 

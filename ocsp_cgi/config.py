@@ -22,7 +22,8 @@ from .answer import OCSPError, reading
 
 DEFAULT_PATH = "/etc/ssl/ocsp-cgi.conf"
 
-# Every setting, and what its value must be: one of these words, or one of several choices.
+# Every setting, and what its value must be: one of these words, or one of several choices.  What
+# they mean is in settings_table.
 _PATH, _MINUTES, _MEBIBYTES, _URL, _DAYS_OR_CA = "path", "minutes", "MiB", "URL", "`ca` or days"
 _SOURCE, _MINUTES_OR_NEVER = "HOST:PATH or path", "`never` or minutes"
 _KEY = "path or URI"
@@ -37,6 +38,7 @@ CA_SETTINGS: "dict[str, str | tuple[str, ...]]" = {
     "passin2": _PATH,
     "cache": _PATH,
     "cache_size": _MEBIBYTES,
+    "presign": ("no", "yes"),
     "nmin": _MINUTES,
     "max_age": _MINUTES,
     "stale_after": _MINUTES_OR_NEVER,
@@ -52,7 +54,7 @@ RESPONDER_SETTINGS: "dict[str, str | tuple[str, ...]]" = {
     "log": ("all", "problems"),
     "versions": ("show", "hide"),
 }
-_REQUIRED = ("db", "ca", "rsigner", "rkey")
+REQUIRED = ("db", "ca", "rsigner", "rkey")
 _MOST = {
     _MINUTES: 10 * 365 * 24 * 60,
     _MINUTES_OR_NEVER: 10 * 365 * 24 * 60,
@@ -106,6 +108,7 @@ class CASettings:
         self.archive_cutoff: int | str | None = None
         self.cache: str | None = None
         self.cache_size = 0
+        self.presign = "no"
 
     def signers(self) -> "list[CASettings]":
         """The section as it would be with each of its signers alone, in their order."""
@@ -239,9 +242,9 @@ def _ca(name: str, place: str, entries: list[tuple[str, str, str]], directory: s
         )
     ca = CASettings(name)
     _fill(ca, CA_SETTINGS, entries, directory)
-    for key in _REQUIRED:
+    for key in REQUIRED:
         if not getattr(ca, key):
-            raise ConfigError(f"{place}: [{name}] has no `{key}`")
+            raise ConfigError(f"{place}: [{name}] has no `{key}`{_meaning(key)}")
     if ca.rsigner2 or ca.rkey2 or ca.passin2:
         _check_second(ca, f"{place}: [{name}]")
     return ca
@@ -279,16 +282,15 @@ def _value(
     key: str, value: str, kind: "str | tuple[str, ...]", place: str, directory: str
 ) -> "str | int":
     """What the value of a setting means.  ConfigError if it is not of this kind."""
-    wrong = f"{place}: `{key}` is `{value}`, and should be"
     if kind == _URL:
         if value and not value.startswith(("https://", "http://")):
-            raise ConfigError(f"{wrong} a URL that begins with https:// or http://")
+            raise _wrong(key, value, place, "a URL that begins with https:// or http://")
         return value
     if not value:
-        raise ConfigError(f"{place}: `{key}` has no value")
+        raise ConfigError(f"{place}: `{key}` has no value{_meaning(key)}")
     if isinstance(kind, tuple):
         if value not in kind:
-            raise ConfigError(f"{wrong} {' or '.join(kind)}")
+            raise _wrong(key, value, place, " or ".join(kind))
         return value
     if kind == _KEY and is_uri(value):
         return value
@@ -302,7 +304,7 @@ def _value(
     most = _MOST[kind]
     if value.isascii() and value.isdigit() and len(value) < 10 and 1 <= int(value) <= most:
         return int(value)
-    raise ConfigError(f"{wrong} {kind}, 1 to {most}")
+    raise _wrong(key, value, place, f"{kind}, 1 to {most}")
 
 
 def _share_cache_sizes(cas: list[CASettings]) -> None:
@@ -315,9 +317,17 @@ def _share_cache_sizes(cas: list[CASettings]) -> None:
         ca.cache_size = sizes.get(ca.cache, limits.CACHE_MEBIBYTES)
 
 
-def _nearest(word: str, known: tuple[str, ...]) -> str:
-    """The end of a message that names the nearest known word."""
-    import difflib
+def _wrong(key: str, value: str, place: str, expected: str) -> ConfigError:
+    return ConfigError(f"{place}: `{key}` is `{value}`, and should be {expected}{_meaning(key)}")
 
-    matches = difflib.get_close_matches(word, known, 1)
-    return f"; did you mean `{matches[0]}`?" if matches else f"; known are {', '.join(known)}"
+
+def _meaning(setting: str) -> str:
+    from . import settings_table
+
+    return settings_table.meaning(setting)
+
+
+def _nearest(word: str, known: tuple[str, ...]) -> str:
+    from . import settings_table
+
+    return settings_table.nearest(word, known)

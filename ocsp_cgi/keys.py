@@ -12,7 +12,6 @@ import posix
 from . import algorithms, certificate, der
 from .algorithms import SignatureAlgorithm, Unsupported, UnsupportedKey
 from .answer import reading
-from .config import is_uri
 from .import_cryptography import (
     SignerError,
     major_version,
@@ -138,10 +137,6 @@ def read_private(path: str, option: str) -> bytes:
                 )
             return file.read()
     except OSError as error:
-        if is_uri(path):
-            raise SignerError(
-                f"{path}: a URI, and keys are read from files only: let `{option}` name a file"
-            ) from None
         raise SignerError(
             f"{path}: {error.strerror}; `{option}` names it, and the responder's user, and nobody"
             " else, must be able to read it"

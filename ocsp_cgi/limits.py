@@ -37,6 +37,9 @@ UNFINISHED_SECONDS = 60  # a file of the cache is written in milliseconds
 LEFTOVERS_REMOVED = 32  # files of another `cache_size`, with each put
 # With less left to the deadline, signing is not begun: it takes 0.03 to 0.2 with every slot taken.
 SIGNING_SECONDS = 0.25
+# For a signature by a token: after two that hang there is still time to answer before the deadline.
+TOKEN_SECONDS = 4
+TOKEN_RETRY_SECONDS = 10  # after a token has hung, in a process that answers many requests
 SLOT_PATIENCE_SECONDS = 1  # if no slot is released for so long, one more process signs
 SLOT_POLL_SECONDS = 0.005
 REFUSED_KEY_BITS = {"RSA": 1024, "DSA": 1024, "EC": 160}  # a shorter key is refused

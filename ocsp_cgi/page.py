@@ -70,17 +70,37 @@ Protocol, RFC&nbsp;6960). There is nothing here to read in a browser.</p>
 <h2>Ask about a certificate</h2>
 <pre>openssl ocsp \\
   -issuer ca.crt \\
-  -CAfile ca.crt -partial_chain \\
+  -CAfile ca.crt \\
   -cert server.crt \\
   -url {url}</pre>
+<p>Here <code>ca.crt</code> is the certificate of the CA that issued <code>server.crt</code>.</p>
+<h2>Ask about a certificate from an issuing CA</h2>
+<pre>openssl ocsp \\
+  -issuer issuing-ca.crt \\
+  -CAfile issuing-ca.crt \\
+  -partial_chain \\
+  -cert server.crt \\
+  -url {url}</pre>
+<p>An issuing CA is one whose own certificate comes from another CA, the root. With
+<code>-partial_chain</code> it is trusted without the root's certificate. To ask about
+<code>issuing-ca.crt</code> itself, take the first command, with the root's certificate as
+<code>ca.crt</code>.</p>
 <h2>Ask about a serial number</h2>
 <pre>openssl ocsp \\
   -issuer ca.crt \\
-  -CAfile ca.crt -partial_chain \\
+  -CAfile ca.crt \\
+  -partial_chain \\
   -serial 0x1234 \\
   -url {url}</pre>
-<p>Here <code>ca.crt</code> is the certificate of the CA that issued the certificate in question;
-with <code>-partial_chain</code> it need not be a root.</p>
+<p>Below, the first command prints the serial number of a certificate in a file, the second that of
+the certificate that a server uses. For <code>serial=1234</code>, write <code>0x1234</code>.</p>
+<pre>openssl x509 -noout -serial -in server.crt</pre>
+<pre>openssl s_client -connect server.example.com:443 &lt;/dev/null |
+  openssl x509 -noout -serial</pre>
+<h2>On Windows</h2>
+<pre>certutil -url server.crt</pre>
+<p>opens a window in which to choose <em>OCSP (from AIA)</em> and then <em>Retrieve</em>. It asks
+the address that is in the certificate.</p>
 {hyperlink}
 <footer>{software}</footer>
 </main>

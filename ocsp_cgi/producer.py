@@ -85,7 +85,7 @@ def produce(
         # Another process may have signed the same meanwhile.
         answer = _get_cached(request, settings, now, log, files)
     if answer is None:
-        answer = _produce(request, settings, now, log, files)
+        answer = produce_anew(request, settings, now, log, files)
     length = nonce_length(request)
     if length is not None:
         ignored = "-ignored" if answer.entity_tag else ""
@@ -187,9 +187,14 @@ def is_cachable(request: OCSPRequest, ca: CASettings) -> bool:
     )
 
 
-def _produce(request: OCSPRequest, settings: Settings, now: int, log: Log, files: Files) -> Answer:
-    """A new signed response.  What is found out about a signer only while it signs, such as that
-    it has been revoked, lets the next one sign."""
+def produce_anew(
+    request: OCSPRequest, settings: Settings, now: int, log: Log, files: Files
+) -> Answer:
+    """A new signed response, whatever is cached.  OCSPError if there can be none.
+
+    What is found out about a signer only while it signs, such as that it has been revoked, lets the
+    next one sign.
+    """
     sources = cache.fingerprints(settings)
     lookups, signing = _authorize(request, files.issuers(settings), now, log)
     preferred = request.preferred_signature_algorithms

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from . import algorithms, certificate, der, index_file, keys, limits, times
 from .certificate import Certificate
+from .config import is_uri
 from .import_cryptography import SignerError
 
 TYPE_CHECKING = False
@@ -236,23 +237,40 @@ class Signer:
         """A signature over `tbs`.  SignerError if the key cannot be used, or is not the
         certificate's."""
         settings, own, identifier = self.settings, self.certificate, algorithm.identifier
+        if is_uri(settings.rkey):
+            return self._sign_on_token(tbs, algorithm)
         key, verified = self._key
         key = key or keys.load(settings.rkey, settings.passin, settings.suffix)
         signature = keys.sign(key, algorithm, tbs)
         if signature and identifier in verified:
             return signature
-        try:
-            if keys.verifies(own, signature, tbs, identifier):
-                self._key = key, verified | {identifier}
-                return signature
-        except algorithms.Unsupported as error:
-            raise SignerError(
-                f"{settings.rsigner}: its key is {error}: issue a signer certificate with a new key"
-            ) from None
+        if self._verifies(signature, tbs, identifier):
+            self._key = key, verified | {identifier}
+            return signature
         from . import file_kinds
 
         is_own = keys.is_own_key(own, settings.rkey, settings.passin)
         raise SignerError(file_kinds.wrong_key(settings.rkey, settings.rsigner, is_own))
+
+    def _sign_on_token(self, tbs: bytes, algorithm: algorithms.SignatureAlgorithm) -> bytes:
+        """As `sign`, with a key that is not in a file.  Each signature is verified: nothing shows
+        that the token has another key under that name now."""
+        from . import token_faults, token_key
+
+        signature = token_key.sign(self.settings, algorithm, tbs)
+        if self._verifies(signature, tbs, algorithm.identifier):
+            return signature
+        raise SignerError(token_faults.wrong_key(self.settings))
+
+    def _verifies(self, signature: bytes, tbs: bytes, identifier: bytes) -> bool:
+        """Whether a signature fits the certificate.  SignerError if that cannot be verified."""
+        try:
+            return keys.verifies(self.certificate, signature, tbs, identifier)
+        except algorithms.Unsupported as error:
+            raise SignerError(
+                f"{self.settings.rsigner}: its key is {error}: issue a signer certificate with a"
+                " new key"
+            ) from None
 
 
 def load_certificates(option: str, path: str) -> list[Certificate]:

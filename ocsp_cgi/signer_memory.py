@@ -68,7 +68,7 @@ class SignerMemory:
         Only after this is anything known of an index, and can anything be remembered.
         """
         self._certificates = ca.der + certificate.der
-        self._read = _read(self._path)
+        self._read = read(self._path)
         parts = self._read.split(b"\n", 3)
         if len(parts) != 4 or parts[0] != _FORMAT or parts[3] != self._certificates:
             self._read = b""
@@ -85,11 +85,11 @@ class SignerMemory:
             return
         known = index_fingerprint or _NOTHING
         text = b"\n".join([_FORMAT, known, " ".join(warnings).encode(), self._certificates])
-        if text != self._read and cache.may_write(self._path.rpartition("/")[0]):
-            _write(self._path, text)
+        if text != self._read:
+            write(self._path, text)
 
 
-def _read(path: str) -> bytes:
+def read(path: str) -> bytes:
     """The text in a file, b"" if there is none that can be relied on."""
     reading(path)
     try:
@@ -108,11 +108,13 @@ def _read(path: str) -> bytes:
     return text if checksum == b"%08x" % binascii.crc32(text) else b""
 
 
-def _write(path: str, text: bytes) -> None:
+def write(path: str, text: bytes) -> None:
     """Write a file, or leave nothing behind if that is not possible.
 
     Where two processes do at once, the checksum shows whether the file is of one of them.
     """
+    if not cache.may_write(path.rpartition("/")[0]):
+        return
     flags = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | _NO_OTHER_KIND
     content = b"%08x\n" % binascii.crc32(text) + text
     try:

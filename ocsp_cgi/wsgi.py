@@ -25,11 +25,16 @@ from .resident import ResidentFiles
 from . import (  # noqa: F401
     authority_info,
     buckets,
+    child,
     file_kinds,
     page,
+    pin_memory,
     producer,
+    settings_table,
     signer_memory,
     sync_state,
+    token_faults,
+    token_key,
     unusual_algorithms,
 )
 

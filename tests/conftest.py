@@ -15,6 +15,7 @@ import pytest
 import transcripts
 from clients import settle
 from machine import new_machine, wheels  # noqa: F401  fixtures
+from tokens import token, token_of_all  # noqa: F401  fixtures
 
 from ocsp_cgi.commands import demo
 from ocsp_cgi.tools import httpd
@@ -23,7 +24,7 @@ from ocsp_cgi.tools.openssl_ca import PrivateCA
 # Markers of tests that only `python3 tests --all` runs, or an -m that names one of them.
 _ONLY_ALL = ("apache", "browser", "root", "slow")
 # Fixtures that run a program.
-_STARTING = {"pki", "cgi"}
+_STARTING = {"pki", "cgi", "token"}
 # Programs that need a marker of their own.
 _MARKER_OF = {
     **dict.fromkeys(("apache2", "httpd"), "apache"),

@@ -21,7 +21,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 CHANGED = ("/etc", "/opt", "/usr", "/var", "/run")
 LISTED = (
     *("/etc", "/opt/ocsp-cgi", "/usr/lib/cgi-bin", "/usr/local/sbin", "/var/www", "/var/cache"),
-    "/var/lib/ocsp-sync",
+    *("/var/lib/ocsp-sync", "/usr/local/share"),
 )
 
 NAMESPACES = ("--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")

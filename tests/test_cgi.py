@@ -190,7 +190,7 @@ def test_section_0_page(ask, pki, method, path, content_type, status):
     assert response.headers["content-length"] == str(len(response.body))
     assert response.headers.get("allow") == ("GET, HEAD, POST" if status == 405 else None)
     page = response.body.decode()
-    assert page.count("-url http://pki.example.com/cgi-bin/ocsp.cgi") == 2
+    assert page.count("-url http://pki.example.com/cgi-bin/ocsp.cgi") == 3
     assert 'href="https://pki.example.com/ocsp"' in page
     import cryptography
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ocsp_cgi import config
+from ocsp_cgi import config, settings_table
 
 CA = "[root-ca]\ndb = db\nca = ca.crt\nrsigner = /abs/ocsp.crt\nrkey = ocsp.key\n"
 
@@ -44,6 +44,7 @@ def test_defaults(load, tmp_path):
         "archive_cutoff": None,
         "cache": None,
         "cache_size": 256,
+        "presign": "no",
     }
 
 
@@ -194,7 +195,8 @@ def test_an_index_that_is_never_stale(load, tmp_path):
             CA + "zzz = x\n",
             (
                 ":6: unknown setting `zzz`; known are db, ca, rsigner, rkey, passin, rsigner2,"
-                " rkey2, passin2, cache, cache_size, nmin, max_age, stale_after, sync_from, nonce,"
+                " rkey2, passin2, cache, cache_size, presign, nmin, max_age, stale_after,"
+                " sync_from, nonce,"
                 " unissued, responder_id, signer_trust, archive_cutoff"
             ),
         ),
@@ -208,26 +210,6 @@ def test_an_index_that_is_never_stale(load, tmp_path):
             CA + "[responder]\nhyperlnk = https://example.com\n",
             ":7: unknown setting `hyperlnk`; did you mean `hyperlink`?",
         ),
-        (
-            CA + "[responder]\nhyperlink = javascript:alert(1)\n",
-            (
-                ":7: `hyperlink` is `javascript:alert(1)`, and should be a URL that begins with"
-                " https:// or http://"
-            ),
-        ),
-        (CA.replace("rkey = ocsp.key\n", ""), ":1: [root-ca] has no `rkey`"),
-        (CA.replace("ocsp.key", ""), ":5: `rkey` has no value"),
-        (CA + "nmin = 0\n", ":6: `nmin` is `0`, and should be minutes, 1 to 5256000"),
-        (CA + "nmin = soon\n", ":6: `nmin` is `soon`, and should be minutes, 1 to 5256000"),
-        (CA + "nmin = " + "9" * 5000, ", and should be minutes, 1 to 5256000"),
-        (CA + "nmin = \u0665\n", ", and should be minutes, 1 to 5256000"),
-        (
-            CA + "archive_cutoff = never\n",
-            ":6: `archive_cutoff` is `never`, and should be `ca` or days, 1 to 36500",
-        ),
-        (CA + "signer_trust = any\n", ":6: `signer_trust` is `any`, and should be issued or local"),
-        (CA + "cache_size = 1G\n", ":6: `cache_size` is `1G`, and should be MiB, 1 to 1048576"),
-        (CA + "nonce = off\n", ":6: `nonce` is `off`, and should be echo or ignore"),
     ],
 )
 def test_errors_say_where_and_what(load, tmp_path, text, message):
@@ -236,6 +218,50 @@ def test_errors_say_where_and_what(load, tmp_path, text, message):
     assert str(error.value).startswith(f"{tmp_path}/ocsp-cgi.conf") and str(error.value).endswith(
         message
     )
+
+
+@pytest.mark.parametrize(
+    "text, message, setting",
+    [
+        (
+            CA + "[responder]\nhyperlink = javascript:alert(1)\n",
+            (
+                ":7: `hyperlink` is `javascript:alert(1)`, and should be a URL that begins with"
+                " https:// or http://"
+            ),
+            "hyperlink",
+        ),
+        (CA.replace("rkey = ocsp.key\n", ""), ":1: [root-ca] has no `rkey`", "rkey"),
+        (CA.replace("ocsp.key", ""), ":5: `rkey` has no value", "rkey"),
+        (CA + "nmin = 0\n", ":6: `nmin` is `0`, and should be minutes, 1 to 5256000", "nmin"),
+        (CA + "nmin = soon\n", ":6: `nmin` is `soon`, and should be minutes, 1 to 5256000", "nmin"),
+        (CA + "nmin = " + "9" * 5000, ", and should be minutes, 1 to 5256000", "nmin"),
+        (CA + "nmin = \u0665\n", ", and should be minutes, 1 to 5256000", "nmin"),
+        (
+            CA + "archive_cutoff = never\n",
+            ":6: `archive_cutoff` is `never`, and should be `ca` or days, 1 to 36500",
+            "archive_cutoff",
+        ),
+        (
+            CA + "signer_trust = any\n",
+            ":6: `signer_trust` is `any`, and should be issued or local",
+            "signer_trust",
+        ),
+        (
+            CA + "cache_size = 1G\n",
+            ":6: `cache_size` is `1G`, and should be MiB, 1 to 1048576",
+            "cache_size",
+        ),
+        (CA + "nonce = off\n", ":6: `nonce` is `off`, and should be echo or ignore", "nonce"),
+    ],
+)
+def test_errors_say_what_a_setting_means(load, tmp_path, text, message, setting):
+    meaning = settings_table.meaning(setting)
+    assert meaning.startswith(": ") and f", such as `{setting} = " in meaning
+    with pytest.raises(config.ConfigError) as error:
+        load(text)
+    assert str(error.value).startswith(f"{tmp_path}/ocsp-cgi.conf")
+    assert str(error.value).endswith(message + meaning)
 
 
 def test_not_utf_8(load):

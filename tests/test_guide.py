@@ -194,6 +194,34 @@ def test_by_hand(typist, pki):
     assert "bad.crt: revoked" in typist.type(ask)
 
 
+def test_a_key_on_a_token(typist):
+    for program in ("softhsm2-util", "pkcs11-tool", "adduser"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+    typist.type_section(APACHE, "A root CA")
+    blocks = pages.commands(README, INSTALL)
+    typist.type("\n".join(blocks[0].splitlines()[2:]), status=1)
+    group, token, request, config = pages.commands(APACHE, "A key on a token")
+    packages, *rest = group.splitlines()
+    assert packages.startswith("apt-get install ")
+    stop = "apache2ctl -k stop; while test -e /run/apache2/apache2.pid; do sleep 0.1; done"
+    typist.edit("systemctl restart apache2", f"{stop}; apache2ctl -k start")
+    typist.type("\n".join(rest))
+    typist.answer(rb"SO PIN: *$", "31415926")
+    typist.answer(
+        rb"(?i)user PIN: *$", typist.machine.sh("cat /etc/ssl/ocsp/root-ocsp.pin").strip()
+    )
+    typist.type(token)
+    *_, send = blocks[1].splitlines()
+    typist.type(f"cd /etc/ssl/ocsp\n{request}{send}")
+    typist.type(blocks[2])
+    typist.machine.sh(f"cat >/etc/ssl/ocsp-cgi.conf <<'END'\n{config}END\n")
+    shown = typist.type(blocks[3])
+    assert shown.endswith(WELL), shown
+    asked = typist.type(blocks[ASK])
+    assert "Response verify OK" in asked and "server.crt: good" in asked
+
+
 def test_a_copy_without_sync(typist, pki):
     """Pushed with its heartbeat, and by scp under another name."""
     push, copy = pages.commands(APACHE, "Copying db")

@@ -17,7 +17,7 @@ PACKAGES = ("tools", "checks", "installation", "commands")  # within the package
 # From the lowest to the highest: a module imports only from lines above its own.
 LAYERS = """
     __init__
-    limits times failure
+    limits times failure settings_table
     answer page last_resort
     der
     index_file
@@ -31,6 +31,9 @@ LAYERS = """
     algorithms authority_info
     keys
     signer_memory
+    child token_faults
+    pin_memory
+    token_key
     signer
     ocsp_request
     ocsp_response

@@ -276,7 +276,7 @@ def test_the_page_shows_the_address_that_was_used(pki, uri, script_name, path_in
         "https://ocsp.example.com:8443",
         0,
     )
-    assert response.body.decode().count(f"-url https://ocsp.example.com:8443{address}</pre>") == 2
+    assert response.body.decode().count(f"-url https://ocsp.example.com:8443{address}</pre>") == 3
 
 
 @pytest.mark.parametrize(

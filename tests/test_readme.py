@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pages
 import pytest
+import settings
 import transcripts
 from clients import certificate, started
 from cryptography.hazmat.primitives.serialization import Encoding
 from pages import APACHE, CHECKOUT, README
 
-from ocsp_cgi import config
 from ocsp_cgi.tools.wsgi_server import LocalServer
 
 PACKAGE = "ocsp_cgi/README.md"
@@ -39,6 +39,7 @@ RUN_BY = {
     (APACHE, "A key for each CA"): "test_readme.py",
     (APACHE, "mod_wsgi"): "installation/test_wsgi_as_root.py",
     (APACHE, "HTTP caches in front"): "installation/test_site_as_root.py",
+    (APACHE, "A key on a token"): "test_guide.py",
     (APACHE, "By hand"): "test_guide.py",
 }
 
@@ -47,8 +48,8 @@ def test_it_is_short():
     """The rows of settings are written by a program, and a row cannot be wrapped."""
     lines = pages.read(README).splitlines()
     assert len(lines) <= MOST_LINES
-    settings = re.findall(r"(?m)^\| `\w+` \| .*", pages.section(README, "Settings"))
-    assert [line for line in lines if len(line) > MOST_COLUMNS and line not in settings] == []
+    rows = re.findall(r"(?m)^\| `\w+` \| .*", pages.section(README, "Settings"))
+    assert [line for line in lines if len(line) > MOST_COLUMNS and line not in rows] == []
 
 
 def test_every_block_is_run():
@@ -129,19 +130,9 @@ def test_ssh_reads_the_names_of_cas(place):
         assert {"hostname ca.example.com", "user root", f"identityfile ~/.ssh/{name}"} <= {*lines}
 
 
-def test_every_key_of_the_config_has_its_row():
-    settings = pages.section(README, "Settings")
-    rows = dict(re.findall(r"(?m)^\| `(\w+)` \| (.*?) \|", settings))
-    assert set(rows) == {*config.CASettings.__slots__, *config.Settings.__slots__} - {
-        "name",
-        "suffix",
-        "cas",
-        "fingerprint",
-    }
-    defaults = config.CASettings("")
-    for key, default in rows.items():
-        if getattr(defaults, key, None) and key not in ("max_age",):
-            assert default.strip("`") == str(getattr(defaults, key)), key
+def test_tables_of_settings():
+    readme = pages.read(README)
+    assert settings.written(readme) == readme, "run: python3 tests/settings.py"
 
 
 def anchors(page: Path) -> list[str]:

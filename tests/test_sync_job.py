@@ -60,7 +60,8 @@ def test_unit_and_cron_line_copy_in_the_same_way():
 def test_systemd_takes_the_units(place):
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed")
-    units = [place / "ocsp-cgi-sync.timer", place / "ocsp-cgi-sync.service"]
+    kinds = ("sync.timer", "sync.service", "presign.timer", "presign.path", "presign.service")
+    units = [place / f"ocsp-cgi-{kind}" for kind in kinds]
     for unit in units:  # what a unit runs has to be there
         unit.write_text((APACHE / unit.name).read_text().replace(PROGRAM, "/bin/true"))
     command = ["systemd-analyze", "verify", *units]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pages
 from machine import Machine
 
-_TYPED = {
+_ANSWERS = {
     rb"pass phrase[^\r\n]*:$": b"a pass phrase\n",
     rb"\[y/n\]:?$": b"y\n",
     rb"\(yes/no/\[fingerprint\]\)\?$": b"yes\n",
@@ -29,10 +29,15 @@ class Typist:
         self.machine = machine
         self.home = home
         self._edits = [(" ca.example.com:", f" {home}/")]
+        self._answers = dict(_ANSWERS)
 
     def edit(self, old: str, new: str) -> None:
         """Type this in place of that from now on."""
         self._edits.append((old, new))
+
+    def answer(self, prompt: bytes, text: str) -> None:
+        """Answer so, from now on, where the screen ends with this regular expression."""
+        self._answers[prompt] = text.encode() + b"\n"
 
     def type_section(self, page: str, heading: str) -> str:
         return "".join(map(self.type, pages.commands(page, heading)))
@@ -45,7 +50,7 @@ class Typist:
         child, terminal = pty.fork()
         if child == 0:
             os.execvp("nsenter", [*self.machine.entering(self.home), *self._shell(commands)])
-        screen, ended = _converse(child, terminal)
+        screen, ended = _converse(child, terminal, self._answers)
         assert ended == status, f"{commands}\n{screen}"
         return screen
 
@@ -54,7 +59,7 @@ class Typist:
         return ["env", "-i", *environment, "TERM=dumb", "COLUMNS=300", "bash", "-euc", commands]
 
 
-def _converse(child: int, terminal: int) -> tuple[str, int]:
+def _converse(child: int, terminal: int, answers: dict[bytes, bytes]) -> tuple[str, int]:
     screen, unanswered, deadline, status = b"", b"", time.monotonic() + 120, None
     while status is None:
         assert time.monotonic() < deadline, screen
@@ -62,8 +67,9 @@ def _converse(child: int, terminal: int) -> tuple[str, int]:
         with contextlib.suppress(OSError):  # EIO while no process has the terminal open
             part = os.read(terminal, 4096) if select.select([terminal], [], [], 1)[0] else b""
         screen, unanswered = screen + part, unanswered + part
-        for prompt, typed in _TYPED.items():
+        for prompt, typed in answers.items():
             if re.search(prompt, unanswered.rstrip()):
+                time.sleep(0.1)  # some programs forget what is typed before the echo is off
                 os.write(terminal, typed)
                 unanswered = b""
         if not part:

@@ -7,22 +7,29 @@ Whether he can read the installed ones, the check of the machine tells.
 from __future__ import annotations
 
 import difflib
+import fcntl
 import hashlib
 import resource
+import select
 import unicodedata
+import urllib.parse
 
-from .. import admission, failure, file_kinds, producer, unusual_algorithms
+from .. import admission, failure, file_kinds, producer, token_key, unusual_algorithms
 from ..import_cryptography import SignerError, require_cryptography
 
 LOADED = (
     difflib,
+    fcntl,
     hashlib,
     resource,
+    select,
     unicodedata,
+    urllib.parse,
     admission,
     failure,
     file_kinds,
     producer,
+    token_key,
     unusual_algorithms,
 )
 

@@ -6,11 +6,11 @@ from __future__ import annotations
 from .. import algorithms, certificate, limits, times
 from ..answer import OCSPError
 from ..certificate import Certificate
-from ..config import CASettings
+from ..config import CASettings, is_uri
 from ..issuer import Issuer
 from ..signer import Signer, check_validity
 from ..tools.labelled import plural
-from . import commands
+from . import commands, token
 from .finding import Finding, Level, Measure
 from .subject import Subject
 
@@ -80,7 +80,10 @@ def _examine(ca: CASettings, issuer: Issuer, subject: Subject) -> list[Finding]:
         if issuer.unreadable:
             raise issuer.unreadable
         signer = issuer.signer_of(ca, subject.now)
-        signer.sign(b"check", signer.algorithm([]))
+        if is_uri(ca.rkey):
+            token.check_key(ca, subject)
+        else:
+            signer.sign(b"check", signer.algorithm([]))
     except OCSPError as error:
         return [Finding(Level.FAIL, str(error), where), *_end_of_signer(ca, issuer, subject)]
     findings = []
@@ -93,6 +96,7 @@ def _examine(ca: CASettings, issuer: Issuer, subject: Subject) -> list[Finding]:
     kind, bits = algorithms.key_size(signer.certificate)
     issued = "issued by this CA, " if signer.delegated else ""
     fits = f"{ca.rsigner}: {issued}its key ({kind}, {bits} bits) matches"
+    findings += token.without_cache(ca)
     return [Finding(Level.OK, fits, where), *findings, *_end_of_signer(ca, issuer, subject)]
 
 

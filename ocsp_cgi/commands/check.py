@@ -33,12 +33,15 @@ CHECKS = (
     "database",
     "sync_job",
     "cache",
+    "presigned",
     "dry_run",
     "machine",
     "apache",
     "error_log",
     "live",
 )
+
+EXAMPLES = ("check", "check root-ca --warning 60 --quiet")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     config_file.add_argument(parser)
     parser.add_argument(
         "--user",
-        metavar="NAME",
+        metavar="USER",
         help="the account that the responder runs as (default: the web server's, or that of"
         " mod_wsgi's processes)",
     )
@@ -186,7 +189,7 @@ def _checked_as_current(current: str, found: Layout | None) -> Finding:
         if os.geteuid() != 0:
             return Finding(Level.OK, f"checked as {current}")
         text = "checked as root, who may read everything, since there is no Apache here"
-        return Finding(Level.WARN, text, "", f"{program()} check --user NAME")
+        return Finding(Level.WARN, text, "", f"{program()} check --user USER")
     user = found.responder_user()
     if current == user:
         return Finding(Level.OK, f"checked as {current}")

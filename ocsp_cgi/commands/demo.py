@@ -1,4 +1,7 @@
-"""Show the responder at work: create a CA, serve its status, and query it with `openssl ocsp`."""
+"""Show the responder at work: create a CA, serve its status, and query it with `openssl ocsp`.
+
+It does not need root, and works in a temporary directory, which is removed afterwards.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,7 @@ ca      = root-ca.crt
 rsigner = root-ocsp.crt
 rkey    = private/root-ocsp.key
 """
+EXAMPLES = ("demo", "demo --stay")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -28,21 +28,24 @@ from ..tools.explanation import Indexes
 from ..tools.labelled import line
 from ..tools.openssl_text import distinguished_name, extension_name
 
-_EPILOG = """\
+NOTES = """\
 exit codes:
   0  explained, whatever the status is
-  1  not found: no index has a row for it, or no CA of the config is asked;
-     also if the request is malformed, WHAT cannot be read, or --from
-     shows another row
+  1  not found: no index has a row for it, or no CA of the config is
+     asked; also if the request is malformed, WHAT cannot be read, or
+     --from shows another row
   2  the responder would answer tryLater or internalError
+
 Nothing is written, and the responder is not asked: this shows what it
 would answer now.
 """
+EXAMPLES = (
+    "explain 4F7822BFC9D94F5857C1BED046ACD521",
+    "explain server.crt --ca root-ca",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = _EPILOG
     parser.add_argument(
         "what",
         metavar="WHAT",
@@ -54,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--ca",
-        metavar="NAME",
+        metavar="CA",
         action="append",
         default=[],
         help="look in the index of this CA only; repeatable",

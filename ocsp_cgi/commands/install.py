@@ -20,6 +20,7 @@ from ..config import Settings
 from ..installation import (
     foreign_script,
     former,
+    help_files,
     jobs,
     labels,
     lock,
@@ -44,6 +45,10 @@ from ..tools.record import Record, check_trusted
 
 _IN_PLACE = "everything is in place"
 _RELOAD_SECONDS = 10  # in which Apache may still answer with its old configuration
+EXAMPLES = (
+    "install --server-name ocsp.example.com --dry-run",
+    "install --server-name ocsp.example.com",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -161,6 +166,7 @@ class _Installation:
         data_files.require()
         named = "" if self.config == Path(config.DEFAULT_PATH) else str(self.config)
         self.program.plan(self.arguments.upgrade, named)
+        help_files.plan(self.plan, self.arguments.parser, self.config)
         self.record.other["config"] = str(self.config)
         foreign = foreign_script.find(self.script, self.program.script, self.record)
         if foreign:
@@ -268,6 +274,9 @@ class _Installation:
         if self.arguments.check or self.record.other.get("check"):
             jobs.Job(plan, "ocsp-cgi-check").plan([])
             self.record.other["check"] = True
+        presigned = [ca for ca in settings.cas if ca.presign == "yes"]
+        if presigned:
+            jobs.presigning(plan, presigned).plan([])
 
     def _carry_out(self) -> bool:
         """Carry out the plan, or print it with --dry-run.  Returns whether it was carried out."""

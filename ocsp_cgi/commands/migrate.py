@@ -1,4 +1,9 @@
-"""Replace a shell script in cgi-bin by ocsp.cgi without downtime, and say how to go back."""
+"""Replace a shell script in cgi-bin by ocsp.cgi without downtime, and say how to go back.
+
+It reads the files and settings from the script without running it, and asks both responders the
+same.  Only if their responses agree does a link to ocsp.cgi take the script's name; the script is
+kept beside it, in a directory that ends with `.before-migration`.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +15,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .. import certificate, config
+from .. import certificate, config, settings_table
 from ..answer import printable
-from ..config import CASettings, Settings
+from ..config import CASettings, Settings, is_uri
 from ..issuer import Issuer
 from ..ocsp_request import encode_request
 from ..tools import (
@@ -35,23 +40,21 @@ from ..tools.old_responder import Script
 from ..tools.record import Record
 from ..tools.swap import Swap
 
-_REQUIRED = ("db", "ca", "rsigner", "rkey")
-_OPTIONS = {
-    "db": "the index of `openssl ca`",
-    "ca": "the CA's certificate",
-    "rsigner": "the signer's certificate",
-    "rkey": "the signer's private key",
-    "passin": "a file with the pass phrase of the key",
-    "hyperlink": "an address for people, shown on the HTML page",
-    "nmin": "minutes until nextUpdate",
-}
+_OPTIONS = (*config.REQUIRED, "passin", "hyperlink", "nmin")
+EXAMPLES = (
+    "migrate /usr/lib/cgi-bin/ocsp.cgi --dry-run",
+    "migrate /usr/lib/cgi-bin/ocsp.cgi --back",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("script", metavar="SCRIPT", help="such as /usr/lib/cgi-bin/ocsp.cgi")
-    for name, text in _OPTIONS.items():
+    settings = {**settings_table.OF_A_CA, **settings_table.OF_THE_RESPONDER}
+    for name in _OPTIONS:
         metavar = {"hyperlink": "URL", "nmin": "MINUTES"}.get(name, "FILE")
-        parser.add_argument(f"--{name}", metavar=metavar, help=f"{text}, if SCRIPT does not say it")
+        parser.add_argument(
+            f"--{name}", metavar=metavar, help=f"{settings[name].what} (default: as in SCRIPT)"
+        )
     config_file.add_argument(parser)
     comparing.add_arguments(parser)
     accounts.add_argument(parser)
@@ -149,7 +152,8 @@ def _read(script: Path, arguments: argparse.Namespace) -> dict[str, str]:
     for name in _OPTIONS:
         value = getattr(arguments, name)
         if value is not None:
-            found[name] = os.path.abspath(value) if name not in ("hyperlink", "nmin") else value
+            is_path = name not in ("hyperlink", "nmin") and not (name == "rkey" and is_uri(value))
+            found[name] = os.path.abspath(value) if is_path else value
             print(f"  {name:9} {printable(found[name])} (--{name})")
         elif name in found:
             print(f"  {name:9} {printable(found[name])} (line {old.lines[name]})")
@@ -158,7 +162,7 @@ def _read(script: Path, arguments: argparse.Namespace) -> dict[str, str]:
     for note in old.notes:
         text = f"  line {note.line}: {printable(note.text, 60)}: {printable(note.why)}"
         print(textwrap.fill(text, 79, subsequent_indent="    "))
-    missing = [name for name in _REQUIRED if name not in found]
+    missing = [name for name in config.REQUIRED if name not in found]
     if missing:
         options = " ".join(f"--{name} FILE" for name in missing)
         raise CommandError(

@@ -14,6 +14,16 @@ from ..tools.openssl_text import openssl_time
 GOOD = 0
 REVOKED_OR_UNKNOWN = 1
 NO_RESPONSE = 2  # none that can be trusted
+NOTES = """\
+exit codes:
+  0  good
+  1  revoked or unknown
+  2  no response that can be trusted
+"""
+EXAMPLES = (
+    "query --issuer root-ca.crt --cert server.crt",
+    "query --issuer root-ca.crt --cert server.crt --no-nonce",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -21,7 +21,7 @@ import time
 from .. import config, times
 from ..answer import printable
 from ..certificate import Certificate, newest
-from ..config import CASettings, Settings
+from ..config import CASettings, Settings, is_uri
 from ..import_cryptography import SignerError
 from ..signer import Signer, load_certificates, load_own
 from ..tools import (
@@ -36,6 +36,7 @@ from ..tools.entry import CommandError
 
 _DAY = 24 * 60 * 60
 _LINE_CHARACTERS = 2000
+EXAMPLES = ("renew root-ca", "renew root-ca --certificate root-ocsp.crt")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,13 +77,12 @@ def run(arguments: argparse.Namespace) -> int:
         alone = signer_choice.for_certificate(ca, arguments.certificate, now)
     else:
         alone = signer_choice.to_renew(ca, now)
-    signer_choice.refuse_uri(alone)
     if arguments.back:
         _Change(arguments, settings, alone, now).back()
     elif arguments.certificate is not None:
         _Change(arguments, settings, alone, now).to(arguments.certificate)
     else:
-        _make_request(arguments, ca, alone, now)
+        (_request_for_token if is_uri(alone.rkey) else _make_request)(arguments, ca, alone, now)
     return entry.OK
 
 
@@ -135,6 +135,21 @@ def _make_request(
     _say(f"[{ca.name}] signs with {today.rsigner}.", f"The certificate {_end(own, now)}.\n")
     _say(f"Made for the same subject, {kind.name}{f', because {why}' if why else ''}:")
     _say(f"  {names.key}\n  {names.request}\n")
+    _say(*_next_steps(arguments, ca, names, own))
+
+
+def _request_for_token(
+    arguments: argparse.Namespace, section: CASettings, ca: CASettings, now: int
+) -> None:
+    """Make a request for the next certificate of the same key, which is on a token."""
+    own = _signer_certificate(ca, now)
+    names = signer_files.free(ca, _today(now))
+    request = signer_request.new_request_for_token(own, ca)
+    if not signer_files.create(names.request, request, 0o644):
+        raise CommandError(f"{names.request}: another renewal has made this file meanwhile")
+    _say(f"[{ca.name}] signs with {ca.rsigner}.", f"The certificate {_end(own, now)}.\n")
+    _say(f"Made for the same subject, and the same key, which is on a token ({ca.rkey}):")
+    _say(f"  {names.request}\n")
     _say(*_next_steps(arguments, ca, names, own))
 
 

@@ -1,4 +1,7 @@
-"""Answer over HTTP without Apache, to try things out: replaces `openssl ocsp -port`."""
+"""Answer over HTTP without Apache, to try things out: replaces `openssl ocsp -port`.
+
+It reads the same config as the CGI, answers at any path, and prints a command to query it.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +19,19 @@ from typing import Any
 
 from .. import config, limits, ocsp_http, wsgi
 from ..import_cryptography import SignerError, require_cryptography
-from ..tools import entry, openssl_text
+from ..tools import config_file, entry, openssl_text
 from ..tools.entry import CommandError
 from ..tools.wsgi_server import Server
 
 _DEFAULT_PORT = 9080
-_NOT_SUPPORTED = (
+NOTES = (
     "Not supported: TLS, access control, keep-alive (each connection carries one request), and"
     " chunked bodies (refused with 411, Length Required)."
 )
+EXAMPLES = ("serve --port 9080 --config ocsp-cgi.conf --text",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = _NOT_SUPPORTED
     parser.add_argument(
         "--port",
         type=_port,
@@ -41,11 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="the address to listen on, IPv4 or IPv6 (default: 127.0.0.1); repeatable",
     )
-    parser.add_argument(
-        "--config",
-        metavar="FILE",
-        help=f"the config (default: OCSP_CGI_CONFIG, else {config.DEFAULT_PATH})",
-    )
+    config_file.add_argument(parser)
     parser.add_argument(
         "--text", action="store_true", help="print each request and response as text"
     )
@@ -53,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM.  Returns 0 after SIGTERM."""
-    config_path = arguments.config or os.environ.get("OCSP_CGI_CONFIG") or config.DEFAULT_PATH
+    config_path = config_file.path(arguments)
     try:
         settings = config.load(config_path)
         require_cryptography()

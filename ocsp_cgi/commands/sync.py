@@ -1,4 +1,8 @@
-"""Copy the index of a CA from its host, and put it in place once it is verified."""
+"""Copy the index of a CA from its host, and put it in place once it is verified.
+
+`sync_from` in the config says where it is.  The job that `install --sync-from` sets up runs this
+every minute.  After each success it touches the heartbeat on which `stale_after` depends.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from ..config import CASettings, Settings
 from ..import_cryptography import SignerError
 from ..signer import load_certificates, load_own
 from ..sync_state import OK, SyncState
-from ..tools import as_user, config_file, entry, index_contents, remote_source
+from ..tools import as_user, config_file, entry, index_contents, presign_run, remote_source
 from ..tools.entry import CommandError
 from ..tools.index_contents import Verdict
 from ..tools.index_source import Copied
@@ -26,6 +30,7 @@ from ..tools.not_copied import Failed, NotCopied, Refused
 _GIBIBYTE = 1024**3
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": _GIBIBYTE}
 _PATIENCE_SECONDS = 30  # for another run to end
+EXAMPLES = ("sync", "sync root-ca --force")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,11 +80,16 @@ def run(arguments: argparse.Namespace) -> int:
         )
     status = entry.OK
     done: set[str] = set()
+    changed: list[CASettings] = []
     for ca in chosen:
         if ca.name not in done:
             one = _Sync(ca, settings, arguments)
             done.update(section.name for section in one.sections)
+            before = one.fingerprint()
             status = max(status, one.run())
+            if one.fingerprint() != before:
+                changed += one.sections
+    presign_run.start_after_change(changed, config_file.path(arguments))
     return status
 
 
@@ -118,6 +128,13 @@ class _Sync:
     @property
     def label(self) -> str:
         return " ".join(f"[{section.name}]" for section in self.sections if section.sync_from)
+
+    def fingerprint(self) -> bytes:
+        """A fingerprint of the index that is there, b"" if there is none."""
+        try:
+            return index_file.fingerprint(os.stat(self.target.path)) if self.target else b""
+        except OSError:
+            return b""
 
     def run(self) -> int:
         """Copy, as the owner of the index if this is root.  Returns the exit code."""

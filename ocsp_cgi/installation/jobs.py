@@ -1,5 +1,5 @@
-"""The jobs: `ocsp-cgi sync` every minute, as a user of its own, and `ocsp-cgi check` daily, by
-systemd or by cron."""
+"""The jobs: `ocsp-cgi sync` every minute, as a user of its own, `ocsp-cgi check` daily, and
+`ocsp-cgi presign` after each change of an index and every few minutes, by systemd or by cron."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import subprocess
 from functools import partial
 from pathlib import Path
 
-from .. import sync_state
+from .. import index_file, sync_state
 from ..checks import sync_job
 from ..checks.owners import SYNC_USER
 from ..config import CASettings
@@ -27,6 +27,7 @@ HOME = Path("/var/lib/ocsp-sync")
 UNITS = Path("/etc/systemd/system")
 CRON = Path("/etc/cron.d")
 STALE_AFTER = "10"
+PRESIGNING = "ocsp-cgi-presign"
 _CRON_DAEMONS = ("cron", "crond", "fcron", "busybox-crond")
 # Jobs of version 0.2.0, without their source and the web server's group: root ran rsync.
 _FORMER = frozenset(
@@ -39,12 +40,14 @@ _FORMER = frozenset(
 
 
 class Job:
-    """Plans one job, `ocsp-cgi-NAME`."""
+    """Plans one job, `ocsp-cgi-NAME`, which may have a unit that looks at `watched` files too."""
 
-    def __init__(self, plan: Plan, name: str):
+    def __init__(self, plan: Plan, name: str, watched: list[str] | None = None):
         self._plan = plan
         self._name = name
-        self._timer = f"{name}.timer"
+        self._watched = watched
+        starting = (".timer", *[".path"] * (watched is not None))
+        self._starting = [f"{name}{kind}" for kind in starting]
 
     def plan(self, databases: list[str]) -> None:
         """Plan its files.  `databases` are the directories to which it has to write.
@@ -54,13 +57,16 @@ class Job:
         plan, name = self._plan, self._name
         if layout.systemd_runs():
             before = len(plan.steps)
-            for unit in (f"{name}.service", self._timer):
-                plan.file(UNITS / unit, _edited(unit, databases), may_replace=is_former)
-            is_enabled = (UNITS / "timers.target.wants" / self._timer).exists()
-            if len(plan.steps) > before:
+            for unit in (f"{name}.service", *self._starting):
+                text = _edited(unit, databases, self._watched or [])
+                plan.file(UNITS / unit, text, may_replace=is_former)
+            is_changed = len(plan.steps) > before
+            if is_changed:
                 plan.command("systemctl", "daemon-reload")
-            if len(plan.steps) > before or not is_enabled:
-                plan.command("systemctl", "enable", "--now", self._timer)
+            for unit in self._starting:
+                kind = unit.rpartition(".")[2]
+                if is_changed or not (UNITS / f"{kind}s.target.wants" / unit).exists():
+                    plan.command("systemctl", "enable", "--now", unit)
             self._plan_removal(CRON / name)
             return
         if not CRON.is_dir() or not cron_daemon():
@@ -69,14 +75,15 @@ class Job:
                 "  Install cron (apt-get install cron, dnf install cronie), or let something else"
                 f" run `{LAUNCHER} {name.rpartition('-')[2]}`"
             )
-        plan.file(CRON / name, _edited(f"{name}.cron", databases), may_replace=is_former)
+        plan.file(CRON / name, _edited(f"{name}.cron", databases, []), may_replace=is_former)
         if not sync_job.cron_runs():
             plan.problem("the cron daemon does not run, so no job does", sync_job.start_cron())
 
     def plan_uninstall(self) -> None:
         record = self._plan.record
-        if str(UNITS / self._timer) in record.files and layout.systemd_runs():
-            self._plan.command("systemctl", "disable", "--now", self._timer)
+        for unit in self._starting:
+            if str(UNITS / unit) in record.files and layout.systemd_runs():
+                self._plan.command("systemctl", "disable", "--now", unit)
 
     def _plan_removal(self, path: Path) -> None:
         """Of the job that the other scheduler has run until now."""
@@ -208,13 +215,32 @@ def _how_to_log_in(ca: CASettings) -> str:
     )
 
 
-def _edited(name: str, databases: list[str]) -> bytes:
-    """A job as it is in apache/, with the directories to which it has to write."""
+def _edited(name: str, databases: list[str], watched: list[str]) -> bytes:
+    """A job as it is in apache/, with the directories to which it has to write, and the files that
+    it looks at."""
     text = (data_files.APACHE / name).read_text()
+    if watched:
+        lines = "\n".join(f"PathChanged={path}" for path in watched)
+        text = re.sub(r"(?m)^PathChanged=.*$", lambda _: lines, text)
     if databases:
         paths = " ".join(f"-{path}" for path in databases)
         text = re.sub(r"(?m)^ReadWritePaths=.*$", f"ReadWritePaths={paths}", text)
     return text.encode()
+
+
+def presigning(plan: Plan, cas: list[CASettings]) -> Job:
+    """The job that presigns for these CAs."""
+    return Job(plan, PRESIGNING, list(dict.fromkeys(_index(ca.db) for ca in cas)))
+
+
+def _index(db: str) -> str:
+    """The index of a `db` setting, which need not be there yet."""
+    if not os.path.exists(db):
+        return f"{db}/index" if directory_of(db) == db else db
+    try:
+        return index_file.path_of(db)
+    except (OSError, index_file.DatabaseUnavailable):
+        return f"{db}/index"
 
 
 def directories(cas: list[CASettings]) -> list[str]:

@@ -18,7 +18,7 @@ from ..tools.entry import CommandError
 from ..tools.layout import SNIPPET, Layout
 from ..tools.plan import Plan, Problem, run
 from ..tools.program import LAUNCHER, Program
-from . import jobs, site, users
+from . import help_files, jobs, site, users
 from .permissions import FILES, directory_of
 
 _MODULES = ("cgi", "cgid", "wsgi", "alias", "env")
@@ -28,7 +28,7 @@ _USED_BY = {  # directives of each module that stop working, silently or not, wi
     "wsgi": ("WSGIDaemonProcess", "WSGIScriptAlias", "WSGIScriptAliasMatch", "WSGIProcessGroup"),
 }
 _OF_A_MAP = (".map", ".lock", ".new")  # the ends of their names, see sidecar.py
-_JOB_ENDS = ("", ".service", ".timer")
+_JOB_ENDS = ("", ".service", ".timer", ".path")
 _DEBIANS = "serve-cgi-bin.conf"  # which leads to cgi-bin wherever a module runs scripts
 
 
@@ -49,6 +49,7 @@ class Removal:
         plan, record = self._plan, self._record
         for name in ("ocsp-cgi-sync", "ocsp-cgi-check"):
             jobs.Job(plan, name).plan_uninstall()
+        jobs.presigning(plan, []).plan_uninstall()
         self._plan_apache()
         for is_wsgi in (False, True):
             self._program.plan_removal_of_link(is_wsgi)  # which perhaps `migrate` made
@@ -206,13 +207,15 @@ class Removal:
             self._plan.apache("reload")
 
     def _can_have_written(self, path: Path) -> bool:
-        names = [f"{job}{end}" for job in ("ocsp-cgi-sync", "ocsp-cgi-check") for end in _JOB_ENDS]
+        own = ("ocsp-cgi-sync", "ocsp-cgi-check", jobs.PRESIGNING)
+        names = [f"{job}{end}" for job in own for end in _JOB_ENDS]
         return path in (
             self._layout.site,
             SNIPPET,
             Path(config.DEFAULT_PATH),
             self._config,
             memory.TMPFILES,
+            *help_files.PATHS,
             *(parent / name for parent in (jobs.UNITS, jobs.CRON) for name in names),
         )
 

@@ -16,7 +16,7 @@ from .entry import CommandError
 def add_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--user",
-        metavar="NAME",
+        metavar="USER",
         help="the user that the responder runs as (default: the distribution's or that of the"
         " installation, if root runs this)",
     )

@@ -29,7 +29,9 @@ exit codes:
   3    unknown: wrong arguments, or an error in the program
   130  stopped by Ctrl-C
   141  the reader of the output is gone, as after `| head`
-query has 0 for good, 1 for revoked or unknown, 2 for no response that can be trusted
+
+Of `query`, 0 means good, 1 revoked or unknown, 2 no response that can be
+trusted.
 """
 _LINE_CHARACTERS = 1000
 

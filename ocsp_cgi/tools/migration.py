@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import config, index_file
-from ..config import CASettings
+from ..config import CASettings, is_uri
 from . import accounts
 from .entry import CommandError
 from .files import content
@@ -78,7 +78,7 @@ def unreadable(ca: CASettings, account: dict[str, Any]) -> list[str]:
     lines = []
     for key in _FILES:
         path = getattr(ca, key)
-        if not path or accounts.can(account, "-r", path):
+        if not path or (key == "rkey" and is_uri(path)) or accounts.can(account, "-r", path):
             continue
         if not os.path.lexists(path):
             lines.append(f"{path} ({key}): no such file")

@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from ..config import is_uri
 from . import shell_words
 from .shell_words import Command, Part, Word
 
@@ -141,7 +142,7 @@ class _Reader:
         self._notes.append(Note(line, " ".join(text.split()), why))
 
     def _set(self, setting: str, value: str, line: int) -> None:
-        if setting not in ("hyperlink", "nmin"):
+        if setting not in ("hyperlink", "nmin") and not (setting == "rkey" and is_uri(value)):
             value = os.path.normpath(os.path.join(self._directory, value))
         self._settings[setting] = value
         self._lines[setting] = line

@@ -12,7 +12,7 @@ import stat
 from .. import certificate, index_search, keys
 from ..answer import OCSPError
 from ..certificate import Certificate
-from ..config import CASettings
+from ..config import CASettings, is_uri
 from ..import_cryptography import SignerError
 from ..issuer import Issuer
 from ..signer import Signer
@@ -69,8 +69,11 @@ def find_key(found: Signer, ca: CASettings, path: str, *also: str) -> str:
     """The file with the private key of this signer, among those beside the CA's `rkey`, and
     `also`.
 
-    `path` is the file of its certificate.  CommandError if no key is the certificate's.
+    `path` is the file of its certificate.  CommandError if no key is the certificate's.  A key on a
+    token is that of the next certificate as well, which `try_key` finds out.
     """
+    if is_uri(ca.rkey):
+        return ca.rkey
     directory, passin = os.path.dirname(ca.rkey), ca.passin
     try:
         names = sorted(os.listdir(directory or "."))

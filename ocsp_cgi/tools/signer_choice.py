@@ -19,6 +19,12 @@ def of_option(ca: CASettings, number: str, now: int) -> CASettings:
         return signers[0]
     if len(signers) > 1:
         return signers[1]
+    if is_uri(ca.rkey):
+        raise CommandError(
+            f"[{ca.name}] `rkey` is on a token, so the files of a second signer cannot be named"
+            " after it: make a key and a certificate as in step 2 and 3 of the guide in the README,"
+            " and name them with `rkey2` and `rsigner2`"
+        )
     first = _certificate(ca, now)
     if first is None:
         raise CommandError(
@@ -66,15 +72,6 @@ def with_previous(ca: CASettings, file: str) -> CASettings:
             UNKNOWN,
         )
     return found[0] if found else signers[0]
-
-
-def refuse_uri(ca: CASettings) -> None:
-    """CommandError if the key of a signer is not in a file."""
-    if is_uri(ca.rkey):
-        raise CommandError(
-            f"[{ca.name}] `rkey{ca.suffix}` is a URI, {ca.rkey}: only keys in files can be renewed"
-            " with this command"
-        )
 
 
 def _certificate(ca: CASettings, now: int) -> Certificate | None:

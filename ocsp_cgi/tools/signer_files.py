@@ -7,7 +7,7 @@ import os
 import re
 from typing import NamedTuple
 
-from ..config import CASettings
+from ..config import CASettings, is_uri
 from .entry import CommandError
 
 _SUFFIXES = (".key", ".pem", ".crt", ".cer", ".der", ".csr")
@@ -27,7 +27,8 @@ def names(ca: CASettings, date: str, number: int = 1) -> Names:
     """The files of a renewal on this date, beside those of the CA's signer; `number` tells several
     of a day apart."""
     tag = date if number == 1 else f"{date}-{number}"
-    key, certificate = _undated(ca.rkey), _undated(ca.rsigner)
+    certificate = _undated(ca.rsigner)
+    key = certificate if is_uri(ca.rkey) else _undated(ca.rkey)
     key_suffix, suffix = _suffix(ca.rkey) or ".key", _suffix(ca.rsigner) or ".crt"
     if (key, key_suffix) == (certificate, suffix) or ".csr" in (key_suffix, suffix):
         key_suffix, suffix = ".key", ".crt"
@@ -134,7 +135,7 @@ def unused(ca: CASettings, in_use: list[str]) -> list[str]:
         if _suffix(path)
         and _undated(path) in bases
         and _tag(path) not in tags
-        and _tag(path) < _tag(ca.rkey)
+        and _tag(path) < _tag(ca.rsigner if is_uri(ca.rkey) else ca.rkey)
         and os.path.realpath(path) not in real
     ]
     return sorted(old, key=lambda path: (_tag(path), path))

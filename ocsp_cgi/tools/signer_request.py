@@ -10,8 +10,10 @@ import ssl
 import subprocess
 from typing import NamedTuple
 
-from .. import algorithms, limits
+from .. import algorithms, limits, token_key
 from ..certificate import Certificate
+from ..config import CASettings
+from ..import_cryptography import SignerError
 from .entry import CommandError
 
 _CURVES = {"SECP256R1": "P-256", "SECP384R1": "P-384", "SECP521R1": "P-521"}
@@ -82,6 +84,19 @@ def new_request(holder: Certificate, key: str, passin: str | None) -> bytes:
     # The first puts the new key into the certificate, which the second turns into a request.
     with_key = _openssl("x509", *options, given=ssl.DER_cert_to_PEM_cert(holder.der).encode())
     return _openssl("x509", "-x509toreq", *options, given=with_key)
+
+
+def new_request_for_token(holder: Certificate, ca: CASettings) -> bytes:
+    """As `new_request`, for the key on a token that `rkey` of this section names, which is the
+    certificate's.  CommandError if openssl cannot make it."""
+
+    def command(uri: str, data: str) -> list[str]:
+        return ["x509", "-x509toreq", "-in", data, "-signkey", uri]
+
+    try:
+        return token_key.run(ca, command, ssl.DER_cert_to_PEM_cert(holder.der).encode())
+    except SignerError as error:
+        raise CommandError(str(error)) from None
 
 
 def _openssl(*arguments: str, given: bytes = b"") -> bytes:

@@ -2,8 +2,8 @@
 
     python3 tests/bench                    an hour; prints the tables, writes rows.svg
     python3 tests/bench --quick            a minute, without what takes longest
-    python3 tests/bench --only servers     one part: processes (T1 to T6), servers (T7 to T10) or
-                                           instructions
+    python3 tests/bench --only servers     one part: processes (T1 to T6), servers (T7 to T10),
+                                           presigning or instructions
     python3 tests/bench --python PATH      with this Python too, for its version of `cryptography`
     python3 tests/bench --against REV      this tree and another commit, side by side
     python3 tests/bench --only instructions --record
@@ -40,6 +40,7 @@ if __name__ == "__main__":
 import against
 import instructions
 import picture
+import presigning
 import processes
 import rates
 import table
@@ -49,7 +50,7 @@ from setting import Setting, versions
 from ocsp_cgi.tools import httpd
 
 PICTURE = CHECKOUT / "tests" / "bench" / "rows.svg"
-PARTS = ("processes", "servers", "instructions")
+PARTS = ("processes", "servers", "presigning", "instructions")
 
 
 def main() -> int:
@@ -127,7 +128,10 @@ def _measure(
                 rest = rates.measure(servers, targets, quick)
         except httpd.Unavailable as error:
             targets.missing("T7 to T10", "answers per second", str(error))
-    return [table.HEAD, *targets.rows, "", *rest] if targets.rows else []
+    lines = [table.HEAD, *targets.rows, "", *rest] if targets.rows else []
+    if "presigning" in parts:
+        lines += ["", *presigning.table(setting, newest, quick)]
+    return lines
 
 
 def _count(

@@ -188,3 +188,12 @@ def test_serials_are_written_as_in_the_index():
     rows = sample_requests.choose_rows(io.BytesIO(row("V", "0702C1").encode()), 10)
     assert rows.chosen == {"0702C1, line 1": 0x0702C1}
     assert rows.counts == {"V": 1}
+
+
+def test_a_key_on_a_token(ca):
+    config = ca.home / "ocsp-cgi.conf"
+    text = config.read_text().replace("private/root-ocsp.key", "pkcs11:token=ocsp")
+    config.write_text(text)
+    status, said = compare(ca)
+    assert status == 3
+    assert "`openssl ocsp` signs with keys in files only" in said

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from installed import install_wheel
 from machine import NAME, RHEL, WELL
@@ -68,6 +70,13 @@ def test_install_and_uninstall(new_machine, pki):
         ' int(cryptography.__version__.split(".")[0]) > 40\''
     )
     machine.sh("cd / && /opt/ocsp-cgi/bin/python3 -m ocsp_cgi --version")
+    share = "/usr/local/share"
+    pages = [f"{share}/man/man1/ocsp-cgi.1", f"{share}/man/man5/ocsp-cgi.conf.5"]
+    machine.sh(f"ls {' '.join(pages)}")
+    if shutil.which("man"):
+        assert machine.sh("man --where ocsp-cgi ocsp-cgi.conf").splitlines() == pages
+    completion = machine.sh(f"cat {share}/bash-completion/completions/ocsp-cgi")
+    assert completion == machine.sh("/usr/local/sbin/ocsp-cgi manual bash-completion")
     query = (
         "openssl ocsp -no_nonce -issuer root-ca.crt -CAfile root-ca.crt -cert good.crt -url"
         " http://127.0.0.1/cgi-bin/ocsp.cgi"

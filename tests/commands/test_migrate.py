@@ -240,6 +240,8 @@ def test_a_setting_that_the_script_does_not_say_is_asked_for(ca, script, migrate
     status, output = migrate("--dry-run", "--rkey", key)
     assert f"  rkey      {key} (--rkey)" in output
     assert status == 1 and "before no response; now good" in output  # it has no $KEY to sign with
+    output = migrate("--dry-run", "--rows", "1", "--rkey", "pkcs11:token=none")[1]
+    assert "  rkey      pkcs11:token=none (--rkey)" in output and "no such file" not in output
 
 
 @pytest.mark.slow

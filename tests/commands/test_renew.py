@@ -54,7 +54,7 @@ class Host:
     def snapshot(self) -> dict[Path, tuple[bytes, int, int, int]]:
         found = {}
         for path in self.home.rglob("*"):
-            if path.is_file():
+            if path.is_file() and path.suffix != ".object":  # of a token, which notes each use
                 of = path.stat()
                 found[path] = path.read_bytes(), of.st_mode, of.st_uid, of.st_gid
         return found
@@ -526,7 +526,34 @@ def test_the_second_signer_of_another_section(two):
     assert two.section("old-ca").rkey2 == two.section().rkey
 
 
-def test_a_key_on_a_token_is_not_renewed_here(two):
-    two.replace("rkey2 = private/root-ocsp-rsa.key", "rkey2 = pkcs11:token=ocsp")
-    assert "`rkey2` is a URI, pkcs11:token=ocsp" in two.refused("--signer", "2")
-    two.renew("--signer", "1")
+# Of a key on a token
+
+
+def test_a_key_on_a_token(token, capsys):
+    host = Host(token.ca, capsys)
+    said = host.renew()
+    assert f"the same key, which is on a token ({token.uri()})" in said
+    assert "--certificate" in said
+    path = host.home / f"{dated()}.csr"
+    own = certificate(host.home / "root-ocsp.crt")
+    made = x509.load_pem_x509_csr(path.read_bytes())
+    assert made.is_signature_valid
+    assert made.public_key().public_numbers() == own.public_key().public_numbers()
+    assert made.subject.public_bytes() == own.subject.public_bytes()
+    path.rename(host.home / "private" / path.name)
+    issued = host.issue(dated())
+    assert f"its key is {token.uri()}" in host.renew("--certificate", issued)
+    assert host.section().rsigner == f"{host.home}/{dated()}.crt"
+    assert host.section().rkey == token.uri()
+    assert verified(token.respond().der, token.root).certificates[0] == certificate(Path(issued))
+    host.renew("--back")
+    assert host.section().rsigner == f"{host.home}/root-ocsp.crt"
+
+
+def test_a_certificate_of_another_key_than_that_on_a_token(token, capsys):
+    host = Host(token.ca, capsys)
+    said = host.refused("--certificate", str(host.home / "rsa-ocsp.crt"))
+    assert "not the private key of the certificate in " in said
+    assert "`rkey` is on a token, so the files of a second" in host.refused("--signer", "2")
+    token.pin.write_text("wrong\n")
+    assert "the token refuses the PIN" in host.refused()

@@ -29,13 +29,14 @@ cache = /var/cache/ocsp-cgi
 """
 # Not needed for what is tested here: what systemctl is told.
 SYSTEMD = """\
-mkdir -p /run/systemd/system /etc/systemd/system/timers.target.wants
+mkdir -p /run/systemd/system
+cd /etc/systemd/system && mkdir -p timers.target.wants paths.target.wants && cd - >/dev/null
 cat >/usr/bin/systemctl <<'END'
 #!/bin/sh
 echo "$@" >>/var/systemctl
 case "$1 $2" in
-    "enable --now") ln -s "../$3" /etc/systemd/system/timers.target.wants/;;
-    "disable --now") rm "/etc/systemd/system/timers.target.wants/$3";;
+    "enable --now") ln -s "../$3" "/etc/systemd/system/${3##*.}s.target.wants/";;
+    "disable --now") rm "/etc/systemd/system/${3##*.}s.target.wants/$3";;
     "reload-or-restart "*) apache2ctl -k graceful;;
     "restart "*) apache2ctl -k restart;;
 esac
@@ -175,6 +176,29 @@ def test_by_systemd_and_nothing_left(two):
         line for line in before if not line.startswith((*names, *users))
     ]
     assert two.run("id", "ocsp-sync", check=False).returncode == 1
+
+
+def test_what_is_presigned(two):
+    """By systemd when the index of such a CA changes, too; what is signed is the responder's."""
+    two.sh(SYSTEMD + "chmod 755 /usr/bin/systemctl")
+    two.sh("sed -i 's/^\\[sub-ca\\]$/&\\npresign = yes/' /etc/ssl/ocsp-cgi.conf")
+    run = install(two, "--sync-from", "sub-ca=/var/pushed/index").stdout
+    assert run.endswith(WELL), run
+    asked = two.sh("cat /var/systemctl")
+    for kind in ("timer", "path"):
+        assert f"enable --now ocsp-cgi-presign.{kind}\n" in asked
+    watched = two.sh("grep ^PathChanged /etc/systemd/system/ocsp-cgi-presign.path")
+    assert watched == "PathChanged=/etc/ssl/ocsp/sub/db/index\n"
+    two.sh("sed -n 's/^ExecStart=//p' /etc/systemd/system/ocsp-cgi-presign.service | sh")
+    owners = two.sh("find /var/cache/ocsp-cgi -name '*.ocsp' -printf '%u\\n'").split()
+    assert set(owners) == {"www-data"}
+    assert (
+        two.sh("/usr/local/sbin/ocsp-cgi presign") == "[sub-ca] 0 responses signed, 8 still fresh\n"
+    )
+    assert "Nothing to change" in two.install().stdout
+    two.install("--uninstall")
+    assert two.sh("ls /etc/systemd/system | grep -c ocsp || true") == "0\n"
+    assert "disable --now ocsp-cgi-presign.path\n" in two.sh("cat /var/systemctl")
 
 
 def test_an_offline_ca_and_a_source_that_does_not_answer(two):

@@ -118,4 +118,4 @@ def test_a_key_that_is_no_file_is_not_looked_for(elsewhere):
     machine.sh("sed -i 's/^rkey = .*/rkey = pkcs11:token=ocsp/' /etc/ssl/ocsp-cgi.conf")
     said = machine.install("--server-name", NAME, check=False).stdout
     assert "the key.  Create it" not in said
-    assert "pkcs11:token=ocsp: a URI, and keys are read from files only" in said
+    assert "pkcs11:token=ocsp: " in said

@@ -141,6 +141,13 @@ def test_without_a_pipeline_the_variables_are_used():
     assert [note.line for note in read.notes] == [10]
 
 
+def test_a_key_that_is_a_uri():
+    """As with a provider that openssl.cnf activates."""
+    text = LITERAL.replace("/etc/ssl/private/root-ocsp.key", "pkcs11:token=ocsp;object=root-ocsp")
+    found = shell_script.read(SCRIPT, text)
+    assert found.settings["rkey"] == "pkcs11:token=ocsp;object=root-ocsp"
+
+
 def test_nothing_is_run(tmp_path):
     shell_script.read(SCRIPT, f"touch {tmp_path}/x; $(touch {tmp_path}/x)\n`touch {tmp_path}/x`")
     assert not list(tmp_path.iterdir())
