@@ -7,16 +7,20 @@ at every moment, but for a file or two of each process that is writing, and a pu
 however many responses there are.  What a cache of another size or an earlier version has left is
 removed by the puts that follow, a few files at a time.
 
-The time of a file, as `ls -l` shows it, is its response's nextUpdate.  Names in `cache` other than
-*.ocsp and buckets-* are neither removed nor counted.
+The time of a file, as `ls -l` shows it, is its response's nextUpdate.  Its nanoseconds depend on
+the content, so rsync distinguishes two with the same length and nextUpdate without reading them.
+Names in `cache` other than *.ocsp and buckets-* are neither removed nor counted.
 """
 
 from __future__ import annotations
 
+import binascii
 import posix
 import time
 
 from . import limits
+
+_NANOSECONDS = 10**9  # of a second
 
 
 def put(path: str, content: bytes, next_update: int, limit: int) -> None:
@@ -96,6 +100,7 @@ def _write(path: str, content: bytes, next_update: int) -> None:
     """Write a file so that nobody ever sees a part of it.  OSError if that fails, and nothing is
     left behind."""
     bucket, _, name = path.rpartition("/")
+    end = next_update * _NANOSECONDS + binascii.crc32(content) % _NANOSECONDS
     unfinished = f"{bucket}/.{posix.getpid()}-{time.monotonic_ns()}.{_suffix(name)}"
     descriptor = posix.open(
         unfinished, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o600
@@ -106,7 +111,7 @@ def _write(path: str, content: bytes, next_update: int) -> None:
                 content = content[posix.write(descriptor, content) :]
         finally:
             posix.close(descriptor)
-        posix.utime(unfinished, (next_update, next_update))
+        posix.utime(unfinished, ns=(end, end))
         posix.rename(unfinished, path)
     except OSError:
         posix.unlink(unfinished)

@@ -5,18 +5,21 @@ One file is one response, to one CertID without a nonce, named by that CertID.  
 the response was made from:
 
     crc32 of all that follows
-    ocsp-cgi response 2 SECTION
+    ocsp-cgi response 3 SECTION
     fingerprints of the config and of every certificate it names
     the line of the index
     thisUpdate, nextUpdate, the signer's serial number, the entity tag, the fingerprint of the
-        index, the offset of the line in it, and for each certificate whose end the log warns of
-        NAME:FROM:END, with blanks between them
+        index, the offset of the line in it, a checksum of the settings and CA certificates it was
+        made with, and for each certificate whose end the log warns of NAME:FROM:END, with blanks
+        between them
     the log fields
     the DER of the OCSPResponse
 
 A response is used only while all of this is as it was, and for half of its life.  The line is read
 from the database for each request, so a revocation is never hidden: where it was, if the index is
-unchanged (`get_unsearched`); else the caller has to search for it and for the signer's (`get`).  A
+unchanged (`get_unsearched`); else the caller has to search for it and for the signer's (`get`).
+Fingerprints are those of this host's files: if they do not fit, because the response was made on
+another host, or a file was replaced by one that says the same, `reuse` compares contents.  A
 truncated, corrupt or foreign file is a cache miss.  A cache that cannot be written costs speed,
 never a response.
 
@@ -34,7 +37,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .config import CASettings, Settings
 
-_FORMAT = b"ocsp-cgi response 2"
+_FORMAT = b"ocsp-cgi response 3"
 SUFFIX = ".ocsp"
 BUCKETS = "buckets-"
 _CACHED_FIELDS = ("serial", "status", "reason", "warning")  # of the log
@@ -46,8 +49,9 @@ class CachedResponse:
 
     `ca` is the section of the config, `sources` what `fingerprints` returned before any of that was
     read, `line` and `offset` are the row in the index with that `index_fingerprint`, `signer` is
-    the signer's serial number; `der`, `this_update`, `next_update` and `entity_tag` as in an
-    Answer; `log_fields` as in a Log; `expiries` as in a Signer.
+    the signer's serial number, `made_with` is what `reuse.made_with` returned; `der`,
+    `this_update`, `next_update` and `entity_tag` as in an Answer; `log_fields` as in a Log;
+    `expiries` as in a Signer.
     """
 
     __slots__ = (
@@ -58,6 +62,7 @@ class CachedResponse:
         "index_fingerprint",
         "line",
         "log_fields",
+        "made_with",
         "next_update",
         "offset",
         "signer",
@@ -73,6 +78,7 @@ class CachedResponse:
         offset: int,
         index_fingerprint: bytes,
         signer: int,
+        made_with: bytes,
         der: bytes,
         this_update: int,
         next_update: int,
@@ -86,6 +92,7 @@ class CachedResponse:
         self.offset = offset
         self.index_fingerprint = index_fingerprint
         self.signer = signer
+        self.made_with = made_with
         self.der = der
         self.this_update = this_update
         self.next_update = next_update
@@ -142,20 +149,27 @@ def get(
 ) -> "CachedResponse | None":
     """The cached response of a CA to the DER of a CertID, if everything that it was made from is as
     it was; the caller has yet to look at the database."""
-    format_and_name, sources, line, numbers, fields, encoded = _read(_path(ca, cert_id))
+    parts = read(path_of(ca, cert_id))
     if (
-        format_and_name != _format_and_name(ca)
-        or sources != fingerprints(settings)
-        or cert_id not in encoded
-        or _is_writable_for_all(ca.cache)
+        parts[0] != _format_and_name(ca)
+        or parts[1] != fingerprints(settings)
+        or cert_id not in parts[5]
+        or is_writable_for_all(ca.cache)
     ):
         return None
-    this_update, next_update, signer, entity_tag, index_fingerprint, offset, *ends = numbers.split(
+    cached = parse(parts, ca, now)
+    if not cached.this_update <= now < used_until(cached.this_update, cached.next_update):
+        return None
+    return cached
+
+
+def parse(parts: list[bytes], ca: "CASettings", now: int) -> CachedResponse:
+    """The response in the parts of a file, as a cached one of this CA.  ValueError if it is not
+    one."""
+    _, sources, line, numbers, fields, encoded = parts
+    start, end, signer, entity_tag, index_fingerprint, offset, made_with, *ends = numbers.split(
         b" "
     )
-    start, end = int(this_update), int(next_update)
-    if not start <= now < used_until(start, end):
-        return None
     pairs = [field.split("=") for field in fields.decode().split(" ")]
     triples = [one.split(b":") for one in ends]
     expiries = [(name.decode(), int(begin), int(until)) for name, begin, until in triples]
@@ -172,9 +186,10 @@ def get(
         int(offset),
         index_fingerprint,
         int(signer, 16),
+        made_with,
         encoded,
-        start,
-        end,
+        int(start),
+        int(end),
         entity_tag.decode(),
         log_fields,
         expiries,
@@ -191,7 +206,7 @@ def put(response: CachedResponse, cert_id: bytes) -> list[str]:
     directory = response.ca.cache
     if directory is None or len(cert_id) > limits.CACHED_CERT_ID_BYTES:
         return []
-    if _is_writable_for_all(directory):
+    if is_writable_for_all(directory):
         return [
             f"{directory}: not used as `cache`: everybody on this machine may write in it:"
             f" chmod o-w {directory}, and remove everything in it"
@@ -201,6 +216,7 @@ def put(response: CachedResponse, cert_id: bytes) -> list[str]:
     numbers = (
         f"{response.this_update} {response.next_update} {response.signer:x} {response.entity_tag}"
         f" {(response.index_fingerprint or b'-').decode()} {response.offset}"
+        f" {response.made_with.decode()}"
     )
     expiries = "".join([f" {name}:{start}:{end}" for name, start, end in response.expiries])
     fields = [f"{name}={value}" for name, value in response.log_fields if name in _CACHED_FIELDS]
@@ -219,7 +235,7 @@ def put(response: CachedResponse, cert_id: bytes) -> list[str]:
 
         checked = b"%08x\n" % binascii.crc32(content) + content
         limit = response.ca.cache_size * 1024 * 1024 // bucket_count(response.ca)
-        buckets.put(_path(response.ca, cert_id), checked, response.next_update, limit)
+        buckets.put(path_of(response.ca, cert_id), checked, response.next_update, limit)
     except OSError as error:
         return [
             f"{directory}: {error.strerror}: [{response.ca.name}] answers without its `cache`; the"
@@ -241,17 +257,26 @@ def may_write(directory: str) -> bool:
     return status.st_mode & 0o002 == 0 and (posix.geteuid() != 0 or status.st_uid == 0)
 
 
-def _path(ca: "CASettings", cert_id: bytes) -> str:
+def path_of(ca: "CASettings", cert_id: bytes) -> str:
+    """The file for a CertID in the `cache` of a CA."""
+    return path_in(ca.cache, bucket_count(ca), cert_id)
+
+
+def path_in(directory: "str | None", buckets: int, cert_id: bytes) -> str:
     """The file for a CertID: its bytes in base64 for file names (RFC 4648 section 5), in its
     bucket."""
-    count = bucket_count(ca)
     name = binascii.b2a_base64(cert_id, newline=False).translate(_FILE_NAME_DIGITS).decode()
-    return f"{ca.cache}/{BUCKETS}{count}/{binascii.crc32(cert_id) % count}/{name}{SUFFIX}"
+    return f"{directory}/{BUCKETS}{buckets}/{binascii.crc32(cert_id) % buckets}/{name}{SUFFIX}"
 
 
 def bucket_count(ca: "CASettings") -> int:
     """How many buckets the `cache` of a CA has."""
     return min(ca.cache_size * 1024 * 1024 // limits.BUCKET_BYTES, limits.BUCKETS)
+
+
+def has_format(format_and_name: bytes) -> bool:
+    """Whether the first part of a file says that it is a cached response, of whatever section."""
+    return format_and_name.startswith(_FORMAT + b" ")
 
 
 def _format_and_name(ca: "CASettings") -> bytes:
@@ -265,7 +290,7 @@ def _fingerprint(path: str) -> bytes:
         return b"-"
 
 
-def _is_writable_for_all(directory: "str | None") -> bool:
+def is_writable_for_all(directory: "str | None") -> bool:
     """Whether somebody who is not the web server may have put something here."""
     try:
         return posix.stat(directory or "").st_mode & 0o002 != 0
@@ -273,7 +298,7 @@ def _is_writable_for_all(directory: "str | None") -> bool:
         return False  # `put` has the reason when it fails
 
 
-def _read(path: str) -> list[bytes]:
+def read(path: str) -> list[bytes]:
     """The six parts of a cached file, all empty if there is no such file, or it is not whole."""
     reading(path)
     try:

@@ -9,10 +9,10 @@
     rsigner = /etc/ssl/certs/root-ocsp.crt
     rkey    = /etc/ssl/private/root-ocsp.key
 
-Each section except [responder] is a CA, which may have a second signer in `rsigner2` and `rkey2`.
-Lines that begin with `#` or `;` are comments.  A relative path starts from the directory of the
-config.  configparser would cost every response 5 ms, so a few
-lines of our own read the file.
+Each section except [responder] is a CA, which may have a second signer in `rsigner2` and `rkey2`,
+and has no `rkey` on a host that only sends what another one has signed.  Lines that begin with `#`
+or `;` are comments.  A relative path starts from the directory of the config.  configparser would
+cost every response 5 ms, so a few lines of our own read the file.
 """
 
 import posix
@@ -39,6 +39,7 @@ CA_SETTINGS: "dict[str, str | tuple[str, ...]]" = {
     "cache": _PATH,
     "cache_size": _MEBIBYTES,
     "presign": ("no", "yes"),
+    "cache_from": _SOURCE,
     "nmin": _MINUTES,
     "max_age": _MINUTES,
     "stale_after": _MINUTES_OR_NEVER,
@@ -54,7 +55,7 @@ RESPONDER_SETTINGS: "dict[str, str | tuple[str, ...]]" = {
     "log": ("all", "problems"),
     "versions": ("show", "hide"),
 }
-REQUIRED = ("db", "ca", "rsigner", "rkey")
+REQUIRED = ("db", "ca", "rsigner")
 _MOST = {
     _MINUTES: 10 * 365 * 24 * 60,
     _MINUTES_OR_NEVER: 10 * 365 * 24 * 60,
@@ -80,11 +81,12 @@ class ConfigError(OCSPError):
 
 
 class CASettings:
-    """One CA.  Fields are its settings; paths are absolute or from the working directory, and so is
-    `sync_from` unless it names a host, with a colon before the first slash.
+    """One CA.  Fields are its settings; paths are absolute or from the working directory, and so
+    are `sync_from` and `cache_from` unless they name a host, with a colon before the first slash.
 
     `suffix` is "", or "2" in what `signers` made of a second signer: in the config the settings of
-    the signer end with it.  `rsigner2` and `rkey2` are "" without a second signer.  `nmin`,
+    the signer end with it.  `rsigner2` and `rkey2` are "" without a second signer, `rkey` and
+    `rkey2` on a host without keys, where `nonce` is always "ignore".  `nmin`,
     `max_age` and `stale_after` are minutes (0 for `never`), `archive_cutoff` is days or "ca",
     `cache_size` MiB: the same in all sections with one `cache`.
     """
@@ -109,6 +111,7 @@ class CASettings:
         self.cache: str | None = None
         self.cache_size = 0
         self.presign = "no"
+        self.cache_from: str | None = None
 
     def signers(self) -> "list[CASettings]":
         """The section as it would be with each of its signers alone, in their order."""
@@ -122,6 +125,11 @@ class CASettings:
         second.rsigner, second.rkey, second.passin = self.rsigner2, self.rkey2, self.passin2
         second.suffix = "2"
         return [first, second]
+
+    @property
+    def copied_responses(self) -> str:
+        """The directory for the responses that `ocsp-cgi sync` copies from `cache_from`."""
+        return index_file.beside(self.db, "responses")
 
     @property
     def private_files(self) -> list[tuple[str, str]]:
@@ -247,12 +255,36 @@ def _ca(name: str, place: str, entries: list[tuple[str, str, str]], directory: s
             raise ConfigError(f"{place}: [{name}] has no `{key}`{_meaning(key)}")
     if ca.rsigner2 or ca.rkey2 or ca.passin2:
         _check_second(ca, f"{place}: [{name}]")
+    if ca.rkey:
+        if ca.cache_from:
+            raise ConfigError(
+                f"{place}: [{name}] has both `rkey` and `cache_from`: a host that has the key signs"
+                " by itself; remove one of them"
+            )
+    else:
+        _check_without_key(ca, f"{place}: [{name}]")
+        ca.nonce = "ignore"  # what is copied has none
     return ca
 
 
+def _check_without_key(ca: CASettings, where: str) -> None:
+    """ConfigError unless a section without `rkey` can have responses that another host signed."""
+    if not (ca.cache_from or ca.cache):
+        raise ConfigError(
+            f"{where} has no `rkey`{_meaning('rkey')}; on a host without the key, set `cache_from`"
+            " to the `cache` of the host that signs"
+        )
+    for setting in ("passin", "rkey2", "passin2"):
+        if getattr(ca, setting):
+            raise ConfigError(f"{where} has `{setting}`, but no `rkey`")
+    if ca.presign == "yes":
+        raise ConfigError(f"{where} has `presign = yes`, but no `rkey`: presign on the other host")
+
+
 def _check_second(ca: CASettings, where: str) -> None:
-    """ConfigError unless a second signer has a certificate of its own, and a key."""
-    for setting in ("rsigner2", "rkey2"):
+    """ConfigError unless a second signer has a certificate of its own, and a key if the first has
+    one."""
+    for setting in ("rsigner2", "rkey2") if ca.rkey else ("rsigner2",):
         if not getattr(ca, setting):
             raise ConfigError(
                 f"{where} has no `{setting}`: a second signer needs `rsigner2` and `rkey2`"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import posix
 
 from . import certificate, index_file, keys
-from .answer import OCSPError
+from .answer import TRY_LATER, OCSPError
 from .certificate import Certificate
 from .import_cryptography import SignerError
 from .signer import Signer, load_certificates, load_own
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     _Identity = set[tuple[int | str, ...]]
 
 _MOST_LINKS = 40  # as the kernel
+
+
+class NoKey(OCSPError):
+    """A response would have to be signed for a CA whose key is not on this host."""
+
+    response_status = TRY_LATER
 
 
 class Issuer:
@@ -183,6 +189,8 @@ class Issuer:
     def _may_sign(self, now: int, most: int = 2) -> list[Signer]:
         if self.refused:
             raise self.refused
+        if not self.settings.rkey:
+            raise NoKey(f"[{self.settings.name}] has no `rkey`: this host cannot sign for it")
         found: list[Signer] = []
         for settings in self._alone:
             if settings.suffix in self._failed or len(found) == most:

@@ -23,6 +23,7 @@ DATABASE_RETRY_SECONDS = 0.5
 DATABASE_SETTLING_SECONDS = 2  # an index written in place so lately may be a mixture of old and new
 DATABASE_WAIT_SECONDS = 6  # for it to settle; leaves time to sign before the deadline
 HEARTBEAT_AHEAD_SECONDS = 5 * 60  # a heartbeat further in the future says nothing
+SIGNED_AHEAD_SECONDS = 5 * 60  # by which the clock of the host that signs may be ahead
 # A response `unknown` must not outlive the certificate's issuance by more.
 UNKNOWN_LIFETIME_SECONDS = 15 * 60
 UNKNOWN_MAX_AGE_SECONDS = 5 * 60

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import der, limits, times
 from . import ocsp_response as response
-from .answer import OCSPError
+from .answer import UNAUTHORIZED, OCSPError
 from .ocsp_request import Extension
 from .ocsp_response import CertStatus, SingleResponse
 
@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from .issuer import Issuer
     from .ocsp_request import CertID
     from .signer import Signer
+
+
+class Unauthorized(OCSPError):
+    """This responder cannot answer authoritatively (RFC 9919 section 3.2.3): the request is about
+    issuers that it does not serve, or about what nobody has signed a response to."""
+
+    response_status = UNAUTHORIZED
 
 
 class Lookup:

@@ -11,12 +11,11 @@ What a response says is decided here, and only here.
 
 from __future__ import annotations
 
-from . import admission, cache, der, index_search, keys, limits
+from . import admission, cache, der, index_search, keys, limits, reuse
 from . import ocsp_response as response
 from .answer import (
     CLIENT_FAULT,
     NEVER_ISSUED,
-    UNAUTHORIZED,
     Answer,
     Log,
     OCSPError,
@@ -25,8 +24,8 @@ from .answer import (
 )
 from .files import Files
 from .import_cryptography import SignerError
-from .issuer import is_refused, refuse_shared
-from .lookup import Lookup, never_issued_lines
+from .issuer import NoKey, refuse_shared
+from .lookup import Lookup, Unauthorized, never_issued_lines
 from .ocsp_request import (
     ID_PKIX_OCSP_NONCE,
     ID_PKIX_OCSP_PREF_SIG_ALGS,
@@ -40,9 +39,7 @@ from .ocsp_request import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .certificate import Certificate
     from .config import CASettings, Settings
-    from .index_row import Row
     from .issuer import Issuer
     from .signer import Signer
 
@@ -52,12 +49,6 @@ _KNOWN_EXTENSIONS = (
     ID_PKIX_OCSP_SERVICE_LOCATOR,
     ID_PKIX_OCSP_PREF_SIG_ALGS,
 )
-
-
-class Unauthorized(OCSPError):
-    """The request is about issuers that this responder does not serve (RFC 9919 section 3.2.3)."""
-
-    response_status = UNAUTHORIZED
 
 
 def produce(
@@ -80,10 +71,14 @@ def produce(
     asked = request.request_list[: limits.LOGGED_CERT_IDS]
     log.fields = [("serial", single.req_cert.index_serial) for single in asked]
     check_request(request)
-    answer = _get_cached(request, settings, now, log, files)
+    answer = reuse.get(request, settings, now, log, files)
+    if answer is None and not all(ca.rkey for ca in settings.cas):
+        from . import without_key
+
+        without_key.refuse(request, settings, now, log, files)
     if answer is None and admission.enter(settings, deadline):
         # Another process may have signed the same meanwhile.
-        answer = _get_cached(request, settings, now, log, files)
+        answer = reuse.get(request, settings, now, log, files)
     if answer is None:
         answer = produce_anew(request, settings, now, log, files)
     length = nonce_length(request)
@@ -126,65 +121,6 @@ def nonce_length(request: OCSPRequest) -> int | None:
         return len(der.read(extension.value, der.OCTET_STRING).contents)
     except der.DERError:
         return len(extension.value)
-
-
-def _get_cached(
-    request: OCSPRequest, settings: Settings, now: int, log: Log, files: Files
-) -> Answer | None:
-    """The Answer for a cached response, if there is one that may be used."""
-    usable = find_cached(request, settings, now, files)
-    if usable is None:
-        return None
-    cached, found, row = usable
-    log.warn(*found.warnings)
-    if found.fingerprint:  # so that the next request need not search
-        cached.index_fingerprint, cached.offset = found.fingerprint, row.offset
-        log.warn(*cache.put(cached, request.request_list[0].req_cert.encoded))
-    log.fields = cached.log_fields
-    return cached.answer(now)
-
-
-def find_cached(
-    request: OCSPRequest, settings: Settings, now: int, files: Files
-) -> tuple[cache.CachedResponse, index_search.Found, Row] | None:
-    """The cached response to a request, if there is one and the whole database still says the same;
-    with what was found there, and the row.  Nothing is written."""
-    cert_id = request.request_list[0].req_cert
-    for ca in settings.cas:
-        if not is_cachable(request, ca):
-            continue
-        cached = cache.get(cert_id.encoded, ca, settings, now)
-        if cached is None or is_refused(ca, settings, files.issuer):
-            continue
-        ca.check_heartbeat(now)
-        found = files.find(ca, {cert_id.serial_number}, {cached.signer})
-        row, signer_row = found.rows.get(cert_id.serial_number), found.rows.get(cached.signer)
-        if row is None or row.line != cached.line:
-            continue
-        if signer_row is not None and not _lets_sign(
-            signer_row, files.signer_certificates(ca), cached.signer
-        ):
-            continue
-        return cached, found, row
-    return None
-
-
-def _lets_sign(row: Row, own: list[Certificate], serial_number: int) -> bool:
-    """Whether the row of a CA's signer, which has this serial number and is one of `own`, allows
-    what it signed.  If not, a new response is made, for which the signer is checked."""
-    ends = [None, *(one.not_after for one in own if one.serial_number == serial_number)]
-    return not row.is_revoked and row.expiry in ends
-
-
-def is_cachable(request: OCSPRequest, ca: CASettings) -> bool:
-    """Whether a response of this CA would be the same for every client that asks about the
-    certificate."""
-    return (
-        ca.cache is not None
-        and len(request.request_list) == 1
-        and ID_PKIX_OCSP_PREF_SIG_ALGS not in request.request_extensions
-        and (ca.nonce == "ignore" or ID_PKIX_OCSP_NONCE not in request.request_extensions)
-    )
 
 
 def produce_anew(
@@ -258,7 +194,7 @@ def _sign(
     _log(lookups, warnings, log)
     log.fields += expiry_warnings(signer.expiries, now)
     row = None if lookups[0].is_unknown else lookups[0].row
-    if row and found and entity_tag and is_cachable(request, signing.settings):
+    if row and found and entity_tag and reuse.is_cachable(request, signing.settings):
         cached = cache.CachedResponse(
             signing.settings,
             sources,
@@ -266,6 +202,7 @@ def _sign(
             row.offset,
             found.fingerprint,
             signer.certificate.serial_number,
+            reuse.made_with(signing),
             encoded,
             now,
             next_update,
@@ -312,7 +249,7 @@ def _served_by_none(issuers: list[Issuer], cert_id: CertID) -> OCSPError:
 def _choose_issuer(lookups: list[Lookup], now: int, log: Log) -> Issuer:
     """The first CA asked about whose signer may sign.
 
-    If there is none, OCSPError with the reason of the first.
+    If there is none, OCSPError with the reason of the first that has a key.
     """
     failed: list[OCSPError] = []
     for issuer in dict.fromkeys(issuer for lookup in lookups for issuer in lookup.issuers):
@@ -324,7 +261,7 @@ def _choose_issuer(lookups: list[Lookup], now: int, log: Log) -> Issuer:
             continue
         log.warn(*dict.fromkeys(map(str, failed)))
         return issuer
-    raise failed[0]
+    raise next((error for error in failed if not isinstance(error, NoKey)), failed[0])
 
 
 def _not_signed_for(lookups: list[Lookup], signing: Issuer) -> list[str]:

@@ -47,7 +47,8 @@ OF_A_CA = {
         "the private key of `rsigner`, in PEM",
         "/etc/ssl/ocsp/root-ocsp.key",
         more="P-256 is best. Nobody but root and the responder's user may be able to read it. A key"
-        " on a token is named by its URI, `pkcs11:token=ocsp;object=root-ocsp`.",
+        " on a token is named by its URI, `pkcs11:token=ocsp;object=root-ocsp`. A host without"
+        " a key has none.",
         section="Which key",
     ),
     "passin": Setting(
@@ -83,6 +84,12 @@ OF_A_CA = {
         "yes",
         "no",
         section="Responses signed in advance",
+    ),
+    "cache_from": Setting(
+        "without `rkey`, where `ocsp-cgi sync` copies responses from: the `cache` of the host that"
+        " signs, `HOST:PATH`, or the path of a local directory",
+        "signer.example.com:/var/cache/ocsp-cgi",
+        section="Hosts without a key",
     ),
     "nmin": Setting(
         "after how many minutes a response expires (its nextUpdate)",

@@ -30,12 +30,14 @@ from . import (  # noqa: F401
     page,
     pin_memory,
     producer,
+    reuse,
     settings_table,
     signer_memory,
     sync_state,
     token_faults,
     token_key,
     unusual_algorithms,
+    without_key,
 )
 
 TYPE_CHECKING = False

@@ -7,6 +7,7 @@ import pytest
 from ocsp_cgi import config, settings_table
 
 CA = "[root-ca]\ndb = db\nca = ca.crt\nrsigner = /abs/ocsp.crt\nrkey = ocsp.key\n"
+KEYLESS = CA.replace("rkey = ocsp.key", "cache_from = signer.example.com:/var/cache/ocsp-cgi")
 
 
 @pytest.fixture
@@ -45,6 +46,7 @@ def test_defaults(load, tmp_path):
         "cache": None,
         "cache_size": 256,
         "presign": "no",
+        "cache_from": None,
     }
 
 
@@ -88,6 +90,19 @@ def test_every_key(load, tmp_path):
 def test_where_to_sync_from(load, tmp_path, value, source):
     ca = load(CA + f"sync_from = {value}\n").cas[0]
     assert ca.sync_from == source.format(directory=tmp_path)
+
+
+def test_a_host_without_the_key(load, tmp_path):
+    [ca] = load(KEYLESS + "nonce = echo\n").cas
+    assert (ca.rkey, ca.nonce, ca.private_files) == ("", "ignore", [])
+    assert ca.cache_from == "signer.example.com:/var/cache/ocsp-cgi"
+    assert ca.copied_responses == f"{tmp_path}/db.responses"  # `db` is not a directory
+    (tmp_path / "db").mkdir()
+    assert ca.copied_responses == f"{tmp_path}/db/responses"
+    [ca] = load(KEYLESS + "rsigner2 = rsa.crt\n").cas
+    assert [one.rsigner for one in ca.signers()] == ["/abs/ocsp.crt", f"{tmp_path}/rsa.crt"]
+    [ca] = load(CA.replace("rkey = ocsp.key\n", "cache = cache\n")).cas
+    assert (ca.rkey, ca.cache) == ("", f"{tmp_path}/cache")
 
 
 def test_several_cas_in_their_order(load):
@@ -195,9 +210,9 @@ def test_an_index_that_is_never_stale(load, tmp_path):
             CA + "zzz = x\n",
             (
                 ":6: unknown setting `zzz`; known are db, ca, rsigner, rkey, passin, rsigner2,"
-                " rkey2, passin2, cache, cache_size, presign, nmin, max_age, stale_after,"
-                " sync_from, nonce,"
-                " unissued, responder_id, signer_trust, archive_cutoff"
+                " rkey2, passin2, cache, cache_size, presign, cache_from, nmin, max_age,"
+                " stale_after, sync_from, nonce, unissued, responder_id, signer_trust,"
+                " archive_cutoff"
             ),
         ),
         (CA + "db = other\n", ":6: a second `db` in [root-ca]"),
@@ -209,6 +224,27 @@ def test_an_index_that_is_never_stale(load, tmp_path):
         (
             CA + "[responder]\nhyperlnk = https://example.com\n",
             ":7: unknown setting `hyperlnk`; did you mean `hyperlink`?",
+        ),
+        (
+            CA.replace("rkey = ocsp.key\n", ""),
+            "; on a host without the key, set `cache_from` to the `cache` of the host that signs",
+        ),
+        (
+            CA + "cache_from = signer:/var/cache/ocsp-cgi\n",
+            ":1: [root-ca] has both `rkey` and `cache_from`: a host that has the key signs by"
+            " itself; remove one of them",
+        ),
+        (
+            KEYLESS + "passin = pass\n",
+            ":1: [root-ca] has `passin`, but no `rkey`",
+        ),
+        (
+            KEYLESS + "rsigner2 = rsa.crt\nrkey2 = rsa.key\n",
+            ":1: [root-ca] has `rkey2`, but no `rkey`",
+        ),
+        (
+            KEYLESS + "presign = yes\n",
+            ":1: [root-ca] has `presign = yes`, but no `rkey`: presign on the other host",
         ),
     ],
 )
@@ -231,7 +267,7 @@ def test_errors_say_where_and_what(load, tmp_path, text, message):
             ),
             "hyperlink",
         ),
-        (CA.replace("rkey = ocsp.key\n", ""), ":1: [root-ca] has no `rkey`", "rkey"),
+        (CA.replace("rsigner = /abs/ocsp.crt\n", ""), ":1: [root-ca] has no `rsigner`", "rsigner"),
         (CA.replace("ocsp.key", ""), ":5: `rkey` has no value", "rkey"),
         (CA + "nmin = 0\n", ":6: `nmin` is `0`, and should be minutes, 1 to 5256000", "nmin"),
         (CA + "nmin = soon\n", ":6: `nmin` is `soon`, and should be minutes, 1 to 5256000", "nmin"),

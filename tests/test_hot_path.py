@@ -74,6 +74,7 @@ MORE = (
     "ocsp_request",
     "ocsp_response",
     "producer",
+    "reuse",
     "signer",
 )
 PRODUCED = CACHED | {"__future__", *(f"ocsp_cgi.{name}" for name in MORE)}
@@ -166,6 +167,20 @@ def test_a_cached_response_after_another_change_of_the_index(trace, encoded_requ
         "root-ocsp.crt": 1,
         "db/index": 2,
     }
+    assert trace(encoded_request).modules == CACHED
+
+
+@pytest.mark.slow
+def test_a_response_that_another_host_has_signed(trace, encoded_request, ca):
+    """No crypto library, and no certificate but the signer's; the next one is as any cached one."""
+    time.sleep(limits.DATABASE_SETTLING_SECONDS)
+    trace(encoded_request)
+    config = ca.home / "ocsp-cgi.conf"
+    config.write_text(config.read_text().replace("rkey = private/root-ocsp.key\n", ""))
+    traced = trace(encoded_request)
+    assert "cache=hit" in traced.log
+    assert traced.modules == PUT
+    assert "root-ocsp.crt" in traced.files and "root-ca.crt" not in traced.files
     assert trace(encoded_request).modules == CACHED
 
 

@@ -44,6 +44,8 @@ LAYERS = """
     issuer map_writer
     files lookup
     index_maps
+    reuse
+    without_key
     resident
     producer
     responder

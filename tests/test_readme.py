@@ -18,6 +18,7 @@ from clients import certificate, started
 from cryptography.hazmat.primitives.serialization import Encoding
 from pages import APACHE, CHECKOUT, README
 
+from ocsp_cgi import config
 from ocsp_cgi.tools.wsgi_server import LocalServer
 
 PACKAGE = "ocsp_cgi/README.md"
@@ -39,6 +40,7 @@ RUN_BY = {
     (APACHE, "A key for each CA"): "test_readme.py",
     (APACHE, "mod_wsgi"): "installation/test_wsgi_as_root.py",
     (APACHE, "HTTP caches in front"): "installation/test_site_as_root.py",
+    (APACHE, "Hosts without a key"): "test_readme.py",
     (APACHE, "A key on a token"): "test_guide.py",
     (APACHE, "By hand"): "test_guide.py",
 }
@@ -133,6 +135,13 @@ def test_ssh_reads_the_names_of_cas(place):
 def test_tables_of_settings():
     readme = pages.read(README)
     assert settings.written(readme) == readme, "run: python3 tests/settings.py"
+
+
+def test_the_config_of_a_host_without_a_key(place):
+    [text] = pages.commands(APACHE, "Hosts without a key")
+    (place / "config").write_text(text)
+    [ca] = config.load(str(place / "config")).cas
+    assert (ca.rkey, ca.cache_from) == ("", "root@signer.example.com:.")
 
 
 def anchors(page: Path) -> list[str]:

@@ -32,7 +32,7 @@ def examine(subject: Subject) -> list[Finding]:
     """A cache that cannot be used costs speed and never a response, so nothing here is a FAIL."""
     findings: list[Finding] = []
     cas = subject.settings.cas if subject.settings else []
-    without = [f"[{ca.name}]" for ca in cas if not ca.cache]
+    without = [f"[{ca.name}]" for ca in cas if not ca.cache and ca.rkey]
     if without:
         text = f"no `cache` in {' and '.join(without)}: each response is signed anew"
         findings.append(Finding(Level.OK, text))

@@ -82,7 +82,7 @@ def _examine(ca: CASettings, issuer: Issuer, subject: Subject) -> list[Finding]:
         signer = issuer.signer_of(ca, subject.now)
         if is_uri(ca.rkey):
             token.check_key(ca, subject)
-        else:
+        elif ca.rkey:
             signer.sign(b"check", signer.algorithm([]))
     except OCSPError as error:
         return [Finding(Level.FAIL, str(error), where), *_end_of_signer(ca, issuer, subject)]
@@ -95,12 +95,16 @@ def _examine(ca: CASettings, issuer: Issuer, subject: Subject) -> list[Finding]:
             findings.append(Finding(Level.WARN, text, where, renew if is_own else ""))
     kind, bits = algorithms.key_size(signer.certificate)
     issued = "issued by this CA, " if signer.delegated else ""
-    fits = f"{ca.rsigner}: {issued}its key ({kind}, {bits} bits) matches"
+    matches = "matches" if ca.rkey else "is on another host"
+    fits = f"{ca.rsigner}: {issued}its key ({kind}, {bits} bits) {matches}"
     findings += token.without_cache(ca)
     return [Finding(Level.OK, fits, where), *findings, *_end_of_signer(ca, issuer, subject)]
 
 
 def _renew(ca: CASettings) -> str:
+    """The command that renews a signer, "" if that is done on another host."""
+    if not ca.rkey:
+        return ""
     return commands.ours("renew", ca.name, *(["--signer", "2"] if ca.suffix else []))
 
 
@@ -154,6 +158,8 @@ def _end(
         warning=f"{warning // _DAY}:",
         critical=f"{critical // _DAY}:",
     )
+    if level and kind != "ca" and not ca.rkey:
+        text += ": renew it on the host with the key, and copy the new one here"
     where = f"[{ca.name}]"
     return Finding(level, text, where, command if level else "", (measure,))
 

@@ -34,6 +34,7 @@ CHECKS = (
     "sync_job",
     "cache",
     "presigned",
+    "copied_responses",
     "dry_run",
     "machine",
     "apache",

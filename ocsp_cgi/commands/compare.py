@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..config import is_uri
 from ..tools import accounts, comparing, config_file, entry, environment
+from ..tools.entry import CommandError
 from ..tools.old_responder import Pipeline, Script
 
 EXAMPLES = ("compare", "compare root-ca --script /usr/lib/cgi-bin/ocsp.cgi")
@@ -35,6 +36,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Returns 0 if no response is different without a reason."""
     settings = config_file.load(arguments)
     chosen = config_file.choose(settings, arguments.ca)
+    for ca in chosen:
+        if not ca.rkey:
+            raise CommandError(
+                f"[{ca.name}] has no `rkey`: compare on the host with the key, since `openssl ocsp`"
+                " signs each response"
+            )
     environment.require_openssl()
     account = accounts.responders(arguments.user)
     script = None

@@ -40,7 +40,8 @@ from ..tools.old_responder import Script
 from ..tools.record import Record
 from ..tools.swap import Swap
 
-_OPTIONS = (*config.REQUIRED, "passin", "hyperlink", "nmin")
+_NEEDED = (*config.REQUIRED, "rkey")
+_OPTIONS = (*_NEEDED, "passin", "hyperlink", "nmin")
 EXAMPLES = (
     "migrate /usr/lib/cgi-bin/ocsp.cgi --dry-run",
     "migrate /usr/lib/cgi-bin/ocsp.cgi --back",
@@ -162,7 +163,7 @@ def _read(script: Path, arguments: argparse.Namespace) -> dict[str, str]:
     for note in old.notes:
         text = f"  line {note.line}: {printable(note.text, 60)}: {printable(note.why)}"
         print(textwrap.fill(text, 79, subsequent_indent="    "))
-    missing = [name for name in config.REQUIRED if name not in found]
+    missing = [name for name in _NEEDED if name not in found]
     if missing:
         options = " ".join(f"--{name} FILE" for name in missing)
         raise CommandError(

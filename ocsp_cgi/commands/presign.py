@@ -64,6 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check(ca: CASettings, margin: int | None, file: str) -> None:
+    if not ca.rkey:
+        raise CommandError(f"[{ca.name}] has no `rkey` in {file}: presign on the host with the key")
     if ca.cache is None:
         raise CommandError(
             f"[{ca.name}] has no `cache` in {file}, where responses would be put: add"

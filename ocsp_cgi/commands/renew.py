@@ -77,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         alone = signer_choice.for_certificate(ca, arguments.certificate, now)
     else:
         alone = signer_choice.to_renew(ca, now)
+    signer_choice.refuse_without_key(alone)
     if arguments.back:
         _Change(arguments, settings, alone, now).back()
     elif arguments.certificate is not None:

@@ -1,7 +1,9 @@
-"""Copy the index of a CA from its host, and put it in place once it is verified.
+"""Copy the index of a CA from its host, and what another host has signed.
 
-`sync_from` in the config says where it is.  The job that `install --sync-from` sets up runs this
-every minute.  After each success it touches the heartbeat on which `stale_after` depends.
+`sync_from` in the config says where the index is, and it is put in place once it is verified.  On a
+host without the key, `cache_from` says where the responses are.  The job that `install --sync-from`
+sets up runs this every minute.  After each success it touches the heartbeat on which `stale_after`
+depends.
 """
 
 from __future__ import annotations
@@ -19,7 +21,15 @@ from ..config import CASettings, Settings
 from ..import_cryptography import SignerError
 from ..signer import load_certificates, load_own
 from ..sync_state import OK, SyncState
-from ..tools import as_user, config_file, entry, index_contents, presign_run, remote_source
+from ..tools import (
+    as_user,
+    config_file,
+    entry,
+    index_contents,
+    presign_run,
+    remote_source,
+    response_sync,
+)
 from ..tools.entry import CommandError
 from ..tools.index_contents import Verdict
 from ..tools.index_source import Copied
@@ -38,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "cas",
         nargs="*",
         metavar="CA",
-        help="sections of the config (default: all that have `sync_from`)",
+        help="sections of the config (default: all with `sync_from` or `cache_from`)",
     )
     config_file.add_argument(parser)
     parser.add_argument(
@@ -66,7 +76,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Returns 0 if every index is as new as its source, 1 if one is not."""
     settings = config_file.load(arguments)
-    chosen = [ca for ca in config_file.choose(settings, arguments.cas) if ca.sync_from]
+    chosen = [
+        ca for ca in config_file.choose(settings, arguments.cas) if ca.sync_from or ca.cache_from
+    ]
     for name in arguments.cas:
         if name not in [ca.name for ca in chosen]:
             raise CommandError(
@@ -82,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
     done: set[str] = set()
     changed: list[CASettings] = []
     for ca in chosen:
-        if ca.name not in done:
+        if ca.sync_from and ca.name not in done:
             one = _Sync(ca, settings, arguments)
             done.update(section.name for section in one.sections)
             before = one.fingerprint()
@@ -90,6 +102,10 @@ def run(arguments: argparse.Namespace) -> int:
             if one.fingerprint() != before:
                 changed += one.sections
     presign_run.start_after_change(changed, config_file.path(arguments))
+    # Indexes first: a revocation must not wait for responses, of which there may be many.
+    for ca in chosen:
+        if ca.cache_from:
+            status = max(status, response_sync.run(ca, arguments.quiet, arguments.insecure))
     return status
 
 

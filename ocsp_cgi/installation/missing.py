@@ -14,6 +14,7 @@ from ..tools.entry import program
 from ..tools.plan import Problem
 
 _HOST = "ca.example.com:root-ca"
+_SIGNING_HOST = "signer.example.com"
 
 
 def find(cas: list[CASettings], user: str) -> list[Problem]:
@@ -38,7 +39,8 @@ def find(cas: list[CASettings], user: str) -> list[Problem]:
 def _signers(ca: CASettings) -> list[tuple[str, Problem]]:
     wanted = []
     for alone in ca.signers():
-        wanted += [_signer(alone)] if is_uri(alone.rkey) else [_key(alone), _signer(alone)]
+        has_file = alone.rkey and not is_uri(alone.rkey)
+        wanted += [_key(alone), _signer(alone)] if has_file else [_signer(alone)]
     return wanted
 
 
@@ -54,6 +56,11 @@ def _key(ca: CASettings) -> tuple[str, Problem]:
 
 def _signer(ca: CASettings) -> tuple[str, Problem]:
     name = Path(ca.rsigner).name
+    if not ca.rkey:
+        return ca.rsigner, Problem(
+            f"{ca.rsigner}: the signer's certificate.  Copy it here from the host with the key:",
+            f"scp {_SIGNING_HOST}:{ca.rsigner} {shlex.quote(ca.rsigner)}",
+        )
     return ca.rsigner, Problem(
         f"{ca.rsigner}: the signer's certificate.  Let the CA issue it, and copy it here:",
         f"openssl ca -config root-ca.cnf -in {Path(name).stem}.csr -out {name} -extensions"

@@ -87,7 +87,9 @@ def _config_page(_: Parser) -> str:
     for text in _FORMAT:
         page.paragraph(text)
     page.section("SETTINGS OF A CA")
-    page.paragraph(f"{_listed(config.REQUIRED)} are required.")
+    page.paragraph(
+        f"{_listed(config.REQUIRED)} are required, and so is `rkey`, but on a host without a key."
+    )
     for name, its in settings_table.OF_A_CA.items():
         _write_setting(page, name, its, config.CA_SETTINGS[name])
     page.section("SETTINGS OF [responder]")
@@ -111,7 +113,7 @@ PAGES = {
 
 def example() -> str:
     """A config with the examples of the required settings and of those that most CAs want."""
-    names = (*config.REQUIRED, "cache")
+    names = (*config.REQUIRED, "rkey", "cache")
     width = max(map(len, names))
     lines = [f"{name:{width}} = {settings_table.OF_A_CA[name].example}" for name in names]
     hyperlink = settings_table.OF_THE_RESPONDER["hyperlink"].example

@@ -1,4 +1,4 @@
-"""Why an index was not copied."""
+"""Why an index, or responses, were not copied."""
 
 from __future__ import annotations
 

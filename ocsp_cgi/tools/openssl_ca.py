@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from .. import certificate
 from . import data_files
 from .entry import CommandError
 
@@ -157,9 +158,6 @@ class PrivateCA:
         self.openssl("ca", "-config", self.config, "-revoke", f"{name}.crt", *options)
 
     def serial(self, name: str) -> str:
-        """The serial number of NAME.crt in hexadecimal."""
-        return (
-            self.openssl("x509", "-in", f"{name}.crt", "-noout", "-serial")
-            .strip()
-            .partition("=")[2]
-        )
+        """The serial number of NAME.crt, as the index has it."""
+        own = certificate.load(str(self.home / f"{name}.crt"))
+        return certificate.index_serial(own.serial_number)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, NamedTuple
 
-from .. import cache, producer, responder
+from .. import cache, producer, responder, reuse
 from ..algorithms import SignatureAlgorithm
 from ..answer import INTERNAL_ERROR, SUCCESSFUL, Answer, Log, OCSPError
 from ..config import CASettings, Settings
@@ -34,7 +34,9 @@ def rehearse(encoded: bytes | None, settings: Settings, now: int) -> Rehearsed:
     """The answer to the DER of an OCSPRequest at a time in seconds since 1970."""
     cached = _cached(encoded, settings, now)
     if cached is not None:
-        until = cache.used_until(cached.this_update, cached.next_update)
+        until = cached.next_update
+        if cached.ca.rkey:
+            until = cache.used_until(cached.this_update, cached.next_update)
         return Rehearsed(cached.answer(now), [], until, "")
     settings = _without_cache(settings)
     answer, notes = _respond(encoded, settings, now, Files())
@@ -62,7 +64,7 @@ def _cached(encoded: bytes | None, settings: Settings, now: int) -> cache.Cached
     try:
         request = OCSPRequest.from_der(encoded)
         producer.check_request(request)
-        usable = producer.find_cached(request, settings, now, Files())
+        usable = reuse.find(request, settings, now, Files())
     except (OCSPError, OSError):  # as will be seen when a new response is made
         return None
     return usable[0] if usable else None

@@ -17,6 +17,7 @@ import time
 from calendar import timegm
 from pathlib import Path
 
+from .. import index_file
 from ..config import is_remote
 from . import rsync_errors
 from .entry import CommandError
@@ -28,9 +29,9 @@ _HOST = r"(?!-)[\w.-]+|\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]"
 _REMOTE = re.compile(rf"((?:{_USER})?(?:{_HOST})):(.*)", re.ASCII)
 _DAEMON = re.compile(rf"rsync://(?:{_USER})?(?:{_HOST})(?::\d+)?/(.*)", re.ASCII)
 _PLAIN = re.compile(r"[\w./~+@%=,:-]*", re.ASCII)
-_SSH = "ssh -o BatchMode=yes -o ConnectTimeout=20 -o ForwardAgent=no"
+SSH = "ssh -o BatchMode=yes -o ConnectTimeout=20 -o ForwardAgent=no"
 _MARK = "ocsp-cgi-copied:"
-_SILENCE_SECONDS = 60
+SILENCE_SECONDS = 60
 _MOST_SECONDS = 9 * 60
 _RENAME_SECONDS = 1  # `openssl ca` renames the index in two steps
 _ESCAPES = (3, 2, 4)  # the first rsync that escapes what is special to the shell of the other host
@@ -50,7 +51,7 @@ class RemoteSource:
         NotCopied if that cannot be done.  The copy is as old as the beginning of this call.
         """
         as_of = time.time()
-        self._check_rsync()
+        self.check_rsync()
         printed = self._rsync(target, copy, max_size)
         if "skipping non-regular file" in printed:
             printed = self._rsync(target, copy, max_size, "--copy-links")
@@ -68,7 +69,7 @@ class RemoteSource:
             raise Failed(f"{self.argument} is not a regular file")
         raise Failed(f"rsync copied nothing from {self.argument}: {' '.join(printed.split())}")
 
-    def _check_rsync(self) -> None:
+    def check_rsync(self) -> None:
         """Failed if rsync is missing, or cannot be told this path."""
         if shutil.which("rsync") is None:
             raise Failed("rsync is not installed here", rsync_errors.install("rsync"))
@@ -88,12 +89,12 @@ class RemoteSource:
     def _rsync(self, target: Path, copy: Path, max_size: int, *options: str) -> str:
         """Run rsync.  Returns what it printed; Failed if it did not succeed."""
         command = ["rsync", "--checksum", f"--compare-dest={target.parent}", "-ii", *options]
-        command += [f"--max-size={max_size}", f"--timeout={_SILENCE_SECONDS}", "--info=skip1"]
+        command += [f"--max-size={max_size}", f"--timeout={SILENCE_SECONDS}", "--info=skip1"]
         command += [f"--out-format={_MARK}%i|%M"]
-        command += ["-e", _SSH] if self.host else ["--contimeout=20"]
+        command += ["-e", SSH] if self.host else ["--contimeout=20"]
         command += ["--", self.argument, str(copy)]
         for attempt in (1, 2):
-            status, printed, errors = _run(command, max_size)
+            status, printed, errors = run(command, max_size)
             if status == 0:
                 return printed
             if attempt == 2 or "No such file" not in errors:
@@ -131,8 +132,13 @@ def parse(sync_from: str, insecure: bool) -> LocalSource | RemoteSource:
     return RemoteSource(host, path, argument)
 
 
-def _run(command: list[str], max_size: int) -> tuple[int, str, str]:
-    """(exit status, output, errors) of a command that may write no file longer than `max_size`."""
+class TooSlow(Failed):
+    """It has not ended in time."""
+
+
+def run(command: list[str], max_size: int, seconds: float = _MOST_SECONDS) -> tuple[int, str, str]:
+    """(exit status, output, errors) of a command that may write no file longer than `max_size`.
+    TooSlow if it has to be ended."""
     environment = {key: value for key, value in os.environ.items() if key[:6] != "RSYNC_"}
     environment.update(LC_ALL="C", TZ="UTC")
     process = subprocess.Popen(
@@ -148,13 +154,13 @@ def _run(command: list[str], max_size: int) -> tuple[int, str, str]:
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (max_size, max_size)),
     )
     try:
-        output, errors = process.communicate(timeout=_MOST_SECONDS)
+        output, errors = process.communicate(timeout=seconds)
     except BaseException as error:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         if not isinstance(error, subprocess.TimeoutExpired):
             raise
-        raise Failed(f"rsync has not ended within {_MOST_SECONDS // 60} minutes") from None
+        raise TooSlow(f"rsync has not ended within {index_file.duration(int(seconds))}") from None
     return process.returncode, output, errors
 
 

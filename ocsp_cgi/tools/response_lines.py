@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from .. import index_file, ocsp_http, producer, times
+from .. import index_file, ocsp_http, reuse, times
 from ..answer import RESPONSE_STATUS_NAMES, SUCCESSFUL
 from ..config import CASettings
 from ..ocsp_request import MalformedRequest, OCSPRequest
@@ -87,7 +87,7 @@ def _cache(rehearsed: Rehearsed, encoded: bytes | None, ca: CASettings | None) -
         return "new for each request" + (f": [{ca.name}] has no `cache`" if ca else "")
     try:
         request = OCSPRequest.from_der(encoded or b"")
-        if not producer.is_cachable(request, ca):
+        if not reuse.is_cachable(request, ca):
             return (
                 "new: a request with a nonce, several CertIDs or preferred algorithms is not"
                 " answered from the cache"

@@ -74,6 +74,15 @@ def with_previous(ca: CASettings, file: str) -> CASettings:
     return found[0] if found else signers[0]
 
 
+def refuse_without_key(ca: CASettings) -> None:
+    """CommandError if another host signs for this CA."""
+    if not ca.rkey:
+        raise CommandError(
+            f"[{ca.name}] has no `rkey`: renew its signer on the host with the key, and copy the"
+            f" new certificate to {ca.rsigner}"
+        )
+
+
 def _certificate(ca: CASettings, now: int) -> Certificate | None:
     try:
         return newest(load_own(ca), now)

@@ -197,3 +197,12 @@ def test_a_key_on_a_token(ca):
     status, said = compare(ca)
     assert status == 3
     assert "`openssl ocsp` signs with keys in files only" in said
+
+
+def test_a_host_without_the_key(ca):
+    config = ca.home / "ocsp-cgi.conf"
+    config.write_text(
+        config.read_text().replace("rkey    = private/root-ocsp.key", "cache_from = signer:cache")
+    )
+    status, printed = compare(ca)
+    assert status == 1 and "compare on the host with the key" in printed

@@ -396,6 +396,25 @@ def tree(directory: Path) -> dict[str, tuple[int, int]]:
     return found
 
 
+def test_a_host_without_the_key(explain, ca):
+    """What it would send, until when, and what to do if there is nothing."""
+    explain.set("cache = cache")
+    (ca.home / "cache").mkdir(mode=0o750)
+    explain.respond(request(cert_id(explain_root(explain), int(ca.serial("good"), 16))))
+    explain.conf.write_text(
+        explain.conf.read_text().replace("rkey    = private/root-ocsp.key\n", "")
+    )
+    assert "rkey" not in explain.conf.read_text()
+    explained = explain(ca.home / "good.crt")
+    assert (explained.code, explained["Response"]) == (0, "good")
+    until = explained["nextUpdate"].partition(",")[0]
+    assert explained["Cache"] == f"cached, and sent until {until} if nothing changes before"
+    explained = explain(ca.home / "bad.crt")
+    assert explained.code == 2 and explained["Response"].startswith("tryLater")
+    assert explained["Why"].startswith("[root-ca] has no `rkey`, and no signed response")
+    assert "run `ocsp-cgi presign root-ca`" in explained["Why"]
+
+
 def test_nothing_is_written_and_the_cache_is_explained(explain, ca):
     cache = ca.home / "cache"
     cache.mkdir(mode=0o700)

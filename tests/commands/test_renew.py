@@ -526,6 +526,11 @@ def test_the_second_signer_of_another_section(two):
     assert two.section("old-ca").rkey2 == two.section().rkey
 
 
+def test_a_key_on_another_host_is_not_renewed_here(host):
+    host.replace("rkey    = private/root-ocsp.key", "cache_from = signer:cache")
+    assert "has no `rkey`: renew its signer on the host with the key" in host.refused()
+
+
 # Of a key on a token
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from clients import settle
+from keyless import signing
 from machine import CRON, NAME, WELL
 
 from ocsp_cgi.commands import demo
@@ -233,3 +234,36 @@ def test_the_job_of_an_earlier_version_is_replaced(new_machine, pki):
     assert f"\n  write {job}\n" in run and run.endswith(WELL)
     assert "sync_from = /var/pushed/index\n" in machine.sh("cat /etc/ssl/ocsp-cgi.conf")
     assert " ocsp-sync /usr/local/sbin/ocsp-cgi sync " in machine.sh(f"cat {job}")
+
+
+WITHOUT_KEY = """
+[root-ca]
+db         = ocsp/db
+ca         = ocsp/root-ca.crt
+rsigner    = ocsp/root-ocsp.crt
+cache      = /var/cache/ocsp-cgi
+sync_from  = /var/signer/index
+cache_from = /var/signer/cache
+"""
+
+
+def test_a_host_without_the_key(new_machine, ca):
+    """No key is asked for, and `ocsp-sync` copies responses that the web server can read."""
+    source = signing(ca)
+    for name in ("good", "bad", "root-ocsp"):
+        source.ask(source.request(name))
+    settle(source.index)
+    machine = new_machine()
+    machine.bring_files(ca)
+    machine.sh(
+        f"{CRON} rm /etc/ssl/ocsp/root-ocsp.key;"
+        f" printf '%s' '{WITHOUT_KEY}' >/etc/ssl/ocsp-cgi.conf;"
+        f" mkdir /var/signer; cp -a {ca.home}/cache /var/signer/cache; chmod -R a+rX /var/signer;"
+        f" cp -p {ca.home}/db/index /var/signer/index; touch /var/signer/heartbeat"
+    )
+    run = machine.install("--server-name", NAME, "--sync-from", "/var/signer/index")
+    assert run.stdout.endswith(WELL), run.stdout + run.stderr
+    assert "root-ocsp.key" not in run.stdout + run.stderr
+    directory = "/etc/ssl/ocsp/db/responses"
+    assert machine.sh(f"stat -c '%a %U:%G' {directory}") == "2750 ocsp-sync:www-data\n"
+    assert machine.sh(f"find {directory} -name '*.ocsp' | wc -l") == "3\n"

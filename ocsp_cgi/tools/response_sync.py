@@ -1,0 +1,71 @@
+"""The part of `sync` that copies responses, which is the same for each CA without a key."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+
+from ..answer import printable
+from ..config import CASettings
+from . import as_user, entry, response_copy
+from .entry import CommandError
+from .index_target import Target
+from .labelled import plural
+from .not_copied import Failed, NotCopied
+
+
+def run(ca: CASettings, quiet: bool, insecure: bool) -> int:
+    """Copy responses, as the owner of the index if this is root.  Returns the exit code."""
+    try:
+        owner = Target(ca.db).owner
+    except NotCopied as error:
+        return _report(ca, error)
+    if os.geteuid() == 0 and owner != 0:
+        return as_user.run(owner, lambda: _run(ca, quiet, insecure))
+    return _run(ca, quiet, insecure)
+
+
+def _run(ca: CASettings, quiet: bool, insecure: bool) -> int:
+    try:
+        copied = response_copy.copy(ca, ca.cache_from or "", insecure)
+    except response_copy.BeingCopied:
+        return _say(ca, quiet, "another run is copying responses")
+    except NotCopied as error:
+        return _report(ca, error)
+    except CommandError as error:
+        return _report(ca, Failed(f"cache_from = {error}"))
+    except OSError as error:
+        return _report(ca, Failed(f"{error.filename}: {error.strerror}"))
+    if copied.total is None:
+        return _say(
+            ca,
+            quiet,
+            f"some responses copied, in {response_copy.SECONDS} seconds; the next run goes on",
+        )
+    if copied.total == 0:
+        return _report(
+            ca,
+            Failed(
+                f"there is no response in {ca.cache_from}: it must be the `cache` of the host with"
+                " the key, which has to be filled there",
+                f"ocsp-cgi presign {shlex.quote(ca.name)}",
+            ),
+        )
+    new = plural(copied.new or 0, "new response")
+    return _say(ca, quiet, f"{new} copied, of {copied.total}")
+
+
+def _say(ca: CASettings, quiet: bool, text: str) -> int:
+    if not quiet:
+        print(f"[{ca.name}] {text}")
+    return entry.OK
+
+
+def _report(ca: CASettings, problem: NotCopied) -> int:
+    """Print why no response was copied.  Returns the exit code."""
+    fix = problem.fix or f"{entry.program()} sync {shlex.quote(ca.name)}"
+    reason = printable(problem.reason, 2000)
+    colon = "" if reason[-1] in "?." else ":"
+    sys.stderr.write(f"[{ca.name}] {problem.result}: {reason}{colon}\n    {printable(fix, 1000)}\n")
+    return entry.WARNING
