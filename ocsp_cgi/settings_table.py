@@ -9,7 +9,7 @@ an error.  Plain classes, because even that happens in a CGI.
 class Setting:
     """`what` it is, a phrase; `more` about it, sentences or ""; `default`, as it is written in a
     config, or in words, "" if there is none; `example`, a value; `section`, the heading in the
-    README that says all about it, or "".  Code is between backquotes."""
+    README, or in apache/README.md, that says all about it, or "".  Code is between backquotes."""
 
     __slots__ = ("default", "example", "more", "section", "what")
 

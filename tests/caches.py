@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import loopback
+import pages
 from browser import need
 from clients import HTTPResponse, parse_http, read_all, started, started_wsgi
 from cryptography.x509 import ocsp
 
 from ocsp_cgi.tools import data_files, httpd
 
-README = Path(__file__).resolve().parent.parent / "README.md"
 KINDS = (
     "disk, cgi",
     "disk, wsgi",
@@ -184,10 +184,10 @@ _STORES = {"memcache": _memcached, "redis": _redis}
 
 @contextlib.contextmanager
 def _nginx(home: Path, backend: int) -> Iterator[int]:
-    """An nginx with the README's block."""
+    """An nginx with the block in apache/README.md."""
     home, port = home / "nginx", httpd.free_port()
     block = _edited(
-        block_of_readme("nginx"),
+        pages.fenced(pages.APACHE, "nginx"),
         ("/var/cache/nginx-ocsp", f"{home}/run/cache"),
         ("listen 80;", f"listen 127.0.0.1:{port};"),
         ("http://responder.example.com;", f"http://127.0.0.1:{backend};"),
@@ -198,11 +198,11 @@ def _nginx(home: Path, backend: int) -> Iterator[int]:
 
 @contextlib.contextmanager
 def _varnish(home: Path, backend: int) -> Iterator[int]:
-    """A Varnish with the README's block."""
+    """A Varnish with the block in apache/README.md."""
     home, port = home / "varnish", httpd.free_port()
     home.mkdir(parents=True)
     block = _edited(
-        block_of_readme("vcl"),
+        pages.fenced(pages.APACHE, "vcl"),
         ('.host = "responder.example.com";', f'.host = "127.0.0.1"; .port = "{backend}";'),
     )
     (home / "ocsp.vcl").write_text(block)
@@ -210,12 +210,6 @@ def _varnish(home: Path, backend: int) -> Iterator[int]:
     command += ["-a", f"127.0.0.1:{port}", "-f", f"{home}/ocsp.vcl", "-s", "malloc,64m"]
     with loopback.server(home, command, port):
         yield port
-
-
-def block_of_readme(language: str) -> str:
-    """The one block of the README in this language."""
-    [block] = re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL)
-    return block
 
 
 def _edited(text: str, *edits: tuple[str, str]) -> str:

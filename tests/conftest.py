@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import transcripts
 from clients import settle
 from machine import new_machine, wheels  # noqa: F401  fixtures
 from tokens import token, token_of_all  # noqa: F401  fixtures
@@ -36,6 +37,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--all", action="store_true", help="also run what needs Apache, a browser or root, or long"
     )
+    parser.addoption(
+        "--update-transcripts",
+        action="store_true",
+        help="run what the README's transcripts show, nothing else, and write what came into it",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -48,7 +54,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         ):
             item.add_marker("process")
         only_all = {marker for marker in _ONLY_ALL if item.get_closest_marker(marker)}
-        if only_all and not only_all & named and not config.getoption("--all"):
+        is_asked_for = not only_all or only_all & named or config.getoption("--all")
+        if config.getoption("--update-transcripts"):
+            is_asked_for = "transcript" in item.fixturenames
+        if not is_asked_for:
             why = "not asked for"
         elif item.get_closest_marker("root") and os.geteuid() != 0:
             why = "not root"
@@ -155,6 +164,14 @@ def pki(workspace) -> PrivateCA:
 def ca(pki, place) -> PrivateCA:
     """A copy of `pki` that a test may change, in its own directory."""
     return pki.copy(place / "ca")
+
+
+@pytest.fixture
+def transcript(request):
+    """transcript(name, came) compares this transcript of the README with what came, see
+    transcripts.py."""
+    update = request.config.getoption("--update-transcripts")
+    return lambda name, came: transcripts.compare(name, came, update)
 
 
 @pytest.fixture(scope="session")

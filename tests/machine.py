@@ -14,6 +14,8 @@ import pytest
 from clients import need_namespaces, settle
 
 NAME = "ocsp.example.com"
+# Not needed for what is tested: only that the daemon is there.
+CRON = "cp /bin/sleep /usr/sbin/cron; nohup cron infinity >/dev/null 2>&1 &"
 WELL = "All is well, as `ocsp-cgi check` says.\n"
 CHECKOUT = Path(__file__).resolve().parent.parent
 CHANGED = ("/etc", "/opt", "/usr", "/var", "/run")
@@ -133,16 +135,7 @@ class Machine:
             **({"PIP_FIND_LINKS": str(self.wheels)} if self.wheels else {}),
         }
         run = subprocess.run(
-            [
-                "nsenter",
-                "--target",
-                self._pid,
-                "--mount",
-                "--net",
-                "--pid",
-                "--wdns=" + str(CHECKOUT),
-                *command,
-            ],
+            [*self.entering(CHECKOUT), *command],
             env=environment,
             capture_output=True,
             text=True,
@@ -151,6 +144,11 @@ class Machine:
         )
         assert run.returncode == 0 or not check, run.stdout + run.stderr
         return run
+
+    def entering(self, directory: Path) -> list[str]:
+        """What, before a command, runs it there in this directory."""
+        namespaces = ("--mount", "--net", "--pid", f"--wdns={directory}")
+        return ["nsenter", "--target", self._pid, *namespaces]
 
     def install(self, *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return self.run(sys.executable, "-m", "ocsp_cgi", "install", *options, check=check)

@@ -15,6 +15,7 @@ from ocsp_cgi import settings_table
 from ocsp_cgi.settings_table import Setting
 
 README = CHECKOUT / "README.md"
+APACHE = "apache/README.md"  # which has the sections that the README has not
 TABLES = {
     "setting of a CA": settings_table.OF_A_CA,
     "setting of `[responder]`": settings_table.OF_THE_RESPONDER,
@@ -38,7 +39,8 @@ def row(name: str, its: Setting) -> str:
     text = f"{its.what}. {its.more}" if its.more else its.what
     if its.section:
         anchor = its.section.lower().replace(" ", "-")
-        link = f"[{its.section}](#{anchor})"
+        page = "" if f"# {its.section}\n" in README.read_text(encoding="utf-8") else APACHE
+        link = f"[{its.section}]({page}#{anchor})"
         text += f" See {link}." if its.more else f"; see {link}"
     return f"| `{name}` | {default or ''}{' ' if default else ''}| {text} |\n"
 

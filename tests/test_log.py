@@ -10,6 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import pages
 import pytest
 from clients import (
     cert_id,
@@ -30,8 +31,7 @@ from ocsp_cgi.sync_state import SyncState
 from ocsp_cgi.tools import httpd
 from ocsp_cgi.tools.layout import LAYOUTS
 
-README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
-SECTION = re.search(r"^## The log\n(.*?)^## ", README, re.MULTILINE | re.DOTALL).group(1)
+[GREPS] = pages.commands(pages.README, "The log")
 LOG_FILE = "/var/log/apache2/error.log"
 INTERNAL_ERROR = b"\x30\x03\x0a\x01\x02"
 DAY = 86400
@@ -41,7 +41,7 @@ TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 
 def grep(what: str, log: Path) -> list[str]:
     """What the README's command about this kind of line finds in a log."""
-    [command] = re.findall(rf"^    (grep .*{what}.*)$", SECTION, re.MULTILINE)
+    [command] = re.findall(rf"^(grep .*{what}.*)$", GREPS, re.MULTILINE)
     assert LOG_FILE in command
     run = subprocess.run(
         ["sh", "-c", command.replace(LOG_FILE, str(log))], capture_output=True, text=True
@@ -243,7 +243,9 @@ def post(url: str, body: bytes, place: Path) -> bytes:
 
 
 def test_the_log_files_of_the_distributions():
-    assert re.findall(r"`(/var/log/\S+?)`", SECTION)[:2] == [one.error_log for one in LAYOUTS]
+    assert re.findall(r"`(/var/log/\S+?)`", pages.section(pages.README, "The log"))[:2] == [
+        one.error_log for one in LAYOUTS
+    ]
 
 
 @pytest.mark.apache

@@ -1,85 +1,174 @@
-"""The README shows what is there."""
+"""The README: what it shows, says and leads to is there, and it stays short."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import re
 import subprocess
 import sys
 import types
 from pathlib import Path
 
+import pages
 import pytest
 import settings
+import transcripts
 from clients import certificate, started
 from cryptography.hazmat.primitives.serialization import Encoding
+from pages import APACHE, CHECKOUT, README
 
-from ocsp_cgi.commands import install
+from ocsp_cgi import config
 from ocsp_cgi.tools.wsgi_server import LocalServer
 
-CHECKOUT = Path(__file__).resolve().parent.parent
-README = (CHECKOUT / "README.md").read_text()
+PACKAGE = "ocsp_cgi/README.md"
+PAGES = (README, APACHE, PACKAGE, "tests/README.md", "tests/conformance.md")
+TESTS = CHECKOUT / "tests"
+COMMANDS = {path.stem for path in (CHECKOUT / "ocsp_cgi" / "commands").glob("[a-z]*.py")}
+MOST_LINES, MOST_COLUMNS = 350, 110
+# By section: the test that runs its blocks.
+RUN_BY = {
+    (README, "Try it"): "test_readme.py",
+    (README, "Install it"): "test_guide.py",
+    (README, "Moving from the shell script"): "commands/test_migrate_as_root.py",
+    (README, "Copying db"): "test_guide.py",
+    (README, "Renewing the signer"): "test_guide.py",
+    (README, "The log"): "test_log.py",
+    (APACHE, "A root CA"): "test_guide.py",
+    (APACHE, "An issuing CA"): "test_guide.py",
+    (APACHE, "Copying db"): "test_guide.py",
+    (APACHE, "A key for each CA"): "test_readme.py",
+    (APACHE, "mod_wsgi"): "installation/test_wsgi_as_root.py",
+    (APACHE, "HTTP caches in front"): "installation/test_site_as_root.py",
+    (APACHE, "Hosts without a key"): "test_readme.py",
+    (APACHE, "A key on a token"): "test_guide.py",
+    (APACHE, "By hand"): "test_guide.py",
+}
 
 
-def without_what_differs(transcript: str) -> str:
-    """A transcript of the demonstration without serials, times, ports and names of directories."""
-    for pattern, name in (
-        (r"\b[0-9A-F]{31,32}\b", "SERIAL"),
-        (r"\w{3} [ \d]\d \d\d:\d\d:\d\d \d{4} GMT", "TIME"),
-        (r"\S*\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME"),
-        (r"127\.0\.0\.1:\d+", "ADDRESS"),
-        (r"\bms=\d+", "ms"),
-        (r"ocsp-cgi-demo-\w+", "DIRECTORY"),
-        (r"Apache/\S+ \(\w+\)", "APACHE"),
-    ):
-        transcript = re.sub(pattern, name, transcript)
-    return transcript
+def test_it_is_short():
+    """The rows of settings are written by a program, and a row cannot be wrapped."""
+    lines = pages.read(README).splitlines()
+    assert len(lines) <= MOST_LINES
+    rows = re.findall(r"(?m)^\| `\w+` \| .*", pages.section(README, "Settings"))
+    assert [line for line in lines if len(line) > MOST_COLUMNS and line not in rows] == []
+
+
+def test_every_block_is_run():
+    sections = {(page, block.section) for page in (README, APACHE) for block in pages.blocks(page)}
+    assert sections == {*RUN_BY}
+    for (_, section), name in RUN_BY.items():
+        assert f'"{section}"' in (TESTS / name).read_text(encoding="utf-8"), section
+
+
+def test_every_transcript_is_compared():
+    """At each of them, some test looks."""
+    sources = "".join(path.read_text(encoding="utf-8") for path in TESTS.glob("test_*.py"))
+    for name in transcripts.names():
+        assert f'transcript("{name}", ' in sources, name
 
 
 @pytest.mark.apache
 @pytest.mark.slow
-def test_transcript_of_the_demonstration(place, cgi, pki):
+def test_demonstration(place, cgi, pki, transcript):
     with started(place / "httpd", cgi, pki.home / "ocsp-cgi.conf"):
         pass  # skips if the demonstration has no Apache either
-    [transcript] = re.findall(r"```\n(Working in.*?)```", README, re.DOTALL)
+    [command] = pages.commands(README, "Try it")
+    assert command.startswith("python3 ")
     run = subprocess.run(
-        [sys.executable, "-m", "ocsp_cgi", "demo"],
+        [sys.executable, *command.split()[1:]],
         cwd=CHECKOUT,
         capture_output=True,
         text=True,
         env={"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "TMPDIR": "/tmp"},
         timeout=120,
     )
-    assert without_what_differs(run.stdout) == without_what_differs(transcript)
+    last = run.stdout[run.stdout.index("5. ") :]
+    transcript("demo", last[: last.index("       This Update")])
+
+
+def test_the_log_says_what_the_table_of_troubles_says():
+    """Each text in its first column is in the source, where a message may be cut in two."""
+    table = pages.section(README, "Troubleshooting")
+    package = (CHECKOUT / "ocsp_cgi").rglob("*.py")
+    source = "".join(path.read_text(encoding="utf-8") for path in package)
+    source = re.sub(r'"\s*f?"', "", source)
+    texts = [
+        text
+        for cell in re.findall(r"(?m)^\| (`.*?) \|", table)
+        for text in re.findall("`(.*?)`", cell)
+    ]
+    assert len(texts) > 10
+    assert [text for text in texts if text not in source] == []
+
+
+def test_the_section_for_signers_is_that_of_both_cas():
+    section = pages.fenced(README, "ini")
+    for name in ("root-ca", "sub-ca"):
+        assert f"\n{section}" in pages.read(f"apache/{name}.cnf")
+
+
+def test_commands_have_these_options():
+    """`ocsp-cgi COMMAND --option`, wherever a page says so."""
+    text = "".join(map(pages.read, (README, APACHE)))
+    said = re.findall(r"(?:ocsp-cgi |ocsp_cgi |`)([a-z]+) ([^`\n]*--[^`\n]*)", text)
+    said = [(command, options) for command, options in said if command in COMMANDS]
+    assert len(said) > 10
+    for command, options in said:
+        parser = argparse.ArgumentParser()
+        importlib.import_module(f"ocsp_cgi.commands.{command}").add_arguments(parser)
+        for option in re.findall(r"(?<!\S)--[\w-]+", options):
+            assert option in parser._option_string_actions, (command, option)
+
+
+@pytest.mark.process
+def test_ssh_reads_the_names_of_cas(place):
+    [config_file] = pages.commands(APACHE, "A key for each CA")
+    (place / "config").write_text(config_file)
+    for name in ("root-ca", "sub-ca"):
+        command = ["ssh", "-G", "-F", str(place / "config"), name]
+        run = subprocess.run(command, capture_output=True, text=True, check=True)
+        lines = run.stdout.splitlines()
+        assert {"hostname ca.example.com", "user root", f"identityfile ~/.ssh/{name}"} <= {*lines}
 
 
 def test_tables_of_settings():
-    assert settings.written(README) == README, "run: python3 tests/settings.py"
+    readme = pages.read(README)
+    assert settings.written(readme) == readme, "run: python3 tests/settings.py"
+
+
+def test_the_config_of_a_host_without_a_key(place):
+    [text] = pages.commands(APACHE, "Hosts without a key")
+    (place / "config").write_text(text)
+    [ca] = config.load(str(place / "config")).cas
+    assert (ca.rkey, ca.cache_from) == ("", "root@signer.example.com:.")
+
+
+def anchors(page: Path) -> list[str]:
+    headings = re.findall(r"(?m)^#+ (.*)", page.read_text(encoding="utf-8"))
+    return [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
 
 
 LINKS = [
     (page, path)
-    for page in ("README.md", "ocsp_cgi/README.md", "tests/README.md", "tests/conformance.md")
-    for path in dict.fromkeys(
-        re.findall(r"\]\(([^)h][^)]*)\)", (CHECKOUT / page).read_text(encoding="utf-8"))
-    )
+    for page in PAGES
+    for path in dict.fromkeys(re.findall(r"\]\(([^)h][^)]*)\)", pages.read(page)))
 ]
 
 
 @pytest.mark.parametrize("page, path", LINKS)
 def test_links_lead_somewhere(page, path):
-    headings = [
-        "#" + heading.lower().replace(" ", "-").replace(",", "")
-        for heading in re.findall(r"^#+ (.*)", README, re.MULTILINE)
-    ]
-    assert path in headings or (CHECKOUT / page).parent.joinpath(path).exists()
+    file, _, anchor = path.partition("#")
+    target = (CHECKOUT / page).parent / file if file else CHECKOUT / page
+    assert target.exists()
+    assert not anchor or anchor in anchors(target)
 
 
 @pytest.mark.slow
 def test_middleware(ca, monkeypatch, caplog):
-    """Run from the README, with a stand-in for django.http, over certificates that name a real
-    responder."""
-    [code] = re.findall(r"```python\n(from django.*?)```", README, re.DOTALL)
+    """The one in ocsp_cgi/README.md, with a stand-in for django.http, over certificates that name a
+    real responder."""
+    code = pages.fenced(PACKAGE, "python")
     stand_in = types.ModuleType("django.http")
     stand_in.HttpResponseForbidden = lambda text: ("forbidden", text)
     monkeypatch.setitem(sys.modules, "django", types.ModuleType("django"))
@@ -120,12 +209,3 @@ def test_middleware(ca, monkeypatch, caplog):
     assert lines[1].endswith(": certificate: no -----BEGIN CERTIFICATE----- block")
     assert lines[2].endswith(": the responder answered internalError")
     assert r": http://127.0.0.1:1/\x1b]0;<script>alert(1)</script>\x07: " in lines[3]
-
-
-def test_every_option_of_the_installer_is_named():
-    parser = argparse.ArgumentParser(add_help=False)
-    install.add_arguments(parser)
-    options = [option for action in parser._actions for option in action.option_strings]
-    assert [
-        option for option in options if f"`{option}" not in README and f" {option} " not in README
-    ] == []

@@ -19,6 +19,7 @@ import time
 import traceback
 from pathlib import Path
 
+import pages
 import pytest
 from clients import cert_id, certificate, request, started, verified
 from sshd import NEEDS_LOGIN, Sshd, sshd_is_installed
@@ -84,8 +85,8 @@ class Hosts:
         login = shutil.copy(place / "sshd" / "user_key", place / "login_key")
         self.add_alias("login", Path(login))
         [command] = re.findall(
-            r'(?m)^    restrict,command="(.*)" ssh-ed25519 AAAA',
-            (CHECKOUT / "README.md").read_text(),
+            r'(?m)^restrict,command="(.*)" ssh-ed25519 AAAA',
+            "".join(pages.commands(pages.README, "Copying db")),
         )
         assert command == "/usr/bin/rrsync -ro /root/root-ca/db"
         for name, ca in cas.items():

@@ -1,6 +1,6 @@
 """Stress tests of the responder: no response may be wrong, broken or missing.
 
-    python3 tests/trials.py            ten minutes; prints the table of the README
+    python3 tests/trials.py            ten minutes; prints the table of tests/README.md
     python3 tests/trials.py --quick    a minute, as in test_trials.py
 
 Each trial raises AssertionError at the first wrong response; else it returns how often it tried,

@@ -92,8 +92,8 @@ def _demonstrate(directory: Path, arguments: argparse.Namespace) -> int:
             _ask(ca, server.url, "bad", "revoked", "4. Is the other server's?"),
         ]
         _say(
-            "5. Now the first certificate is revoked.  Nothing is restarted: the revocation takes"
-            " effect with the next request."
+            "5. Now the first one is revoked.  Nothing is restarted: it takes effect with the next"
+            " request."
         )
         _say("   $ openssl ca -config root-ca.cnf -revoke good.crt -crl_reason superseded")
         ca.revoke("good", "-crl_reason", "superseded")
@@ -146,24 +146,18 @@ def _serve(
 
 def _ask(ca: PrivateCA, url: str, name: str, expected: str, heading: str) -> bool:
     """Query NAME.crt with openssl, visibly.  Returns whether the status is right and verified."""
-    command = [
-        "openssl",
-        "ocsp",
-        "-issuer",
-        "root-ca.crt",
-        "-CAfile",
-        "root-ca.crt",
-        "-partial_chain",
-        "-cert",
-        f"{name}.crt",
-        "-url",
-        url,
-    ]
+    command = ["openssl", "ocsp", "-issuer", "root-ca.crt", "-CAfile", "root-ca.crt"]
+    command += ["-cert", f"{name}.crt"]
+    its_url = ["-url", url]
     if heading:
         _say(heading)
-    _say(f"   $ {shlex.join(command)}")
+    _say(f"   $ {shlex.join(command)} \\\n         {shlex.join(its_url)}")
     run = subprocess.run(
-        command, cwd=ca.home, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*command, *its_url],
+        cwd=ca.home,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     _say(textwrap.indent(run.stdout.replace("\t", "    "), "   "))
     lines = run.stdout.splitlines()

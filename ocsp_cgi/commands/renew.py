@@ -165,7 +165,7 @@ def _signer_certificate(ca: CASettings, now: int) -> Certificate:
         raise CommandError(
             f"[{ca.name}] signs its responses itself: {ca.rsigner} is the CA's own certificate,"
             " and with a new key it would be another CA.  For a signer that can be renewed, follow"
-            " steps 2 and 3 of the guide in the README"
+            " steps 2 and 3 of `Install it` in the README"
         )
     return own
 

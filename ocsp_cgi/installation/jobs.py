@@ -202,7 +202,7 @@ def _is_copied(ca: CASettings) -> bool:
 def _how_to_log_in(ca: CASettings) -> str:
     host, _, path = (ca.sync_from or "").partition(":")
     key = HOME / ".ssh" / "id_ed25519"
-    directory = os.path.dirname(path) or "."
+    directory = os.path.dirname(path) or f"/DIRECTORY-OF-{path}"
     return (
         f"[{ca.name}] is copied over ssh by the user {SYNC_USER}.  It needs a key, and has to know"
         f" {host.rpartition('@')[2]}:\n"

@@ -1,4 +1,4 @@
-"""What the config names and is not there yet, or cannot be read, with the guide's next step."""
+"""What the config names and is not there yet, or cannot be read, with the README's next step."""
 
 from __future__ import annotations
 

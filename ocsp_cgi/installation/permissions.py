@@ -5,8 +5,9 @@ A CGI runs as the web server's user.  mod_wsgi's processes belong to a user of t
 the web server's group, and so reads everything as a CGI would.  Only the key is in the group of
 that user alone.
 
-What lies in our own directory is given the modes that the README describes; elsewhere, only what
-keeps one of the two users out is changed, and never a directory of another user or of the system.
+What lies in our own directory is given the modes that apache/README.md describes; elsewhere, only
+what keeps one of the two users out is changed, and never a directory of another user or of the
+system.
 """
 
 from __future__ import annotations

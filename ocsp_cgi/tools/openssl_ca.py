@@ -21,7 +21,7 @@ class OpenSSLError(CommandError):
 
 
 class PrivateCA:
-    """A CA directory as in the guide: root-ca.crt, private/, certs/, db/index and db/serial.
+    """A CA directory as in apache/README.md: root-ca.crt, private/, certs/, db/index and db/serial.
 
     `name` is what its files are called: root-ca, or sub-ca for an issuing CA.
     """

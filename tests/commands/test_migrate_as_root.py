@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
+import pages
 import pytest
 from machine import NAME
 
@@ -39,8 +38,9 @@ def test_migrate_there_and_back(new_machine, pki):
         "chmod 755 /usr/lib/cgi-bin/ocsp.cgi"
     )
     assert "bad.crt: revoked" in machine.sh(ASK.format(home=pki.home))
-    command = [sys.executable, "-m", "ocsp_cgi", "migrate", "/usr/lib/cgi-bin/ocsp.cgi"]
-    migrated = machine.run(*command).stdout
+    [command] = pages.commands(pages.README, "Moving from the shell script")
+    command = command.strip().replace("ocsp-cgi", "/usr/local/sbin/ocsp-cgi", 1)
+    migrated = machine.sh(command)
     assert "http://localhost/cgi-bin/ocsp.cgi has answered." in migrated
     assert "000-default.conf, in <VirtualHost *:80> (line 1):\n      AllowEncod" in migrated
     config = machine.sh("cat /etc/ssl/ocsp-cgi.conf")
@@ -56,6 +56,6 @@ def test_migrate_there_and_back(new_machine, pki):
     assert machine.sh("readlink /usr/lib/cgi-bin/ocsp.cgi") == "/opt/ocsp-cgi/ocsp.cgi\n"
     assert "bad.crt: revoked" in machine.sh(ASK.format(home=pki.home))
     assert machine.sh("ls -A /var/cache/ocsp-cgi; tail -1 /var/log/apache2/error.log")
-    machine.run(*command, "--back")
+    machine.sh(f"{command} --back")
     assert machine.sh("cat /usr/lib/cgi-bin/ocsp.cgi") == SCRIPT
     assert "bad.crt: revoked" in machine.sh(ASK.format(home=pki.home))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import urllib.parse
 
+import pages
 import pytest
 from clients import base64_of, cert_id, certificate, request
 from machine import CHECKOUT, NAME, WELL
@@ -90,17 +90,15 @@ def test_another_path(path, new_machine, pki):
 
 
 @pytest.mark.parametrize("kind", ["--cgi", "--wsgi"])
-def test_a_cache_as_the_readme_says(new_machine, pki, kind):
+def test_a_cache_as_its_page_says(new_machine, pki, kind):
     machine = new_machine()
     machine.bring_files(pki)
     assert machine.install("--server-name", NAME, kind).stdout.endswith(WELL)
-    readme = (CHECKOUT / "README.md").read_text()
-    [commands] = re.findall(
-        r"(?m)^    mkdir .*\n    cp apache/ocsp-cgi-cache-disk.*\n    a2enmod .*\n", readme
+    on_disk, shared = (
+        f"cd {CHECKOUT}; {commands.replace('systemctl restart apache2', 'apache2ctl restart')}"
+        for commands in pages.commands(pages.APACHE, "HTTP caches in front")
     )
-    assert commands.count("systemctl restart apache2") == 1
-    commands = commands.replace("systemctl restart apache2", "apache2ctl restart")
-    machine.sh(f"cd {CHECKOUT}; {commands}")
+    machine.sh(on_disk)
     root = certificate(pki.home / "root-ca.crt")
     about = base64_of(request(cert_id(root, int(pki.serial("bad"), 16))))
     url = f"http://{NAME}/cgi-bin/ocsp.cgi/{urllib.parse.quote(about, safe='')}"
@@ -111,4 +109,6 @@ def test_a_cache_as_the_readme_says(new_machine, pki, kind):
     asked = machine.sh(f"for n in 1 2 3; do {fetch} | sha256sum; done; {count}")
     *responses, lines = asked.splitlines()
     assert len(responses) == 3 and len(set(responses)) == 1 and lines == "1"
+    machine.sh(f"echo 127.0.0.1 cache.example.com >>/etc/hosts; {shared}")  # where nothing listens
+    assert machine.sh(f"{fetch} >/dev/null; {count}") == "2\n"
     assert machine.install().stdout == f"Nothing to change: everything is in place.\n{WELL}"

@@ -8,6 +8,7 @@ import re
 import threading
 from pathlib import Path
 
+import pages
 import pytest
 from machine import NAME, RHEL, WELL
 
@@ -138,7 +139,9 @@ def test_a_new_installation_and_its_end(new_machine, wheels, pki):
     machine.bring_files(pki)
     assert machine.install().stdout.endswith(WELL)
     assert machine.install().stdout == UNCHANGED + WELL
-    assert machine.install("--wsgi").stdout == UNCHANGED + WELL
+    [commands] = pages.commands(pages.APACHE, "mod_wsgi")
+    again = commands.splitlines()[1].replace("ocsp-cgi", COMMAND, 1)
+    assert machine.sh(again) == UNCHANGED + WELL
     assert modes(machine) == WSGI_MODES
     assert " python-home=/opt/ocsp-cgi" in machine.sh(f"grep ^WSGIDaemonProcess {SITE}")
     assert "bad.crt: revoked" in responses(machine, pki.home)
