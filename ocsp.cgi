@@ -32,5 +32,6 @@ except BaseException as error:
         sys.stderr.write(line % (now, error, sys.path[0], sys.executable))
         for _ in range(1024):
             posix.read(0, 65536)
-        head = b"Content-Type: application/ocsp-response\r\nCache-Control: no-cache, no-store\r\n"
-        posix.write(1, head + b"\r\n\x30\x03\x0a\x01\x02")
+        head = b"Content-Type: application/ocsp-response\r\nContent-Length: 5\r\n"
+        head += b"Cache-Control: no-cache, no-store\r\n\r\n"
+        posix.write(1, head + b"\x30\x03\x0a\x01\x02")

@@ -103,28 +103,21 @@ def cached(kind: str, home: Path, script: Path, config: Path) -> Iterator[Cached
     cache, _, way = kind.partition(", ")
     with contextlib.ExitStack() as stack:
         if cache in ("nginx", "varnish"):
-            apache = stack.enter_context(_apache(home / "httpd", way, script, config))
+            behind = stack.enter_context(apache(home / "httpd", way, script, config))
             front = _nginx if cache == "nginx" else _varnish
-            port = stack.enter_context(front(home, apache.port))
-            yield Cached(kind, [port], [apache], apache.__exit__)
+            port = stack.enter_context(front(home, behind.port))
+            yield Cached(kind, [port], [behind], behind.__exit__)
             return
-        text = configuration("disk" if cache == "disk" else "shared")
-        stop = None
         if cache == "disk":
-            text = text.replace("/var/cache/apache2/mod_cache_disk", str(home / "0" / "run"))
-        else:
-            port, process = stack.enter_context(_STORES[cache](home))
-            text = re.sub("(?m)^(# )?CacheSocache ", "# CacheSocache ", text)
-            text = re.sub(
-                rf'(?m)^# (CacheSocache "{cache}:)cache\.example\.com:\d+',
-                rf"\g<1>127.0.0.1:{port}",
-                text,
+            text = configuration("disk").replace(
+                "/var/cache/apache2/mod_cache_disk", str(home / "0" / "run")
             )
+            stop = None
+        else:
+            text, process = stack.enter_context(store(cache, home))
             stop = process.kill
         apaches = [
-            stack.enter_context(
-                _apache(home / str(number), way, script, config, text, _MODULES[cache])
-            )
+            stack.enter_context(apache(home / str(number), way, script, config, text, cache))
             for number in range(1 if cache == "disk" else 2)
         ]
         stop = stop or apaches[0].__exit__
@@ -134,8 +127,7 @@ def cached(kind: str, home: Path, script: Path, config: Path) -> Iterator[Cached
 def uncached(is_rewritten: bool, home: Path, script: Path, config: Path) -> httpd.Apache:
     """An Apache without a cache, with the rules of the shared one if it is `is_rewritten`."""
     text = re.sub(r"(?m)^Cache(Enable|Socache) ", r"# \g<0>", configuration("shared"))
-    modules = ("cache", "cache_socache", "rewrite")
-    return _apache(home, "cgi", script, config, *((text, modules) if is_rewritten else ()))
+    return apache(home, "cgi", script, config, *((text, "memcache") if is_rewritten else ()))
 
 
 def configuration(name: str) -> str:
@@ -143,16 +135,15 @@ def configuration(name: str) -> str:
     return (data_files.APACHE / f"ocsp-cgi-cache-{name}.conf").read_text()
 
 
-def _apache(
-    home: Path,
-    way: str,
-    script: Path,
-    config: Path,
-    cache_conf: str = "",
-    modules: tuple[str, ...] = (),
+def apache(
+    home: Path, way: str, script: Path, config: Path, cache_conf: str = "", cache: str = ""
 ) -> httpd.Apache:
-    """An Apache whose virtual host includes a file with this configuration, as
-    /etc/ocsp-cgi/cache.conf is included."""
+    """An Apache that runs the responder in one way, "cgi" or "wsgi".
+
+    Its virtual host includes a file with this configuration, as /etc/ocsp-cgi/cache.conf is
+    included, for a cache of one kind.
+    """
+    modules = _MODULES.get(cache, ())
     home.mkdir(parents=True)
     if cache_conf:
         (home / "cache.conf").write_text(cache_conf)
@@ -179,7 +170,14 @@ def _redis(home: Path) -> Iterator[tuple[int, subprocess.Popen]]:
         yield port, process
 
 
-_STORES = {"memcache": _memcached, "redis": _redis}
+@contextlib.contextmanager
+def store(kind: str, home: Path) -> Iterator[tuple[str, subprocess.Popen]]:
+    """What Apaches share, "memcache" or "redis": their configuration for it, and its process."""
+    start = {"memcache": _memcached, "redis": _redis}[kind]
+    with start(home) as (port, process):
+        text = re.sub("(?m)^(# )?CacheSocache ", "# CacheSocache ", configuration("shared"))
+        pattern = rf'(?m)^# (CacheSocache "{kind}:)cache\.example\.com:\d+'
+        yield re.sub(pattern, rf"\g<1>127.0.0.1:{port}", text), process
 
 
 @contextlib.contextmanager
