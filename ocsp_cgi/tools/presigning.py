@@ -104,20 +104,31 @@ class Presigning:
 
 
 @contextlib.contextmanager
-def _pool(processes: int, presigner: Presigner) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
-    """Processes that share the map of the index with this one."""
-    pool = concurrent.futures.ProcessPoolExecutor(
-        processes, multiprocessing.get_context("fork"), _begin, (presigner,)
-    )
+def _pool(processes: int, presigner: Presigner) -> Iterator[concurrent.futures.Executor]:
+    """Processes that share the map of the index with this one.
+
+    They need semaphores, which are in /dev/shm.  Where that cannot be used, a thread signs.
+    """
+    pool: concurrent.futures.Executor
+    try:
+        pool = concurrent.futures.ProcessPoolExecutor(
+            processes, multiprocessing.get_context("fork"), _begin, (presigner,)
+        )
+    except (OSError, ImportError):
+        pool = concurrent.futures.ThreadPoolExecutor(1, "presign", _take, (presigner,))
     try:
         yield pool
     finally:  # also after Ctrl-C, each ends with the part that it has begun
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _begin(presigner: Presigner) -> None:
+def _take(presigner: Presigner) -> None:
     global _presigner
     _presigner = presigner
+
+
+def _begin(presigner: Presigner) -> None:
+    _take(presigner)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(_NICE)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -136,7 +147,7 @@ def _work(part: Part) -> Done:
 
 
 def _results(
-    pool: concurrent.futures.ProcessPoolExecutor,
+    pool: concurrent.futures.Executor,
     parts: list[Part],
     most: int,
     progress: Progress,

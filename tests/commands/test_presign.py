@@ -159,6 +159,16 @@ def test_only_what_has_changed_is_signed_again(host):
     assert ("cache", "hit") in answered.fields and status_in(answered) == REVOKED
 
 
+def test_without_semaphores(host, monkeypatch):
+    """As in a chroot without /dev/shm."""
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("multiprocessing.synchronize.SemLock.__init__", refuse)
+    assert host.signed() == (10, 0)
+
+
 @pytest.mark.slow
 def test_a_new_signer_signs_all_of_it_again(host):
     host.signed()
