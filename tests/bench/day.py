@@ -31,7 +31,9 @@ class Setup(NamedTuple):
 SETUPS = (
     Setup("shell script", 174, 174),
     Setup("CGI with `cache`", 173, 49),
+    Setup("CGI, signed in advance, nonces ignored", 173, 173),
     Setup("WSGI with `cache`", 2611, 1453),
+    Setup("WSGI, signed in advance, nonces ignored", 2611, 2611),
 )
 HTTP_CACHE = 13069  # GET from Apache's cache
 
