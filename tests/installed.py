@@ -13,7 +13,7 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 FILES = (
-    *("LICENSE", "README.md", "apache", "ocsp.cgi", "ocsp.wsgi", "ocsp_cgi"),
+    *("LICENSE", "README.md", "apache", "ocsp.cgi", "ocsp_cgi"),
     *("pyproject.toml", "setup.cfg"),
 )
 BUILD_SDIST = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"

@@ -322,7 +322,7 @@ def installed(workspace):
     source = workspace / "source"
     source.mkdir()
     for name in (
-        *("ocsp.cgi", "ocsp.wsgi", "ocsp_cgi", "apache"),
+        *("ocsp.cgi", "ocsp_cgi", "apache"),
         *("setup.cfg", "pyproject.toml", "README.md", "LICENSE"),
     ):
         path = CHECKOUT / name

@@ -20,7 +20,7 @@ def with_autocrlf(place) -> Path:
     if shutil.which("git") is None:
         pytest.skip("git is not installed (Debian: apt-get install git)")
     origin, clone = place / "origin", place / "clone"
-    for name in (".gitattributes", "README.md", *SCRIPTS, "ocsp.wsgi", "ocsp_cgi", "apache"):
+    for name in (".gitattributes", "README.md", *SCRIPTS, "ocsp_cgi", "apache"):
         (origin / name).parent.mkdir(parents=True, exist_ok=True)
         if (CHECKOUT / name).is_dir():
             ignored = shutil.ignore_patterns("__pycache__")

@@ -1,4 +1,4 @@
-"""Where ocsp.cgi, ocsp.wsgi and apache/ are: beside the package in a checkout and where `install`
+"""Where ocsp.cgi and apache/ are: beside the package in a checkout and where `install`
 has put it, in share/ocsp-cgi after `pip install`."""
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def _is_complete(directory: Path) -> bool:
-    files = (directory / "ocsp.cgi", directory / "ocsp.wsgi")
-    return all(path.is_file() for path in files) and (directory / "apache").is_dir()
+    return all((directory / name).is_file() for name in ("ocsp.cgi", "apache/ocsp.wsgi"))
 
 
 def _installed() -> Path | None:
@@ -32,20 +31,20 @@ _IS_BESIDE = _is_complete(PACKAGE.parent)
 IS_CHECKOUT = _IS_BESIDE and not IS_INSTALLED
 DIRECTORY = PACKAGE.parent if _IS_BESIDE else _installed() or PACKAGE.parent
 SCRIPT = DIRECTORY / "ocsp.cgi"
-WSGI_SCRIPT = DIRECTORY / "ocsp.wsgi"
 APACHE = DIRECTORY / "apache"
+WSGI_SCRIPT = APACHE / "ocsp.wsgi"
 
 
 def require() -> None:
-    """CommandError if ocsp.cgi, ocsp.wsgi or apache/ is missing."""
+    """CommandError if ocsp.cgi or apache/ is missing."""
     if not _is_complete(DIRECTORY):
         if IS_INSTALLED:
             raise CommandError(
-                f"ocsp.cgi, ocsp.wsgi or apache/ is missing in {DIRECTORY}: run"
+                f"ocsp.cgi or apache/ is missing in {DIRECTORY}: run"
                 " `python3 -m ocsp_cgi install` in a checkout"
             )
         raise CommandError(
-            f"ocsp.cgi, ocsp.wsgi and apache/ are not in {DIRECTORY}, beside the package ocsp_cgi:"
+            f"ocsp.cgi and apache/ are not in {DIRECTORY}, beside the package ocsp_cgi:"
             " run this in a complete checkout, or install the package with pip"
         )
 

@@ -124,7 +124,9 @@ def install_cgi(directory: Path, python: str = sys.executable) -> Path:
         [python, "-m", "compileall", "-q", str(package)], check=True, capture_output=True
     )
     script = install_script(directory, python)
-    shutil.copy(data_files.WSGI_SCRIPT, directory)
+    (directory / "apache").mkdir(exist_ok=True)
+    shutil.copy(data_files.WSGI_SCRIPT, directory / "apache")
+    script.with_suffix(".wsgi").symlink_to("apache/ocsp.wsgi")
     let_read(directory)
     return script
 

@@ -9,7 +9,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 from . import data_files, entry
@@ -55,7 +54,7 @@ class Program:
             )
         self.prefix = prefix
         self.script = prefix / "ocsp.cgi"
-        self.wsgi_script = prefix / "ocsp.wsgi"
+        self.wsgi_script = prefix / "apache" / "ocsp.wsgi"
         self.is_resident = False  # whether processes have it loaded, until Apache is reloaded
         self._creates_environment = False
         self._layout = layout
@@ -91,9 +90,6 @@ class Program:
             plan.add(f"copy the files for Apache and jobs to {self.prefix}/apache", self._copy_data)
         if not python or self._script_content(python) != content(self.script):
             plan.add(f"write {self.script}, with that Python in its first line", self._write_script)
-        wsgi = content(data_files.WSGI_SCRIPT)
-        if content(self.wsgi_script) != wsgi:
-            plan.add(f"write {self.wsgi_script}", partial(write, self.wsgi_script, wsgi, 0o644))
         plan.file(LAUNCHER, self._launcher(config), 0o755)
 
     def plan_link(self, is_wsgi: bool, apache: str = "reload") -> None:
@@ -139,7 +135,7 @@ class Program:
 
     def remove(self) -> None:
         self._remove_environment()
-        for name in ("ocsp_cgi", "apache", "ocsp.cgi", "ocsp.wsgi"):
+        for name in ("ocsp_cgi", "apache", "ocsp.cgi"):
             _remove(self.prefix / name)
         _remove(self._plan.record.path)
 

@@ -149,8 +149,8 @@ def test_the_script_is_missing_or_cannot_be_read(own_web, place):
     with serving(own_web, place) as (_, subject):
         script.chmod(0)
         [finding] = problems(apache.examine(subject))
-        assert finding.what.endswith(f" may not read {script}")
-        assert finding.command == f"chmod a+r {script}"
+        assert finding.what.endswith(f" may not read {script.resolve()}")
+        assert finding.command == f"chmod a+r {script.resolve()}"
         script.unlink()
         [finding] = problems(apache.examine(subject))
         assert finding.what == (

@@ -43,7 +43,7 @@ def test_without_them_the_demonstration_says_what_is_missing(place):
     ended = run(sys.executable, "-m", "ocsp_cgi", "demo", cwd=place)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.startswith(
-        f"python3 -m ocsp_cgi: ocsp.cgi, ocsp.wsgi and apache/ are not in {place}, beside the"
+        f"python3 -m ocsp_cgi: ocsp.cgi and apache/ are not in {place}, beside the"
     )
 
 
@@ -81,7 +81,7 @@ def test_the_files_of_the_wheel(environment):
     """The same as in the checkout: pip has not rewritten the first line of ocsp.cgi."""
     installed = environment / "share" / "ocsp-cgi"
     names = [f"apache/{path.name}" for path in (CHECKOUT / "apache").iterdir()]
-    names += ["ocsp.cgi", "ocsp.wsgi"]
+    names.append("ocsp.cgi")
     for name in names:
         assert (installed / name).read_bytes() == (CHECKOUT / name).read_bytes(), name
     assert len(list(installed.rglob("*"))) == len(names) + 1

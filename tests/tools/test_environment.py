@@ -26,7 +26,7 @@ def fresh_machine(place):
         shutil.copytree(
             CHECKOUT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__")
         )
-    for name in ("ocsp.cgi", "ocsp.wsgi", "setup.cfg"):
+    for name in ("ocsp.cgi", "setup.cfg"):
         shutil.copy(CHECKOUT / name, checkout / name)
     venv.create(place / "bare", with_pip=False)
     return checkout, str(place / "bare" / "bin" / "python")

@@ -1,8 +1,0 @@
-"""What mod_wsgi loads: WSGIScriptAlias names it.  The package ocsp_cgi is beside this file or what
-it links to, or installed."""
-
-import os
-import sys
-
-sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
-from ocsp_cgi.wsgi import application  # noqa: E402, F401  # which mod_wsgi calls
