@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import re
+import shutil
 import subprocess
 import sys
 import types
@@ -123,6 +124,8 @@ def test_commands_have_these_options():
 
 @pytest.mark.process
 def test_ssh_reads_the_names_of_cas(place):
+    if shutil.which("ssh") is None:
+        pytest.skip("ssh is not installed (Debian: apt-get install openssh-client)")
     [config_file] = pages.commands(APACHE, "A key for each CA")
     (place / "config").write_text(config_file)
     for name in ("root-ca", "sub-ca"):
