@@ -4,7 +4,8 @@ that.
 It was made on another host; or a file that it was made from has been written or replaced.  Then
 what the files say is compared.  A response may be used while
 
-- its CertID is that of the request;
+- its CertID is that of the request, and names the CA of the section: a signer that clients trust
+  for its own sake (`signer_trust = local`) signs for several, which may have the same row;
 - the row of the serial number is, byte for byte, the line it was made from, and says the same as
   the response: so a revocation in the index takes effect at once, whatever lies in the cache;
 - the response has the certificate of the section's signer in it, and no row revokes that;
@@ -181,6 +182,9 @@ def _fitting(
     response, but in the fingerprint of its key.
     """
     if ca.rkey and ca.rsigner2:
+        return []
+    # `_was_made_so` compares the certificates of the CA, but on a host with the key alone.
+    if not ca.rkey and not files.issuer(ca).matches(cert_id):
         return []
     found = []
     own = None
