@@ -175,3 +175,30 @@ def test_without_the_right_to_write(web, sync, signer):
     (web.home / "db" / "responses").write_text("a file")
     status, printed = sync()
     assert status == 1 and f"the user that copies must own {web.home / 'db'}" in printed
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("owned", ["db", "db/responses"])
+def test_root_writes_nothing_where_another_user_could_lead_it_elsewhere(web, sync, place, owned):
+    """The index is a link to one in a directory of root's, so root copies."""
+    (place / "index").mkdir()
+    real = web.index.rename(place / "index" / "index")
+    web.index.symlink_to(real)
+    responses = web.home / "db" / "responses"
+    responses.mkdir()
+    (responses / ".pruned").symlink_to(place / "made-by-root")
+    os.chown(web.home / owned, 65534, -1)
+    status, printed = sync()
+    assert status == 1 and "belongs to another user, so root must not" in printed
+    assert printed.endswith(f"    chown root {web.home / owned}\n")
+    assert not (place / "made-by-root").exists()
+
+
+@pytest.mark.root
+def test_the_group_is_that_of_the_index_without_setgid_too(web, sync):
+    os.chown(web.home / "db", -1, 65534)
+    (web.home / "db").chmod(0o750)
+    sync()
+    directory = web.home / "db" / "responses"
+    found = [directory, *directory.rglob("buckets*"), *directory.rglob("buckets-*/*")]
+    assert {path.stat().st_gid for path in [*found, *web.responses]} == {65534}
