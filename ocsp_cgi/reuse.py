@@ -120,6 +120,11 @@ def made_with(issuer: Issuer) -> bytes:
     return b"%08x" % binascii.crc32(shape + b"".join([one.der for one in issuer.certificates]))
 
 
+def signed_by_another(ca: CASettings) -> str:
+    """Why what neither signer of a section has signed may not be used."""
+    return f"it is not signed by {' or '.join(alone.rsigner for alone in ca.signers())}"
+
+
 def _first_usable(
     cert_id: CertID,
     ca: CASettings,
@@ -155,7 +160,7 @@ def _lets_sign(row: Row, own: list[Certificate], serial_number: int) -> bool:
 
 def _says(cached: CachedResponse, row: Row) -> bool:
     """Whether a response says of its certificate what the row does."""
-    said, status = _single(cached.der).cert_status, row.cert_status
+    said, status = single_response(cached.der).cert_status, row.cert_status
     return (said.name, said.revocation_time, said.revocation_reason) == (
         status.name,
         status.revocation_time,
@@ -163,7 +168,7 @@ def _says(cached: CachedResponse, row: Row) -> bool:
     )
 
 
-def _single(encoded: bytes) -> SingleResponse:
+def single_response(encoded: bytes) -> SingleResponse:
     """The one SingleResponse in an OCSPResponse.  ValueError if there is not one."""
     response = OCSPResponse.from_der(encoded)
     if response.response_status != SUCCESSFUL:
@@ -197,7 +202,7 @@ def _fitting(
             own = files.signer_certificates(ca) if own is None else own
             signer = next((one for one in own if one.der in cached.der), None)
             if signer is None:
-                reason = f"it is not signed by {ca.rsigner}"
+                reason = signed_by_another(ca)
             elif ca.rkey and not _was_made_so(cached, signer, ca, files):
                 reason = "it was made with other settings"
             else:
@@ -244,7 +249,7 @@ def _read(path: str, cert_id: bytes, ca: CASettings, now: int) -> CachedResponse
         return None
     try:
         cached = cache.parse(parts, ca, now)
-        single = _single(cached.der)
+        single = single_response(cached.der)
     except ValueError:
         return None
     times = single.this_update, single.next_update

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import random
 from typing import Any
 
-from .. import cache, config, index_file
+from .. import cache, config, der, index_file
 from ..config import CASettings
 from ..index_row import read as read_row
+from ..issuer import Issuer
+from ..ocsp_request import CertID
 from ..tools import as_user, response_copy
 from ..tools.labelled import plural
 from . import commands, preload
@@ -31,6 +35,15 @@ def _examine(ca: CASettings, subject: Subject) -> Finding:
     except as_user.ChildFailed as error:
         return Finding(Level.WARN, f"copied responses not checked: {error}", where)
     directory = ca.copied_responses if ca.cache_from else ca.cache
+    if seen["other"]:
+        signers = " or ".join(alone.rsigner for alone in ca.signers())
+        text = (
+            f"{seen['other']} of {plural(seen['read'], 'response')} looked at in {directory} are"
+            f" not signed by {signers}, so clients get tryLater. Copy the certificate of the signer"
+            " here from the host with the key: into that file, or into another one that `rsigner2`"
+            " names"
+        )
+        return Finding(Level.WARN if seen["valid"] else Level.FAIL, text, where)
     if not seen["valid"]:
         text = "without `rkey`, only copied responses can be sent, and"
         text += f" all in {directory} have expired" if seen["expired"] else f" {directory} has none"
@@ -56,12 +69,15 @@ def _command(ca: CASettings) -> str:
 
 def _look(path: str, name: str, now: int) -> dict[str, Any]:
     """What the responder's user finds: the number of `files`, and of those that were `read`; of
-    these, how many are `valid`, `late` (valid, in the last part of their life) and `expired`, and
-    when the first of the valid ones will `end`.
+    these, how many are `valid`, `late` (valid, in the last part of their life), `expired`, and from
+    `other` signers than those of the section, and when the first of the valid ones will `end`.
 
     Of certificates that have expired nobody need sign anything again, so they are left out.
     """
     [ca] = [one for one in config.load(path).cas if one.name == name]
+    issuer = Issuer(ca)
+    if issuer.unreadable:
+        raise issuer.unreadable
     directories = [ca.copied_responses, *([ca.cache] if not ca.cache_from and ca.cache else [])]
     paths = [
         entry.path
@@ -69,8 +85,17 @@ def _look(path: str, name: str, now: int) -> dict[str, Any]:
         for entry in response_copy.files(directory)
         if entry.name.endswith(cache.SUFFIX) and not entry.name.startswith(".")
     ]
+    random.shuffle(paths)
     found = {"files": len(paths), "read": 0, "valid": 0, "late": 0, "expired": 0, "end": 0}
-    for one in random.sample(paths, min(_SAMPLE, len(paths))):
+    found["other"] = 0
+    looked_at = 0
+    for one in paths:
+        if not _is_about(one, issuer):
+            found["files"] -= 1
+            continue
+        if looked_at == _SAMPLE:
+            break
+        looked_at += 1
         cached = _read(one, ca, now)
         if cached is None or _has_expired(cached, now):
             continue
@@ -78,11 +103,24 @@ def _look(path: str, name: str, now: int) -> dict[str, Any]:
         end = cached.next_update
         if now >= end:
             found["expired"] += 1
-            continue
-        found["valid"] += 1
-        found["late"] += end - now < (end - cached.this_update) // _LATE
-        found["end"] = min(found["end"] or end, end)
+        elif not any(own.der in cached.der for own in issuer.load_all_own()):
+            found["other"] += 1
+        else:
+            found["valid"] += 1
+            found["late"] += end - now < (end - cached.this_update) // _LATE
+            found["end"] = min(found["end"] or end, end)
     return found
+
+
+def _is_about(path: str, issuer: Issuer) -> bool:
+    """Whether a response is about a certificate of this CA, by the name of its file: a `cache` may
+    be that of several."""
+    name = os.path.basename(path)[: -len(cache.SUFFIX)]
+    try:
+        encoded = base64.urlsafe_b64decode(name)
+        return issuer.matches(CertID(der.read(encoded, der.SEQUENCE)))
+    except ValueError:
+        return False
 
 
 def _read(path: str, ca: CASettings, now: int) -> cache.CachedResponse | None:
