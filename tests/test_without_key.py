@@ -79,7 +79,7 @@ def test_no_index_is_as_on_any_host(web):
     assert "No such file or directory" in answered.warnings[0]
 
 
-def test_neither_a_slot_nor_the_crypto_library_is_taken(web):
+def test_no_slot_is_taken(web):
     web.ask()
     assert list(web.cache.iterdir()) == []
 
