@@ -7,7 +7,7 @@ import os
 import random
 from typing import Any
 
-from .. import cache, config, der, index_file
+from .. import cache, config, der, index_file, limits
 from ..config import CASettings
 from ..index_row import read as read_row
 from ..issuer import Issuer
@@ -44,6 +44,13 @@ def _examine(ca: CASettings, subject: Subject) -> Finding:
             " names"
         )
         return Finding(Level.WARN if seen["valid"] else Level.FAIL, text, where)
+    if seen["ahead"]:
+        text = (
+            f"{seen['ahead']} of {plural(seen['read'], 'response')} looked at in {directory} are"
+            " from the future by this host's clock, so clients get tryLater: set the clock here, or"
+            " on the host with the key"
+        )
+        return Finding(Level.WARN if seen["valid"] else Level.FAIL, text, where, "timedatectl")
     if not seen["valid"]:
         text = "without `rkey`, only copied responses can be sent, and"
         text += f" all in {directory} have expired" if seen["expired"] else f" {directory} has none"
@@ -69,8 +76,9 @@ def _command(ca: CASettings) -> str:
 
 def _look(path: str, name: str, now: int) -> dict[str, Any]:
     """What the responder's user finds: the number of `files`, and of those that were `read`; of
-    these, how many are `valid`, `late` (valid, in the last part of their life), `expired`, and from
-    `other` signers than those of the section, and when the first of the valid ones will `end`.
+    these, how many are `valid`, `late` (valid, in the last part of their life), `expired`, from
+    `other` signers than those of the section, and too far `ahead` of this host's clock, and when
+    the first of the valid ones will `end`.
 
     Of certificates that have expired nobody need sign anything again, so they are left out.
     """
@@ -87,7 +95,7 @@ def _look(path: str, name: str, now: int) -> dict[str, Any]:
     ]
     random.shuffle(paths)
     found = {"files": len(paths), "read": 0, "valid": 0, "late": 0, "expired": 0, "end": 0}
-    found["other"] = 0
+    found.update(other=0, ahead=0)
     looked_at = 0
     for one in paths:
         if not _is_about(one, issuer):
@@ -105,6 +113,8 @@ def _look(path: str, name: str, now: int) -> dict[str, Any]:
             found["expired"] += 1
         elif not any(own.der in cached.der for own in issuer.load_all_own()):
             found["other"] += 1
+        elif now < cached.this_update - limits.SIGNED_AHEAD_SECONDS:
+            found["ahead"] += 1
         else:
             found["valid"] += 1
             found["late"] += end - now < (end - cached.this_update) // _LATE

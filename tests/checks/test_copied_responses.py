@@ -83,6 +83,13 @@ def test_the_signer_was_renewed_only_where_it_signs(ca, web):
     assert problems(copied_responses, subject_of(web.config)) == []
 
 
+def test_the_clock_is_behind(web):
+    found = problem(copied_responses, subject_of(web.config, later=-360))
+    assert (found.level, found.command) == (Level.FAIL, "timedatectl")
+    assert "2 of 2 responses" in found.what and "from the future" in found.what
+    assert problems(copied_responses, subject_of(web.config, later=-240)) == []
+
+
 def test_those_of_another_ca_are_left_out(web, place):
     """The `cache` that is copied may be that of several."""
     other = PrivateCA(place / "other", "Other CA")
