@@ -105,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
     # Indexes first: a revocation must not wait for responses, of which there may be many.
     for ca in chosen:
         if ca.cache_from:
-            status = max(status, response_sync.run(ca, arguments.quiet, arguments.insecure))
+            status = max(status, response_sync.run(ca, arguments))
     return status
 
 

@@ -119,7 +119,7 @@ def test_a_directory_that_is_not_there(signer, web, sync):
     status, printed = sync()
     assert status == 1 and printed == (
         f"[root-ca] failed: {signer.cache}: no such directory; `cache_from` names a `cache`:\n"
-        "    ocsp-cgi sync root-ca\n"
+        f"    ocsp-cgi sync root-ca --config {web.config}\n"
     )
 
 
