@@ -62,7 +62,7 @@ def copy(ca: CASettings, source: str, insecure: bool, seconds: float = SECONDS) 
     parsed = remote_source.parse(source, insecure)
     directory = Path(os.path.abspath(ca.copied_responses))
     with _locked(directory) as is_open:
-        command = _command(parsed, is_open, directory)
+        command = _command(parsed, is_open, directory, max(1, int(seconds / 2)))
         status, printed, errors = 0, "", ""
         try:
             status, printed, errors = remote_source.run(command, _MOST_BYTES, seconds)
@@ -130,15 +130,16 @@ def _set_group(directory: int, group: int, beside: Path) -> None:
 
 
 def _command(
-    source: LocalSource | remote_source.RemoteSource, is_open: bool, directory: Path
+    source: LocalSource | remote_source.RemoteSource, is_open: bool, directory: Path, silence: int
 ) -> list[str]:
-    """The rsync that copies to a directory.  Failed if it cannot be run."""
+    """The rsync that copies to a directory, and fails if the other host is silent for so many
+    seconds, which must be less than a run may take.  Failed if it cannot be run."""
     # Of two files, those with the same length and time, to the nanosecond, are the same: see
     # buckets.py.
     command = ["rsync", "--recursive", "--times", "--omit-dir-times", "--modify-window=-1"]
     command += ["--chmod=D755,F644" if is_open else "--chmod=D750,F640", *_FILTERS]
     command += [f"--max-size={_MOST_BYTES}", "--prune-empty-dirs"]
-    command += ["--stats", "--no-human-readable", f"--timeout={remote_source.SILENCE_SECONDS}"]
+    command += ["--stats", "--no-human-readable", f"--timeout={silence}"]
     if isinstance(source, LocalSource):
         argument = source.path
         if not os.path.isdir(argument):

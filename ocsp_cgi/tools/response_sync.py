@@ -50,7 +50,7 @@ def _run(ca: CASettings, arguments: argparse.Namespace, again: str) -> int:
         return _say(
             ca,
             quiet,
-            f"some responses copied, in {response_copy.SECONDS} seconds; the next run goes on",
+            f"not all responses copied in {response_copy.SECONDS} seconds: the next run goes on",
         )
     if copied.total == 0:
         return _report(

@@ -11,10 +11,12 @@ import time
 import pytest
 from clients import settle
 from keyless import copy_index, signing, without_key
+from sshd import NEEDS_LOGIN, Sshd, sshd_is_installed
 
-from ocsp_cgi import buckets, command_line, limits
+from ocsp_cgi import buckets, command_line, config, limits
 from ocsp_cgi.answer import SUCCESSFUL, TRY_LATER
-from ocsp_cgi.tools import response_copy
+from ocsp_cgi.tools import remote_source, response_copy
+from ocsp_cgi.tools.not_copied import Failed
 
 pytestmark = [
     pytest.mark.process,
@@ -139,6 +141,23 @@ def test_a_run_ends_in_time(monkeypatch, sync):
     monkeypatch.setattr(response_copy.copy, "__defaults__", (0.0,))
     status, printed = sync()
     assert status == 0 and "the next run goes on" in printed
+
+
+@NEEDS_LOGIN
+@pytest.mark.slow
+def test_a_host_that_says_nothing_is_a_failure(place, web, monkeypatch):
+    """Not a run that goes on with the next one, of which nobody would hear."""
+    if not sshd_is_installed():
+        pytest.skip("sshd is not installed")
+    with Sshd(place / "sshd", with_shell=True) as sshd:
+        known = place / "known_hosts"
+        known.write_text(sshd.known_hosts())
+        key = sshd.authorize("silent", "sleep 30")
+        (place / "ssh_config").write_text(sshd.ssh_config("silent", key, known))
+        monkeypatch.setattr(remote_source, "SSH", f"ssh -F {place}/ssh_config")
+        [ca] = config.load(str(web.config)).cas
+        with pytest.raises(Failed, match="timeout"):
+            response_copy.copy(ca, "silent:.", False, seconds=8)
 
 
 @pytest.mark.slow
