@@ -86,13 +86,7 @@ def _look(path: str, name: str, now: int) -> dict[str, Any]:
     issuer = Issuer(ca)
     if issuer.unreadable:
         raise issuer.unreadable
-    directories = [ca.copied_responses, *([ca.cache] if not ca.cache_from and ca.cache else [])]
-    paths = [
-        entry.path
-        for directory in directories
-        for entry in response_copy.files(directory)
-        if entry.name.endswith(cache.SUFFIX) and not entry.name.startswith(".")
-    ]
+    paths = _newest(ca)
     random.shuffle(paths)
     found = {"files": len(paths), "read": 0, "valid": 0, "late": 0, "expired": 0, "end": 0}
     found.update(other=0, ahead=0)
@@ -120,6 +114,20 @@ def _look(path: str, name: str, now: int) -> dict[str, Any]:
             found["late"] += end - now < (end - cached.this_update) // _LATE
             found["end"] = min(found["end"] or end, end)
     return found
+
+
+def _newest(ca: CASettings) -> list[str]:
+    """The file of each response, the newest where there are several: those of another number of
+    buckets stay until they expire."""
+    directories = [ca.copied_responses, *([ca.cache] if not ca.cache_from and ca.cache else [])]
+    newest: dict[str, os.DirEntry[str]] = {}
+    for directory in directories:
+        for entry in response_copy.files(directory):
+            if entry.name.endswith(cache.SUFFIX) and not entry.name.startswith("."):
+                other = newest.setdefault(entry.name, entry)
+                if other is not entry and other.stat().st_mtime < entry.stat().st_mtime:
+                    newest[entry.name] = entry
+    return [entry.path for entry in newest.values()]
 
 
 def _is_about(path: str, issuer: Issuer) -> bool:

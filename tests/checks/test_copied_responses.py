@@ -55,6 +55,20 @@ def test_no_newer_ones_have_come(web):
     assert problems(copied_responses, subject_of(web.config, later=44 * 60)) == []
 
 
+@pytest.mark.parametrize("size", [1, 1024])
+def test_older_ones_of_another_number_of_buckets_do_not_matter(ca, web, size):
+    shutil.rmtree(web.ca.home / "cache")
+    source = signing(ca)
+    source.now += 1800
+    source.write_config("rkey = private/root-ocsp.key", "cache = cache", f"cache_size = {size}")
+    for name in ("good", "bad"):
+        source.ask(source.request(name))
+    copy_responses(source, web)
+    assert len(web.responses) == 4
+    [found] = copied_responses.examine(subject_of(web.config, later=46 * 60))
+    assert found.level is Level.OK and found.what.startswith("2 responses valid")
+
+
 def test_all_have_expired(web):
     found = problem(copied_responses, subject_of(web.config, later=3600))
     assert found.level is Level.FAIL and "all in" in found.what and "have expired" in found.what
