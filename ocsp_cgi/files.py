@@ -30,7 +30,7 @@ class Files:
 
     def issuer(self, ca: CASettings) -> Issuer:
         """A CA of the config, with its certificates and its signer, for one request."""
-        if ca.cache is None:
+        if ca.cache is None or not ca.rkey:
             return Issuer(ca)
         from .signer_memory import SignerMemory
 

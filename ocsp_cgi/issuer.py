@@ -253,11 +253,12 @@ class Issuer:
         name = cert_id.hash_name
         if name is None or not self.certificates:
             return False
+        digest = keys.digest if self.settings.rkey else keys.digest_unsigned
         if name not in self._hashes:
             subjects = {one.subject for one in self.certificates}
             self._hashes[name] = (
-                keys.digest(name, self.certificates[0].public_key),
-                {keys.digest(name, subject) for subject in subjects},
+                digest(name, self.certificates[0].public_key),
+                {digest(name, subject) for subject in subjects},
             )
         key_hash, name_hashes = self._hashes[name]
         if key_hash != cert_id.issuer_key_hash:
@@ -267,7 +268,7 @@ class Issuer:
         if name not in self._unusual_hashes:
             fields = {field for one in self.certificates for field in (one.subject, one.issuer)}
             self._unusual_hashes[name] = {
-                keys.digest(name, encoding)
+                digest(name, encoding)
                 for field in fields
                 if certificate.same_name(field, self.certificates[0].subject)
                 for encoding in certificate.encodings(field)

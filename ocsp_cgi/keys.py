@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 # What a damaged installation, a disk or a limit raises, whatever the key
 _NOT_ABOUT_THE_KEY = (MemoryError, ImportError, OSError, SyntaxError, EOFError, NameError)
 
+# Of Python up to 3.11, and since
+_BUILT_IN = {"sha1": ("_sha1",), "sha256": ("_sha256", "_sha2")}
+
 _ecdsa_class: Any = None  # made when it is first needed
 
 
@@ -314,6 +317,17 @@ def digest(name: str, data: bytes) -> bytes:
             pass
     except SignerError:
         pass
+    return digest_unsigned(name, data)
+
+
+def digest_unsigned(name: str, data: bytes) -> bytes:
+    """The same where nothing is to be signed: by what is built into Python, if it has that hash."""
+    for module in _BUILT_IN.get(name, ()):
+        try:
+            digest: bytes = getattr(__import__(module), name)(data).digest()
+        except ImportError:
+            continue
+        return digest
     import hashlib
 
     return hashlib.new(name, data, usedforsecurity=False).digest()

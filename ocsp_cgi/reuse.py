@@ -4,7 +4,8 @@ that.
 It was made on another host; or a file that it was made from has been written or replaced.  Then
 what the files say is compared.  A response may be used while
 
-- its CertID is that of the request;
+- its CertID is that of the request, and names the CA of the section: a signer that clients trust
+  for its own sake (`signer_trust = local`) signs for several, which may have the same row;
 - the row of the serial number is, byte for byte, the line it was made from, and says the same as
   the response: so a revocation in the index takes effect at once, whatever lies in the cache;
 - the response has the certificate of the section's signer in it, and no row revokes that;
@@ -119,6 +120,11 @@ def made_with(issuer: Issuer) -> bytes:
     return b"%08x" % binascii.crc32(shape + b"".join([one.der for one in issuer.certificates]))
 
 
+def signed_by_another(ca: CASettings) -> str:
+    """Why what neither signer of a section has signed may not be used."""
+    return f"it is not signed by {' or '.join(alone.rsigner for alone in ca.signers())}"
+
+
 def _first_usable(
     cert_id: CertID,
     ca: CASettings,
@@ -154,7 +160,7 @@ def _lets_sign(row: Row, own: list[Certificate], serial_number: int) -> bool:
 
 def _says(cached: CachedResponse, row: Row) -> bool:
     """Whether a response says of its certificate what the row does."""
-    said, status = _single(cached.der).cert_status, row.cert_status
+    said, status = single_response(cached.der).cert_status, row.cert_status
     return (said.name, said.revocation_time, said.revocation_reason) == (
         status.name,
         status.revocation_time,
@@ -162,7 +168,7 @@ def _says(cached: CachedResponse, row: Row) -> bool:
     )
 
 
-def _single(encoded: bytes) -> SingleResponse:
+def single_response(encoded: bytes) -> SingleResponse:
     """The one SingleResponse in an OCSPResponse.  ValueError if there is not one."""
     response = OCSPResponse.from_der(encoded)
     if response.response_status != SUCCESSFUL:
@@ -182,6 +188,9 @@ def _fitting(
     """
     if ca.rkey and ca.rsigner2:
         return []
+    # `_was_made_so` compares the certificates of the CA, but on a host with the key alone.
+    if not ca.rkey and not files.issuer(ca).matches(cert_id):
+        return []
     found = []
     own = None
     for path in _paths(cert_id.encoded, ca):
@@ -193,7 +202,7 @@ def _fitting(
             own = files.signer_certificates(ca) if own is None else own
             signer = next((one for one in own if one.der in cached.der), None)
             if signer is None:
-                reason = f"it is not signed by {ca.rsigner}"
+                reason = signed_by_another(ca)
             elif ca.rkey and not _was_made_so(cached, signer, ca, files):
                 reason = "it was made with other settings"
             else:
@@ -240,7 +249,7 @@ def _read(path: str, cert_id: bytes, ca: CASettings, now: int) -> CachedResponse
         return None
     try:
         cached = cache.parse(parts, ca, now)
-        single = _single(cached.der)
+        single = single_response(cached.der)
     except ValueError:
         return None
     times = single.this_update, single.next_update

@@ -1,8 +1,8 @@
 """What a host without a key answers if no response that another host has signed may be used.
 
 tryLater, if one may come: the index has the certificate, or may be old.  unauthorized, if none ever
-will: the index does not have the serial number, or the request has several CertIDs (RFC 9919
-section 3.2.3).
+will: the index does not have the serial number, or the certificate has expired, which `presign`
+passes over without `archive_cutoff`, or the request has several CertIDs (RFC 9919 section 3.2.3).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from . import reuse
 from .answer import NEVER_ISSUED
 from .issuer import NoKey, refuse_shared
 from .lookup import Lookup, Unauthorized, never_issued_lines
+from .times import http_date
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,11 +56,18 @@ def refuse(request: OCSPRequest, settings: Settings, now: int, log: Log, files: 
             f"serial {first.cert_id.index_serial} is not in {found.path}, and without `rkey` in"
             f" [{ca.name}] nothing can be signed about it"
         )
+    expiry = first.row.expiry
+    if expiry is not None and expiry <= now and ca.archive_cutoff is None:
+        raise Unauthorized(
+            f"the certificate with serial {first.cert_id.index_serial} expired on"
+            f" {http_date(expiry)}, so no response about it is signed any more, unless [{ca.name}]"
+            " has `archive_cutoff`, here and on the host with the key"
+        )
     reasons: list[str] = []
     reuse.find(request, settings, now, files, reasons)
     raise NoKey(
         f"[{ca.name}] has no `rkey`, and no signed response for serial"
-        f" {first.cert_id.index_serial} that may be used: {_why(reasons)}. {_fix(ca)}"
+        f" {first.cert_id.index_serial} that may be used: {_why(reasons)}. {_fix(ca, reasons)}"
     )
 
 
@@ -67,7 +75,12 @@ def _why(reasons: list[str]) -> str:
     return " and ".join(dict.fromkeys(reasons)) if reasons else "there is none"
 
 
-def _fix(ca: CASettings) -> str:
+def _fix(ca: CASettings, reasons: list[str]) -> str:
+    if set(reasons) == {reuse.signed_by_another(ca)}:
+        return (
+            "Copy the certificate of its signer here from the host with the key: into that file, or"
+            " into another one that `rsigner2` names"
+        )
     name = shlex.quote(ca.name)
     copy = f"`ocsp-cgi sync {name}`" if ca.cache_from else f"copy its `cache` to {ca.cache}"
     return f"On the host with the key, run `ocsp-cgi presign {name}`; then, here, {copy}"

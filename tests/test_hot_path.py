@@ -172,7 +172,7 @@ def test_a_cached_response_after_another_change_of_the_index(trace, encoded_requ
 
 @pytest.mark.slow
 def test_a_response_that_another_host_has_signed(trace, encoded_request, ca):
-    """No crypto library, and no certificate but the signer's; the next one is as any cached one."""
+    """No crypto library; the next one is as any cached one."""
     time.sleep(limits.DATABASE_SETTLING_SECONDS)
     trace(encoded_request)
     config = ca.home / "ocsp-cgi.conf"
@@ -180,8 +180,17 @@ def test_a_response_that_another_host_has_signed(trace, encoded_request, ca):
     traced = trace(encoded_request)
     assert "cache=hit" in traced.log
     assert traced.modules == PUT
-    assert "root-ocsp.crt" in traced.files and "root-ca.crt" not in traced.files
+    assert {"root-ocsp.crt", "root-ca.crt"} < set(traced.files)
     assert trace(encoded_request).modules == CACHED
+
+
+def test_a_response_that_no_other_host_has_signed(trace, encoded_request, ca):
+    """No crypto library, which would be loaded without waiting for a slot."""
+    config = ca.home / "ocsp-cgi.conf"
+    config.write_text(config.read_text().replace("rkey = private/root-ocsp.key\n", ""))
+    traced = trace(encoded_request)
+    assert "that may be used: there is none" in traced.log
+    assert "ocsp_cgi.without_key" in traced.modules and "cryptography" not in traced.modules
 
 
 @pytest.mark.slow

@@ -146,7 +146,8 @@ class TestOnAHostWithoutTheKey:
         web.ca.issue("new-ocsp", "ocsp_ext")
         shutil.copy(web.ca.home / "new-ocsp.crt", web.home / "root-ocsp.crt")
         assert status(web) is None
-        assert "it is not signed by" in web.ask().warnings[0]
+        [why] = web.ask().warnings
+        assert f"it is not signed by {web.home}/root-ocsp.crt. Copy the certificate of its" in why
 
     @pytest.mark.slow
     def test_while_the_signer_is_renewed_both_may_have_signed(self, signer, web):
@@ -185,6 +186,24 @@ class TestOnAHostWithoutTheKey:
         shutil.rmtree(web.home / "db" / "responses")
         copy_responses(theirs, web)
         assert web.responses and status(web) is None
+
+    def test_nor_is_one_allowed_by_the_row_of_another_ca_with_the_same_signer(
+        self, signer, web, place
+    ):
+        """Clients trust the signer for its own sake, and both CAs have issued the same row."""
+        other = PrivateCA(place / "other", "Other CA")
+        for name in ("db/index", "root-ocsp.crt"):
+            shutil.copy2(web.home / name, other.home / name)
+        shutil.copytree(web.home / "db" / "responses", other.home / "db" / "responses")
+        files = {"db": "db", "ca": "root-ca.crt", "rsigner": "root-ocsp.crt"}
+        names = [f"{name} = {other.home}/{file}" for name, file in files.items()]
+        source = ["cache_from = signer:cache", "signer_trust = local"]
+        web.write_config(*source, "[other]", *names, *source)
+        assert status(web) is GOOD
+        signer.ca.revoke("good")
+        settle(signer.index)
+        copy_index(signer, web)
+        assert status(web) is None
 
     @pytest.mark.parametrize("size", [1, 1024])
     def test_the_other_host_may_have_another_size_of_cache(self, signer, web, size):

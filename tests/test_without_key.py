@@ -46,6 +46,20 @@ def test_row_52_unauthorized_for_what_nobody_can_have_signed(web):
     assert "nothing can be signed about it" in answered.notes[1]
 
 
+def test_unauthorized_once_the_certificate_has_expired(web):
+    """`presign` passes it over, so the advice to run that would be wrong."""
+    web.now += 91 * 86400
+    answered = web.ask()
+    assert answered.response_status == UNAUTHORIZED
+    [note] = answered.notes
+    assert (
+        note.startswith("the certificate with serial")
+        and "so no response about it is signed any more" in note
+    )
+    web.write_config("cache = cache", "archive_cutoff = ca")
+    assert web.ask().response_status == TRY_LATER
+
+
 def test_unauthorized_for_several_cert_ids(web):
     both = [cert_id(web.root, int(web.ca.serial(name), 16)) for name in ("good", "bad")]
     answered = web.ask(request(*both))
@@ -65,7 +79,7 @@ def test_no_index_is_as_on_any_host(web):
     assert "No such file or directory" in answered.warnings[0]
 
 
-def test_neither_a_slot_nor_the_crypto_library_is_taken(web):
+def test_no_slot_is_taken(web):
     web.ask()
     assert list(web.cache.iterdir()) == []
 

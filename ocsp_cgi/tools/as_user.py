@@ -99,6 +99,8 @@ def _run(
             if account.pw_uid != os.geteuid():
                 become(account.pw_uid)
             result = ["", function(*arguments)]
+        except answer.OCSPError as error:  # which says what to do
+            result = [str(error), None]
         except Exception as error:
             result = [answer.explain(error), None]
         with os.fdopen(writer, "w") as file:

@@ -116,11 +116,8 @@ class Target:
 
     def _check_directory(self) -> None:
         """Failed if another user could put a symlink where root writes."""
-        if os.geteuid() == 0 and self._directory.st_mode & 0o022:
-            raise Failed(
-                f"{self.path.parent}: others than its owner can write here, so root must not",
-                f"chmod go-w {_quoted(self.path.parent)}",
-            )
+        for directory in {self.path.parent: None, self._beside("heartbeat").parent: None}:
+            check_for_root(directory, directory.stat())
 
     def _check_old(self) -> None:
         """Failed if the index in use cannot be read, and so not compared."""
@@ -211,6 +208,22 @@ class Target:
 
     def write_state(self, state: SyncState) -> None:
         sync_state.write(self.db, state)
+
+
+def check_for_root(directory: Path, of: os.stat_result) -> None:
+    """Failed if this is root, and another user could put a symlink into this directory."""
+    if os.geteuid() != 0:
+        return
+    if of.st_uid != 0:
+        raise Failed(
+            f"{directory}: belongs to another user, so root must not write here",
+            f"chown root {_quoted(directory)}",
+        )
+    if of.st_mode & 0o022:
+        raise Failed(
+            f"{directory}: others than its owner can write here, so root must not",
+            f"chmod go-w {_quoted(directory)}",
+        )
 
 
 def _quoted(path: Path) -> str:

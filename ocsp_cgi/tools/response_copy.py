@@ -14,6 +14,7 @@ import fcntl
 import os
 import re
 import shlex
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from .. import cache, limits
 from ..config import CASettings
 from . import remote_source, rsync_errors
 from .index_source import LocalSource
+from .index_target import check_for_root
 from .not_copied import Failed
 
 SECONDS = 60  # for one run, so that it never keeps the next copy of an index waiting for long
@@ -60,7 +62,7 @@ def copy(ca: CASettings, source: str, insecure: bool, seconds: float = SECONDS) 
     parsed = remote_source.parse(source, insecure)
     directory = Path(os.path.abspath(ca.copied_responses))
     with _locked(directory) as is_open:
-        command = _command(parsed, is_open, directory)
+        command = _command(parsed, is_open, directory, max(1, int(seconds / 2)))
         status, printed, errors = 0, "", ""
         try:
             status, printed, errors = remote_source.run(command, _MOST_BYTES, seconds)
@@ -86,15 +88,13 @@ def _locked(directory: Path) -> Iterator[bool]:
         try:
             of = beside.stat()
             is_open = of.st_mode & 0o005 == 0o005
-            if os.geteuid() == 0 and of.st_mode & 0o022:
-                raise Failed(
-                    f"{beside}: others than its owner can write here, so root must not",
-                    f"chmod go-w {shlex.quote(str(beside))}",
-                )
-            os.umask(0o022 if is_open else 0o027)  # and the group is that of `db`, by setgid
+            check_for_root(beside, of)
+            os.umask(0o022 if is_open else 0o027)
             with contextlib.suppress(FileExistsError):
                 directory.mkdir()
             lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            check_for_root(directory, os.fstat(lock))
+            _set_group(lock, of.st_gid, beside)
         except OSError as error:
             raise Failed(
                 f"{error.filename}: {error.strerror}: the user that copies must own {beside}"
@@ -110,16 +110,36 @@ def _locked(directory: Path) -> Iterator[bool]:
         os.umask(umask)
 
 
+def _set_group(directory: int, group: int, beside: Path) -> None:
+    """Let what is made in an open directory be for this group, the web server's, as the index is.
+
+    Failed if this user may not.
+    """
+    of = os.fstat(directory)
+    if of.st_gid == group:
+        return
+    try:
+        os.fchown(directory, -1, group)
+        os.fchmod(directory, stat.S_IMODE(of.st_mode) | stat.S_ISGID)
+    except PermissionError:
+        raise Failed(
+            f"{beside}: the group of what is written here is not the directory's, so the web server"
+            " could not read it",
+            f"chmod g+s {shlex.quote(str(beside))}",
+        ) from None
+
+
 def _command(
-    source: LocalSource | remote_source.RemoteSource, is_open: bool, directory: Path
+    source: LocalSource | remote_source.RemoteSource, is_open: bool, directory: Path, silence: int
 ) -> list[str]:
-    """The rsync that copies to a directory.  Failed if it cannot be run."""
+    """The rsync that copies to a directory, and fails if the other host is silent for so many
+    seconds, which must be less than a run may take.  Failed if it cannot be run."""
     # Of two files, those with the same length and time, to the nanosecond, are the same: see
     # buckets.py.
     command = ["rsync", "--recursive", "--times", "--omit-dir-times", "--modify-window=-1"]
     command += ["--chmod=D755,F644" if is_open else "--chmod=D750,F640", *_FILTERS]
     command += [f"--max-size={_MOST_BYTES}", "--prune-empty-dirs"]
-    command += ["--stats", "--no-human-readable", f"--timeout={remote_source.SILENCE_SECONDS}"]
+    command += ["--stats", "--no-human-readable", f"--timeout={silence}"]
     if isinstance(source, LocalSource):
         argument = source.path
         if not os.path.isdir(argument):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shlex
 import sys
@@ -15,33 +16,41 @@ from .labelled import plural
 from .not_copied import Failed, NotCopied
 
 
-def run(ca: CASettings, quiet: bool, insecure: bool) -> int:
-    """Copy responses, as the owner of the index if this is root.  Returns the exit code."""
+def run(ca: CASettings, arguments: argparse.Namespace) -> int:
+    """Copy responses, as the owner of the index if this is root.  Returns the exit code.
+
+    `arguments` are those of the command: `quiet`, `insecure` and `config`.
+    """
+    again = shlex.join(["sync", ca.name])
+    if arguments.config:
+        again += f" --config {shlex.quote(os.path.abspath(arguments.config))}"
+    again = f"{entry.program()} {again}"
     try:
         owner = Target(ca.db).owner
     except NotCopied as error:
-        return _report(ca, error)
+        return _report(ca, error, again)
     if os.geteuid() == 0 and owner != 0:
-        return as_user.run(owner, lambda: _run(ca, quiet, insecure))
-    return _run(ca, quiet, insecure)
+        return as_user.run(owner, lambda: _run(ca, arguments, again))
+    return _run(ca, arguments, again)
 
 
-def _run(ca: CASettings, quiet: bool, insecure: bool) -> int:
+def _run(ca: CASettings, arguments: argparse.Namespace, again: str) -> int:
+    quiet = arguments.quiet
     try:
-        copied = response_copy.copy(ca, ca.cache_from or "", insecure)
+        copied = response_copy.copy(ca, ca.cache_from or "", arguments.insecure)
     except response_copy.BeingCopied:
         return _say(ca, quiet, "another run is copying responses")
     except NotCopied as error:
-        return _report(ca, error)
+        return _report(ca, error, again)
     except CommandError as error:
-        return _report(ca, Failed(f"cache_from = {error}"))
+        return _report(ca, Failed(f"cache_from = {error}"), again)
     except OSError as error:
-        return _report(ca, Failed(f"{error.filename}: {error.strerror}"))
+        return _report(ca, Failed(f"{error.filename}: {error.strerror}"), again)
     if copied.total is None:
         return _say(
             ca,
             quiet,
-            f"some responses copied, in {response_copy.SECONDS} seconds; the next run goes on",
+            f"not all responses copied in {response_copy.SECONDS} seconds: the next run goes on",
         )
     if copied.total == 0:
         return _report(
@@ -51,6 +60,7 @@ def _run(ca: CASettings, quiet: bool, insecure: bool) -> int:
                 " the key, which has to be filled there",
                 f"ocsp-cgi presign {shlex.quote(ca.name)}",
             ),
+            again,
         )
     new = plural(copied.new or 0, "new response")
     return _say(ca, quiet, f"{new} copied, of {copied.total}")
@@ -62,9 +72,9 @@ def _say(ca: CASettings, quiet: bool, text: str) -> int:
     return entry.OK
 
 
-def _report(ca: CASettings, problem: NotCopied) -> int:
+def _report(ca: CASettings, problem: NotCopied, again: str) -> int:
     """Print why no response was copied.  Returns the exit code."""
-    fix = problem.fix or f"{entry.program()} sync {shlex.quote(ca.name)}"
+    fix = problem.fix or again
     reason = printable(problem.reason, 2000)
     colon = "" if reason[-1] in "?." else ":"
     sys.stderr.write(f"[{ca.name}] {problem.result}: {reason}{colon}\n    {printable(fix, 1000)}\n")

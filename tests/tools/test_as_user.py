@@ -7,6 +7,7 @@ import pwd
 
 import pytest
 
+from ocsp_cgi import config
 from ocsp_cgi.tools import as_user
 
 MYSELF = pwd.getpwuid(os.geteuid()).pw_name
@@ -33,6 +34,12 @@ def test_as_another():
 def test_an_exception():
     with pytest.raises(as_user.ChildFailed, match="division by zero"):
         as_user.call(MYSELF, lambda: 1 / 0)
+
+
+def test_an_error_with_its_own_advice_is_not_to_be_reported(tmp_path):
+    with pytest.raises(as_user.ChildFailed) as error:
+        as_user.call(MYSELF, config.load, str(tmp_path / "none"))
+    assert str(error.value).startswith(f"{tmp_path}/none: No such file or directory; this is the")
 
 
 def test_an_end_without_a_result():

@@ -155,6 +155,19 @@ def test_root_does_not_write_where_others_can(tmp_path):
         assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.root
+def test_nor_beside_a_link_that_another_user_may_change(tmp_path):
+    """The index itself is in a directory of root's; its heartbeat and map are beside the link."""
+    for name in ("theirs", "own"):
+        (tmp_path / name).mkdir(mode=0o750)
+    (tmp_path / "theirs" / "index").symlink_to(tmp_path / "own" / "index")
+    os.chown(tmp_path / "theirs", 65534, -1)
+    with pytest.raises(Failed, match="belongs to another user, so root must not") as error:
+        put(Target(str(tmp_path / "theirs")))
+    assert error.value.fix == f"chown root {tmp_path}/theirs"
+    assert list((tmp_path / "own").iterdir()) == []
+
+
 def test_a_link_in_place_of_the_scratch_directory_is_not_followed(tmp_path):
     (tmp_path / "db").mkdir(mode=0o750)
     (tmp_path / "other").mkdir()

@@ -11,10 +11,13 @@ import time
 import pytest
 from clients import settle
 from keyless import copy_index, signing, without_key
+from sshd import NEEDS_LOGIN, Sshd, sshd_is_installed
 
-from ocsp_cgi import buckets, command_line, limits
+from ocsp_cgi import buckets, command_line, config, limits
 from ocsp_cgi.answer import SUCCESSFUL, TRY_LATER
-from ocsp_cgi.tools import response_copy
+from ocsp_cgi.tools import remote_source, response_copy
+from ocsp_cgi.tools.entry import CommandError
+from ocsp_cgi.tools.not_copied import Failed
 
 pytestmark = [
     pytest.mark.process,
@@ -119,8 +122,15 @@ def test_a_directory_that_is_not_there(signer, web, sync):
     status, printed = sync()
     assert status == 1 and printed == (
         f"[root-ca] failed: {signer.cache}: no such directory; `cache_from` names a `cache`:\n"
-        "    ocsp-cgi sync root-ca\n"
+        f"    ocsp-cgi sync root-ca --config {web.config}\n"
     )
+
+
+def test_without_a_source_both_settings_are_named(web, sync):
+    web.write_config("cache = cache")
+    for words in ((), ("root-ca",)):
+        with pytest.raises(CommandError, match="sync_from = .* add `cache_from = HOST:PATH`"):
+            sync(*words)
 
 
 @pytest.mark.slow
@@ -139,6 +149,23 @@ def test_a_run_ends_in_time(monkeypatch, sync):
     monkeypatch.setattr(response_copy.copy, "__defaults__", (0.0,))
     status, printed = sync()
     assert status == 0 and "the next run goes on" in printed
+
+
+@NEEDS_LOGIN
+@pytest.mark.slow
+def test_a_host_that_says_nothing_is_a_failure(place, web, monkeypatch):
+    """Not a run that goes on with the next one, of which nobody would hear."""
+    if not sshd_is_installed():
+        pytest.skip("sshd is not installed")
+    with Sshd(place / "sshd", with_shell=True) as sshd:
+        known = place / "known_hosts"
+        known.write_text(sshd.known_hosts())
+        key = sshd.authorize("silent", "sleep 30")
+        (place / "ssh_config").write_text(sshd.ssh_config("silent", key, known))
+        monkeypatch.setattr(remote_source, "SSH", f"ssh -F {place}/ssh_config")
+        [ca] = config.load(str(web.config)).cas
+        with pytest.raises(Failed, match="timeout"):
+            response_copy.copy(ca, "silent:.", False, seconds=8)
 
 
 @pytest.mark.slow
@@ -175,3 +202,30 @@ def test_without_the_right_to_write(web, sync, signer):
     (web.home / "db" / "responses").write_text("a file")
     status, printed = sync()
     assert status == 1 and f"the user that copies must own {web.home / 'db'}" in printed
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("owned", ["db", "db/responses"])
+def test_root_writes_nothing_where_another_user_could_lead_it_elsewhere(web, sync, place, owned):
+    """The index is a link to one in a directory of root's, so root copies."""
+    (place / "index").mkdir()
+    real = web.index.rename(place / "index" / "index")
+    web.index.symlink_to(real)
+    responses = web.home / "db" / "responses"
+    responses.mkdir()
+    (responses / ".pruned").symlink_to(place / "made-by-root")
+    os.chown(web.home / owned, 65534, -1)
+    status, printed = sync()
+    assert status == 1 and "belongs to another user, so root must not" in printed
+    assert printed.endswith(f"    chown root {web.home / owned}\n")
+    assert not (place / "made-by-root").exists()
+
+
+@pytest.mark.root
+def test_the_group_is_that_of_the_index_without_setgid_too(web, sync):
+    os.chown(web.home / "db", -1, 65534)
+    (web.home / "db").chmod(0o750)
+    sync()
+    directory = web.home / "db" / "responses"
+    found = [directory, *directory.rglob("buckets*"), *directory.rglob("buckets-*/*")]
+    assert {path.stat().st_gid for path in [*found, *web.responses]} == {65534}
