@@ -69,6 +69,16 @@ class Presigning:
         """How many responses there will be, about."""
         return sum(self.counts) * self._presigner.per_row
 
+    def has_changed(self) -> bool:
+        """Whether the index is another than at the end of run()."""
+        try:
+            index_file.read(self._ca.db, self._presigner.check)
+        except IndexChanged:
+            return True
+        except index_file.DatabaseUnavailable:  # the next run says why
+            pass
+        return False
+
     def run(self, progress: Progress) -> Done:
         """Sign what is not fresh.  OCSPError if the index cannot be used, or nobody may sign."""
         signed = size = 0

@@ -19,7 +19,7 @@ from cryptography.x509 import ocsp as x509_ocsp
 from index_lines import REVOKED_ROW, ROW
 
 from ocsp_cgi import cache, command_line, config, limits
-from ocsp_cgi.tools import httpd, presigning
+from ocsp_cgi.tools import httpd, presign_run, presigning
 from ocsp_cgi.tools.entry import CommandError
 from ocsp_cgi.tools.openssl_ca import PrivateCA
 from ocsp_cgi.tools.progress import Progress
@@ -249,14 +249,16 @@ def test_odd_lines(host):
         b"# a comment\n\n",
         doubtful,
         ROW % b"-66",
+        REVOKED_ROW % (b"AB" * 130),
     ]
     host.edit(index.read_bytes() + b"".join(rows))
     status, [line], problems = host.presign("--processes", "1")
     assert status == 1
     assert counts(line) == (2 * (5 + 5), 2)  # the second row of 0D finds what the first has left
     number = index.read_bytes().count(b"\n", 0, index.read_bytes().index(b"D0BF")) + 1
-    assert f"{index} line {number}: type V" in problems[0]
-    assert problems[-1] == ("[root-ca] 2 responses could not be signed, for the reasons above")
+    assert any(f"{index} line {number}: type V" in one for one in problems)
+    assert any("serial ABABAB" in one and "too long to be cached" in one for one in problems)
+    assert problems[-1] == ("[root-ca] 4 responses could not be signed, for the reasons above")
     assert counts(host.presign("--processes", "1")[1][0]) == (0, 22)
     (host.home / "private" / "root-ocsp.key").unlink()
     for serial, expected in ((0xCAFE0A12, REVOKED), (0xB, GOOD), (0xC, REVOKED), (0xD, REVOKED)):
@@ -290,14 +292,31 @@ def test_two_sections_of_one_ca(host):
 
 
 @pytest.mark.slow
+def test_an_index_that_changes_while_the_next_ca_is_signed_for(host, monkeypatch):
+    """No other run can begin meanwhile."""
+    text = host.config.read_text().partition("[responder]")[0]
+    host.config.write_text(text + text.replace("[root-ca]", "[again]"))
+    presign, changes = presign_run._presign, [1]
+
+    def change_before(ca, *rest):
+        if ca.name == "again" and changes:
+            host.add_rows(changes.pop())
+        return presign(ca, *rest)
+
+    monkeypatch.setattr(presign_run, "_presign", change_before)
+    status, lines, _ = host.presign()
+    assert status == 0
+    assert [line.split()[0] for line in lines] == ["[root-ca]", "[again]", "[root-ca]"]
+    assert [counts(line) for line in lines] == [(10, 0), (2, 10), (0, 12)]
+
+
+@pytest.mark.slow
 def test_another_run_is_at_work(host):
     with presigning.lock(str(host.cache)) as is_locked:
         assert is_locked
-        assert host.presign() == (
-            0,
-            [f"{host.cache}: another run is at work, and will see what has changed"],
-            [],
-        )
+        status, [line], problems = host.presign()
+        assert (status, problems) == (0, [])
+        assert line.startswith(f"{host.cache}: another run is at work. It sees what changes in the")
         assert host.presign("--quiet") == (0, [], [])
     assert host.signed() == (10, 0)
 
