@@ -26,7 +26,7 @@ ACCEPTED, REFUSED = b"PIN accepted\n", b"PIN refused\n"
 _POLL_SECONDS = 0.005
 _OF_A_KEY = "object", "id", "type"  # in a URI; what else there is names the token (RFC 7512)
 _known: dict[tuple[str, str], bytes] = {}  # by token and `passin`, as in the file
-_trying = _thread.allocate_lock()
+_trying: dict[tuple[str, str], _thread.LockType] = {}
 
 
 class PIN:
@@ -77,7 +77,8 @@ class PIN:
         if not self._fingerprint or self.standing() == ACCEPTED:
             yield
             return
-        if not _trying.acquire(timeout=max(0, deadline - time.monotonic())):
+        trying = _trying.setdefault(self._key, _thread.allocate_lock())
+        if not trying.acquire(timeout=max(0, deadline - time.monotonic())):
             raise child.Hanging
         try:
             lock = self._lock(deadline)
@@ -87,7 +88,7 @@ class PIN:
                 if lock >= 0:
                     posix.close(lock)
         finally:
-            _trying.release()
+            trying.release()
 
     def _lock(self, deadline: float) -> int:
         """The descriptor of the locked file, -1 if there is none in `cache`."""

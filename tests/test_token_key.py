@@ -264,6 +264,24 @@ def test_while_one_token_hangs_the_other_signer_signs(token, monkeypatch):
         assert any("cannot sign, " in note and "within 0.5" in note for note in answered.notes)
 
 
+def test_while_one_token_hangs_another_signs(token, monkeypatch):
+    """Also if neither has accepted a PIN yet, and one request at a time tries that."""
+    local = token.module
+    with remote(token, monkeypatch) as server:
+        _stop(server, signal.SIGSTOP)
+        thread = threading.Thread(target=token.respond)
+        thread.start()
+        until = time.monotonic() + 3
+        while not child._running:
+            assert time.monotonic() < until
+        token.module = local
+        token.write()
+        assert token.respond().response_status == SUCCESSFUL
+        assert thread.is_alive()
+        _stop(server, signal.SIGCONT)
+        thread.join()
+
+
 def test_neither_arguments_nor_environment_show_the_pin(token, monkeypatch):
     monkeypatch.setattr(limits, "TOKEN_SECONDS", 3)
     with remote(token, monkeypatch) as server:
