@@ -12,6 +12,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import fcntl
+import itertools
 import multiprocessing
 import os
 import signal
@@ -169,25 +170,23 @@ def _results(
     """
     left = iter(parts)
     waiting: dict[concurrent.futures.Future[Done], Part] = {}
-    while True:
-        for part in left:
-            waiting[pool.submit(_work, part)] = part
-            if len(waiting) == most:
-                break
-        if not waiting:
-            return
-        ended, _ = concurrent.futures.wait(
-            waiting, _SHOW_SECONDS, concurrent.futures.FIRST_COMPLETED
-        )
-        for future in ended:
-            try:
+    try:
+        while True:
+            for part in itertools.islice(left, most - len(waiting)):
+                waiting[pool.submit(_work, part)] = part
+            if not waiting:
+                return
+            ended, _ = concurrent.futures.wait(
+                waiting, _SHOW_SECONDS, concurrent.futures.FIRST_COMPLETED
+            )
+            for future in ended:
                 yield waiting.pop(future), future.result()
-            except BrokenProcessPool:
-                raise CommandError(
-                    "a process that signs was killed: is there enough memory? Run it again with"
-                    " fewer --processes; what has been signed stays"
-                ) from None
-        progress.show(done.signed + done.fresh + done.failed)
+            progress.show(done.signed + done.fresh + done.failed)
+    except BrokenProcessPool:
+        raise CommandError(
+            "a process that signs was killed: is there enough memory? Run it again with fewer"
+            " --processes; what has been signed stays"
+        ) from None
 
 
 def _read(ca: CASettings) -> tuple[IndexMap, Counts]:

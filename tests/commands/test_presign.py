@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,10 @@ from cryptography.x509 import ocsp as x509_ocsp
 from index_lines import REVOKED_ROW, ROW
 
 from ocsp_cgi import cache, command_line, config, limits
-from ocsp_cgi.tools import httpd, presign_run, presigning
+from ocsp_cgi.tools import httpd, index_part, presign_run, presigning
 from ocsp_cgi.tools.entry import CommandError
 from ocsp_cgi.tools.openssl_ca import PrivateCA
+from ocsp_cgi.tools.presigner import Done
 from ocsp_cgi.tools.progress import Progress
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -308,6 +310,25 @@ def test_an_index_that_changes_while_the_next_ca_is_signed_for(host, monkeypatch
     assert status == 0
     assert [line.split()[0] for line in lines] == ["[root-ca]", "[again]", "[root-ca]"]
     assert [counts(line) for line in lines] == [(10, 0), (2, 10), (0, 12)]
+
+
+def test_no_more_parts_wait_than_are_needed(monkeypatch):
+    """Also while none ends for longer than until the progress is shown again."""
+    monkeypatch.setattr(presigning, "_SHOW_SECONDS", 0.01)
+    monkeypatch.setattr(presigning, "_work", lambda _: time.sleep(0.05) or Done())
+    begun = []
+
+    class Pool(ThreadPoolExecutor):
+        def submit(self, work, part):
+            begun.append(part)
+            return super().submit(work, part)
+
+    parts = index_part.parts(100 * 8 * 1024, False)
+    with Pool(1) as pool:
+        results = presigning._results(pool, parts[:5], 3, Progress("", 5, None), Done())
+        next(results)
+        assert len(begun) == 3
+        assert len(list(results)) == 4
 
 
 @pytest.mark.slow
