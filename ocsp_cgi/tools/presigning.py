@@ -26,7 +26,7 @@ from .. import index_file, index_map, limits
 from ..config import CASettings, Settings
 from ..index_map import IndexMap
 from . import index_part
-from .entry import CommandError
+from .entry import CommandError, program
 from .index_part import Counts, Part
 from .presigner import HASHES, Done, IndexChanged, Presigner
 from .progress import Progress
@@ -205,7 +205,17 @@ def _read(ca: CASettings) -> tuple[IndexMap, Counts]:
         found = index_file.read(ca.db, read)
         if found is not None:
             return found
-    raise index_file.DatabaseUnavailable(f"{ca.db}: the index is empty, or changes all the time")
+    why = index_file.read(ca.db, _why_unmapped)
+    raise index_file.DatabaseUnavailable(f"{ca.db}: the index {why}")
+
+
+def _why_unmapped(file: FileIO) -> str:
+    of = os.fstat(file.fileno())
+    if not of.st_size:
+        return "is empty, so there is nothing to sign"
+    if of.st_ctime > time.time() + limits.DATABASE_SETTLING_SECONDS:
+        return "was written later than now: has this machine's clock been set back? `touch` it"
+    return "changes all the time"
 
 
 def estimate(ca: CASettings) -> int:
@@ -222,9 +232,16 @@ def estimate(ca: CASettings) -> int:
 def lock(directory: str) -> Iterator[bool]:
     """Lock a `cache` against other runs; whether that was possible.
 
-    The directory itself is locked, so nothing is left behind.
+    The directory itself is locked, so nothing is left behind.  CommandError if this user cannot
+    open it.
     """
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise CommandError(
+            f"{directory}: {error.strerror}: `cache` names it, and its owner must be able to reach"
+            f" and to read it; `{program()} check` says what is in the way"
+        ) from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -331,6 +331,28 @@ def test_no_more_parts_wait_than_are_needed(monkeypatch):
         assert len(list(results)) == 4
 
 
+def test_an_empty_index(host):
+    host.edit(b"")
+    assert host.presign() == (
+        1,
+        [],
+        [f"[root-ca] {host.home}/db: the index is empty, so there is nothing to sign"],
+    )
+
+
+@pytest.mark.root
+def test_a_cache_that_its_owner_cannot_open(host):
+    for directory in (host.home.parent, host.home):
+        directory.chmod(0o755)
+    httpd.let_write(host.cache)
+    host.cache.chmod(0)
+    run = host.start(stderr=subprocess.PIPE, text=True)
+    said = run.communicate()[1]
+    assert run.returncode == 1
+    assert f"{host.cache}: Permission denied: `cache` names it, and its owner must" in said
+    assert "Traceback" not in said
+
+
 @pytest.mark.slow
 def test_another_run_is_at_work(host):
     with presigning.lock(str(host.cache)) as is_locked:
