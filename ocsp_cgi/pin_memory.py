@@ -1,8 +1,9 @@
 """What is known of the PIN of a token: whether the token has accepted it, or refused it.
 
 Most tokens lock after a few wrong PINs.  So one that was refused is not tried again while the file
-`passin` is unchanged, and one that is not known is tried by one request at a time.  A process keeps
-that in memory, and in a file `.signer-NUMBER.pin` in `cache` for the other processes.
+`passin` is unchanged, neither for this key nor for another on the same token, and one that is not
+known is tried by one request at a time.  A process keeps that in memory, and in a file
+`.signer-NUMBER.pin` in `cache` for the other processes.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 
 ACCEPTED, REFUSED = b"PIN accepted\n", b"PIN refused\n"
 _POLL_SECONDS = 0.005
-_known: dict[tuple[str, str], bytes] = {}  # by `rkey` and `passin`, as in the file
-_trying = _thread.allocate_lock()
+_OF_A_KEY = "object", "id", "type"  # in a URI; what else there is names the token (RFC 7512)
+_known: dict[tuple[str, str], bytes] = {}  # by token and `passin`, as in the file
+_trying: dict[tuple[str, str], _thread.LockType] = {}
 
 
 class PIN:
@@ -34,7 +36,7 @@ class PIN:
     __slots__ = ("_directory", "_fingerprint", "_key", "_path")
 
     def __init__(self, settings: CASettings, directory: str | None):
-        self._key = settings.rkey, settings.passin or ""
+        self._key = _token(settings.rkey), settings.passin or ""
         self._directory = directory
         number = binascii.crc32("\n".join(self._key).encode())
         self._path = f"{directory}/{signer_memory.PREFIX}{number:08x}.pin" if directory else ""
@@ -46,8 +48,10 @@ class PIN:
     def standing(self) -> bytes:
         """ACCEPTED, REFUSED, or b"" if it has not been tried."""
         known = _known.get(self._key, b"")
-        if not self._is_of_this(known) and self._path:
-            known = signer_memory.read(self._path)
+        if known != REFUSED + self._fingerprint and self._path:
+            # Another process may have been refused since: the token may have a new PIN.
+            found = signer_memory.read(self._path)
+            known = found if self._is_of_this(found) else known
         if not self._is_of_this(known):
             return b""
         _known[self._key] = known
@@ -73,7 +77,8 @@ class PIN:
         if not self._fingerprint or self.standing() == ACCEPTED:
             yield
             return
-        if not _trying.acquire(timeout=max(0, deadline - time.monotonic())):
+        trying = _trying.setdefault(self._key, _thread.allocate_lock())
+        if not trying.acquire(timeout=max(0, deadline - time.monotonic())):
             raise child.Hanging
         try:
             lock = self._lock(deadline)
@@ -83,7 +88,7 @@ class PIN:
                 if lock >= 0:
                     posix.close(lock)
         finally:
-            _trying.release()
+            trying.release()
 
     def _lock(self, deadline: float) -> int:
         """The descriptor of the locked file, -1 if there is none in `cache`."""
@@ -108,3 +113,13 @@ class PIN:
                 posix.close(lock)
                 raise child.Hanging
             time.sleep(_POLL_SECONDS)
+
+
+def _token(rkey: str) -> str:
+    """What is the same in the URIs of all keys on one token; all of one that does not say which."""
+    path, _, query = rkey.partition("?")
+    scheme, _, attributes = path.partition(":")
+    named = [one for one in attributes.split(";") if one.partition("=")[0] not in _OF_A_KEY]
+    if scheme != "pkcs11" or not any(named):
+        return rkey
+    return ";".join(sorted(named)) + "?" + query

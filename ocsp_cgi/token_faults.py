@@ -84,7 +84,8 @@ def explain(settings: CASettings, said: str) -> str:
             f"{rkey}: the token's PKCS#11 module cannot be loaded, or lacks its own config. Name"
             " its file, such as /usr/lib/softhsm/libsofthsm2.so, with `?module-path=FILE` at the"
             f" end of `rkey{settings.suffix}`; a variable that it needs, such as SOFTHSM2_CONF, is"
-            " set with `SetEnv` in Apache's config"
+            " set with `SetEnv` in Apache's config, but for mod_wsgi in the environment of Apache"
+            " itself (/etc/apache2/envvars), and for a job with `systemctl edit`"
         )
     by_provider = "Could not find private key" in said
     if (

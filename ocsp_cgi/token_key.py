@@ -199,17 +199,20 @@ def _split(rkey: str, suffix: str) -> tuple[str, str]:
     """
     if rkey.startswith("file:"):
         raise SignerError(f"{rkey}: name the file itself with `rkey{suffix}`, without `file:`")
+    for attribute in rkey.replace("?", ";").replace("&", ";").split(";"):
+        name = attribute.partition("=")[0].rpartition(":")[2]
+        if name in ("pin-value", "pin-source"):
+            # Of which the one would be in the list of processes, and of the other the engine takes
+            # the end of the line for a part of the PIN.  The engine knows both after `;` too.
+            before = rkey.partition(attribute)[0].rstrip(";?&")
+            raise SignerError(
+                f"{before or f'rkey{suffix}'}: remove `{name}`: the PIN is the first line of a file"
+                f" that `passin{suffix}` names, and that only the responder's user can read"
+            )
     path, _, query = rkey.partition("?")
     module, left = "", []
     for attribute in query.split("&") if query else []:
         name, _, value = attribute.partition("=")
-        if name in ("pin-value", "pin-source"):
-            # Of which the one would be in the list of processes, and of the other the engine takes
-            # the end of the line for a part of the PIN.
-            raise SignerError(
-                f"{path}: remove `{name}`: the PIN is the first line of a file that"
-                f" `passin{suffix}` names, and that only the responder's user can read"
-            )
         if name == "module-path":
             from urllib.parse import unquote
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -19,7 +20,7 @@ from cryptography.hazmat.primitives import hashes
 from tokens import PIN, no_child_is_left, remote
 from two_signers import EC, RSA, RSA_SHA512, preferring
 
-from ocsp_cgi import child, limits
+from ocsp_cgi import child, config, limits, pin_memory
 from ocsp_cgi.answer import SUCCESSFUL
 from ocsp_cgi.tools import httpd
 
@@ -114,6 +115,33 @@ def test_many_at_once_try_a_wrong_pin_once(token, cgi, monkeypatch):
     assert calls.read_text().count("C_Login\n") == 2
 
 
+def test_a_wrong_pin_is_tried_once_for_all_keys_on_a_token(token, monkeypatch):
+    calls = token.spied(monkeypatch)
+    second = {"rsigner2": f"{RSA}.crt", "rkey2": token.uri(RSA), "passin2": "private/pin"}
+    token.write(**second)
+    token.pin.write_text("wrong\n")
+    answered = token.respond()
+    assert answered.response_status != SUCCESSFUL
+    assert sum("the token refuses the PIN" in note for note in answered.notes) == 2
+    assert calls.read_text().count("C_Login\n") == 1
+
+
+def test_a_pin_that_another_process_has_seen_refused_is_not_tried(token, monkeypatch):
+    """The token has a new PIN, and the old one was accepted here before."""
+    calls = token.spied(monkeypatch)
+    (token.home / "cache").mkdir()
+    token.write(cache="cache")
+    assert token.respond("WSGI").response_status == SUCCESSFUL
+    calls.write_text("")
+    other = pin_memory.PIN(config.load(str(token.path)).cas[0], str(token.home / "cache"))
+    known = dict(pin_memory._known)
+    other.note(pin_memory.REFUSED)
+    pin_memory._known.update(known)
+    shutil.rmtree(next((token.home / "cache").glob("buckets-*")))
+    assert "the token refuses the PIN" in token.refused("WSGI")
+    assert "C_Login" not in calls.read_text()
+
+
 def test_without_a_pin_none_is_tried(token, monkeypatch):
     """Least of all bytes of the response."""
     calls = token.spied(monkeypatch)
@@ -139,17 +167,32 @@ def test_everybody_can_read_the_pin(token):
         ("pkcs11:token=ocsp;object=rsa-ocsp?module-path={}", "not the private key of the certific"),
         ("pkcs11:token=ocsp?module-path=/none.so", "the token's PKCS#11 module cannot be loaded, "),
         ("pkcs11:token=ocsp;object?module-path={}", "not a URI as in RFC 7512"),
-        ("pkcs11:token=ocsp?pin-value=1234", "remove `pin-value`: the PIN is the first line of a"),
-        ("pkcs11:token=ocsp?pin-source=/pin", "remove `pin-source`: the PIN is the first line of"),
         ("file:private/root-ocsp.key", "name the file itself with `rkey`, without `file:`"),
         ("handle:0x81000001", "openssl cannot sign with it: "),
     ],
 )
 def test_says_what_is_wrong(token, rkey, expected):
     said = _with(token, rkey=rkey.format(token.module))
-    assert said.startswith("error: " + rkey.partition("?pin")[0].format("MODULE"))
+    assert said.startswith("error: " + rkey.format("MODULE"))
     assert expected in said
     assert no_child_is_left()
+
+
+@pytest.mark.parametrize(
+    "before, attribute",
+    [
+        ("pkcs11:token=ocsp", "?pin-value=1234"),
+        ("pkcs11:token=ocsp", ";pin-value=1234;object=root-ocsp"),
+        ("pkcs11:token=ocsp?module-path=MODULE", "&pin-source=/1234"),
+        ("rkey", "pkcs11:pin-value=1234;token=ocsp"),
+    ],
+)
+def test_a_pin_in_the_uri(token, before, attribute):
+    """It would be in the list of processes, and here in the log."""
+    said = _with(token, rkey=before.replace("rkey", "").replace("MODULE", token.module) + attribute)
+    name = "pin-source" if "source" in attribute else "pin-value"
+    assert said.startswith(f"error: {before}: remove `{name}`: the PIN is the first line of a file")
+    assert "1234" not in said
 
 
 @pytest.mark.parametrize(
@@ -219,6 +262,24 @@ def test_while_one_token_hangs_the_other_signer_signs(token, monkeypatch):
         answered = token.respond()
         assert answered.response_status == SUCCESSFUL
         assert any("cannot sign, " in note and "within 0.5" in note for note in answered.notes)
+
+
+def test_while_one_token_hangs_another_signs(token, monkeypatch):
+    """Also if neither has accepted a PIN yet, and one request at a time tries that."""
+    local = token.module
+    with remote(token, monkeypatch) as server:
+        _stop(server, signal.SIGSTOP)
+        thread = threading.Thread(target=token.respond)
+        thread.start()
+        until = time.monotonic() + 3
+        while not child._running:
+            assert time.monotonic() < until
+        token.module = local
+        token.write()
+        assert token.respond().response_status == SUCCESSFUL
+        assert thread.is_alive()
+        _stop(server, signal.SIGCONT)
+        thread.join()
 
 
 def test_neither_arguments_nor_environment_show_the_pin(token, monkeypatch):

@@ -74,15 +74,18 @@ def _look(path: str, name: str) -> tuple[int, int, int]:
         is_there: dict[int, bool] = {}
         of = os.fstat(file.fileno())
         size, age = of.st_size, int(time.time() - of.st_ctime)
-        for start in (0, size // 2, max(0, size - _PART_BYTES)):
-            for is_revoked in (False, True):  # which outweighs another row
+        for is_revoked in (False, True):  # which outweighs other rows
+            found: dict[int, bool] = {}
+            for start in (0, size // 2, max(0, size - _PART_BYTES)):
                 part = Part(start, start + _PART_BYTES, is_revoked)
                 for number, row in index_part.rows(file, part, index_part.asked_since(ca, now)):
                     cert_id = sample_requests.cert_id(own.certificates[0], number).encoded
-                    found = [cache.get(cert_id, one, settings, now) for one in sections]
-                    is_there[number] = any(
-                        one is not None and one.line == row.line for one in found
+                    cached = [cache.get(cert_id, one, settings, now) for one in sections]
+                    # Of several rows for one serial number only one is used.
+                    found[number] = found.get(number, False) or any(
+                        one is not None and one.line == row.line for one in cached
                     )
+            is_there.update(found)
         return len(is_there), list(is_there.values()).count(False), age
 
     return index_file.read(ca.db, look)

@@ -270,13 +270,13 @@ class _Installation:
             jobs.Copying(plan, self.config, copied).plan()
         # What comes on a stick is copied by hand.
         if any(ca.stale_after != 0 or ca.is_copied_from_host for ca in copied):
-            jobs.Job(plan, "ocsp-cgi-sync").plan(jobs.directories(copied))
+            jobs.Job(plan, "ocsp-cgi-sync").plan()
         if self.arguments.check or self.record.other.get("check"):
-            jobs.Job(plan, "ocsp-cgi-check").plan([])
+            jobs.Job(plan, "ocsp-cgi-check").plan()
             self.record.other["check"] = True
         presigned = [ca for ca in settings.cas if ca.presign == "yes"]
         if presigned:
-            jobs.presigning(plan, presigned).plan([])
+            jobs.presigning(plan, presigned).plan()
 
     def _carry_out(self) -> bool:
         """Carry out the plan, or print it with --dry-run.  Returns whether it was carried out."""

@@ -21,6 +21,7 @@ import time
 from .. import config, times
 from ..answer import printable
 from ..certificate import Certificate, newest
+from ..checks import preload
 from ..config import CASettings, Settings, is_uri
 from ..import_cryptography import SignerError
 from ..signer import Signer, load_certificates, load_own
@@ -78,6 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         alone = signer_choice.to_renew(ca, now)
     signer_choice.refuse_without_key(alone)
+    if is_uri(alone.rkey):
+        preload.everything()
     if arguments.back:
         _Change(arguments, settings, alone, now).back()
     elif arguments.certificate is not None:

@@ -21,7 +21,7 @@ from ..tools.files import content
 from ..tools.plan import Plan, search_path
 from ..tools.program import LAUNCHER
 from . import users
-from .permissions import FILES, directory_of
+from .permissions import directory_of
 
 HOME = Path("/var/lib/ocsp-sync")
 UNITS = Path("/etc/systemd/system")
@@ -49,16 +49,13 @@ class Job:
         starting = (".timer", *[".path"] * (watched is not None))
         self._starting = [f"{name}{kind}" for kind in starting]
 
-    def plan(self, databases: list[str]) -> None:
-        """Plan its files.  `databases` are the directories to which it has to write.
-
-        CommandError if nothing here could run it.
-        """
+    def plan(self) -> None:
+        """Plan its files.  CommandError if nothing here could run it."""
         plan, name = self._plan, self._name
         if layout.systemd_runs():
             before = len(plan.steps)
             for unit in (f"{name}.service", *self._starting):
-                text = _edited(unit, databases, self._watched or [])
+                text = _edited(unit, self._watched or [])
                 plan.file(UNITS / unit, text, may_replace=is_former)
             is_changed = len(plan.steps) > before
             if is_changed:
@@ -75,7 +72,7 @@ class Job:
                 "  Install cron (apt-get install cron, dnf install cronie), or let something else"
                 f" run `{LAUNCHER} {name.rpartition('-')[2]}`"
             )
-        plan.file(CRON / name, _edited(f"{name}.cron", databases, []), may_replace=is_former)
+        plan.file(CRON / name, _edited(f"{name}.cron", []), may_replace=is_former)
         if not sync_job.cron_runs():
             plan.problem("the cron daemon does not run, so no job does", sync_job.start_cron())
 
@@ -215,16 +212,12 @@ def _how_to_log_in(ca: CASettings) -> str:
     )
 
 
-def _edited(name: str, databases: list[str], watched: list[str]) -> bytes:
-    """A job as it is in apache/, with the directories to which it has to write, and the files that
-    it looks at."""
+def _edited(name: str, watched: list[str]) -> bytes:
+    """A job as it is in apache/, with the files that it looks at."""
     text = (data_files.APACHE / name).read_text()
     if watched:
         lines = "\n".join(f"PathChanged={path}" for path in watched)
         text = re.sub(r"(?m)^PathChanged=.*$", lambda _: lines, text)
-    if databases:
-        paths = " ".join(f"-{path}" for path in databases)
-        text = re.sub(r"(?m)^ReadWritePaths=.*$", f"ReadWritePaths={paths}", text)
     return text.encode()
 
 
@@ -241,8 +234,3 @@ def _index(db: str) -> str:
         return index_file.path_of(db)
     except (OSError, index_file.DatabaseUnavailable):
         return f"{db}/index"
-
-
-def directories(cas: list[CASettings]) -> list[str]:
-    """Those that the job which copies writes to."""
-    return list(dict.fromkeys(directory_of(ca.db) for ca in cas if ca.sync_from)) or [f"{FILES}/db"]

@@ -112,7 +112,11 @@ def _run(
     with presigning.lock(directory) as is_locked:
         if not is_locked:
             if not quiet:
-                print(f"{directory}: another run is at work, and will see what has changed")
+                print(
+                    f"{directory}: another run is at work. It sees what changes in the indexes of"
+                    " its CAs; after a change of the config, or for another CA, run this again"
+                    " when it has ended"
+                )
             return entry.OK
         status, begun = entry.OK, []
         for ca in cas:
@@ -129,8 +133,11 @@ def _run(
                 if ca.cache == directory and ca.presign == "yes" and ca not in cas
             )
             presign_room.check(begun[0][0], number)
-        for ca, one in begun:
-            status = max(status, _presign(ca, one, quiet))
+        while begun:
+            ended = [(_presign(ca, one, quiet), ca, one) for ca, one in begun]
+            status = max(status, *(its for its, _, _ in ended))
+            # While the others were signed for, and no other run could begin.
+            begun = [(ca, one) for its, ca, one in ended if its == entry.OK and one.has_changed()]
     return status
 
 

@@ -14,7 +14,7 @@ from collections.abc import Set
 from dataclasses import dataclass, field
 from io import FileIO
 
-from .. import cache, index_file, index_search, producer
+from .. import cache, index_file, index_search, limits, producer
 from ..answer import Log, OCSPError
 from ..config import CASettings, Settings
 from ..import_cryptography import SignerError
@@ -184,6 +184,11 @@ class Presigner:
         for number, row in index_part.rows(file, part, since):
             for hash_name, name_hash, key_hash in self._hashes:
                 cert_id = CertID.make(hash_name, name_hash, key_hash, number)
+                if len(cert_id.encoded) > limits.CACHED_CERT_ID_BYTES:
+                    done.failed += 1
+                    serial = cert_id.index_serial[:40]
+                    done.add_reason(f"{self._ca.db}: serial {serial}... is too long to be cached")
+                    continue
                 if self._is_fresh(cert_id, row):
                     done.fresh += 1
                     continue

@@ -12,6 +12,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import fcntl
+import itertools
 import multiprocessing
 import os
 import signal
@@ -25,7 +26,7 @@ from .. import index_file, index_map, limits
 from ..config import CASettings, Settings
 from ..index_map import IndexMap
 from . import index_part
-from .entry import CommandError
+from .entry import CommandError, program
 from .index_part import Counts, Part
 from .presigner import HASHES, Done, IndexChanged, Presigner
 from .progress import Progress
@@ -68,6 +69,16 @@ class Presigning:
     def number(self) -> int:
         """How many responses there will be, about."""
         return sum(self.counts) * self._presigner.per_row
+
+    def has_changed(self) -> bool:
+        """Whether the index is another than at the end of run()."""
+        try:
+            index_file.read(self._ca.db, self._presigner.check)
+        except IndexChanged:
+            return True
+        except index_file.DatabaseUnavailable:  # the next run says why
+            pass
+        return False
 
     def run(self, progress: Progress) -> Done:
         """Sign what is not fresh.  OCSPError if the index cannot be used, or nobody may sign."""
@@ -159,25 +170,23 @@ def _results(
     """
     left = iter(parts)
     waiting: dict[concurrent.futures.Future[Done], Part] = {}
-    while True:
-        for part in left:
-            waiting[pool.submit(_work, part)] = part
-            if len(waiting) == most:
-                break
-        if not waiting:
-            return
-        ended, _ = concurrent.futures.wait(
-            waiting, _SHOW_SECONDS, concurrent.futures.FIRST_COMPLETED
-        )
-        for future in ended:
-            try:
+    try:
+        while True:
+            for part in itertools.islice(left, most - len(waiting)):
+                waiting[pool.submit(_work, part)] = part
+            if not waiting:
+                return
+            ended, _ = concurrent.futures.wait(
+                waiting, _SHOW_SECONDS, concurrent.futures.FIRST_COMPLETED
+            )
+            for future in ended:
                 yield waiting.pop(future), future.result()
-            except BrokenProcessPool:
-                raise CommandError(
-                    "a process that signs was killed: is there enough memory? Run it again with"
-                    " fewer --processes; what has been signed stays"
-                ) from None
-        progress.show(done.signed + done.fresh + done.failed)
+            progress.show(done.signed + done.fresh + done.failed)
+    except BrokenProcessPool:
+        raise CommandError(
+            "a process that signs was killed: is there enough memory? Run it again with fewer"
+            " --processes; what has been signed stays"
+        ) from None
 
 
 def _read(ca: CASettings) -> tuple[IndexMap, Counts]:
@@ -196,7 +205,17 @@ def _read(ca: CASettings) -> tuple[IndexMap, Counts]:
         found = index_file.read(ca.db, read)
         if found is not None:
             return found
-    raise index_file.DatabaseUnavailable(f"{ca.db}: the index is empty, or changes all the time")
+    why = index_file.read(ca.db, _why_unmapped)
+    raise index_file.DatabaseUnavailable(f"{ca.db}: the index {why}")
+
+
+def _why_unmapped(file: FileIO) -> str:
+    of = os.fstat(file.fileno())
+    if not of.st_size:
+        return "is empty, so there is nothing to sign"
+    if of.st_ctime > time.time() + limits.DATABASE_SETTLING_SECONDS:
+        return "was written later than now: has this machine's clock been set back? `touch` it"
+    return "changes all the time"
 
 
 def estimate(ca: CASettings) -> int:
@@ -213,9 +232,16 @@ def estimate(ca: CASettings) -> int:
 def lock(directory: str) -> Iterator[bool]:
     """Lock a `cache` against other runs; whether that was possible.
 
-    The directory itself is locked, so nothing is left behind.
+    The directory itself is locked, so nothing is left behind.  CommandError if this user cannot
+    open it.
     """
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise CommandError(
+            f"{directory}: {error.strerror}: `cache` names it, and its owner must be able to reach"
+            f" and to read it; `{program()} check` says what is in the way"
+        ) from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

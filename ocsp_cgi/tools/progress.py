@@ -35,6 +35,8 @@ class Progress:
         if self._stream is None or now < self._shown + every:
             return
         self._shown = now
+        if number < self._seen[-1][1]:  # all has begun again
+            self._seen = [(now, 0)]
         self._seen.append((now, number))
         while now - self._seen[1][0] > _RATE_SECONDS:
             self._seen.pop(0)

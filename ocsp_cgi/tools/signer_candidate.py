@@ -16,6 +16,7 @@ from ..config import CASettings, is_uri
 from ..import_cryptography import SignerError
 from ..issuer import Issuer
 from ..signer import Signer
+from . import token_user
 from .entry import CommandError, program
 
 _FILE_BYTES = 1024 * 1024  # no certificate or key is longer
@@ -108,8 +109,12 @@ def _may_have_key(path: str) -> bool:
 
 def try_key(found: Signer) -> None:
     """CommandError unless the signer's key can be used, and is the certificate's."""
+    settings, algorithm = found.settings, found.algorithm([])
     try:
-        found.sign(b"", found.algorithm([]))
+        if is_uri(settings.rkey):
+            token_user.use(settings, lambda: found.sign(b"", algorithm))
+        else:
+            found.sign(b"", algorithm)
     except SignerError as error:
         raise CommandError(str(error)) from None
 

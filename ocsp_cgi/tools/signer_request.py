@@ -14,6 +14,7 @@ from .. import algorithms, limits, token_key
 from ..certificate import Certificate
 from ..config import CASettings
 from ..import_cryptography import SignerError
+from . import token_user
 from .entry import CommandError
 
 _CURVES = {"SECP256R1": "P-256", "SECP384R1": "P-384", "SECP521R1": "P-521"}
@@ -93,8 +94,9 @@ def new_request_for_token(holder: Certificate, ca: CASettings) -> bytes:
     def command(uri: str, data: str) -> list[str]:
         return ["x509", "-x509toreq", "-in", data, "-signkey", uri]
 
+    given = ssl.DER_cert_to_PEM_cert(holder.der).encode()
     try:
-        return token_key.run(ca, command, ssl.DER_cert_to_PEM_cert(holder.der).encode())
+        return token_user.use(ca, lambda: token_key.run(ca, command, given))
     except SignerError as error:
         raise CommandError(str(error)) from None
 

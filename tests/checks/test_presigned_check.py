@@ -55,6 +55,20 @@ def test_what_is_missing(ca, path, monkeypatch):
     assert problems(presigned, subject_of(path)) == []
 
 
+def test_several_rows_for_one_serial_number(ca, path, monkeypatch):
+    index = ca.home / "db" / "index"
+    row = next(one for one in index.read_text().splitlines() if "CN=good" in one)
+    index.write_text(f"{index.read_text()}{row}2\n")
+    settle(index)
+    presign(path, monkeypatch)
+    assert problems(presigned, subject_of(path)) == []
+    revoked = row.split("\t")
+    revoked[0], revoked[2] = "R", "260101000000Z"
+    index.write_text(index.read_text() + "\t".join(revoked) + "\n")
+    settle(index)
+    assert problem(presigned, subject_of(path)).what.startswith("1 of 5 certificates ")
+
+
 def test_what_is_missing_yet(path, monkeypatch):
     monkeypatch.setattr(presigned, "_PATIENCE_SECONDS", 900)
     [found] = presigned.examine(subject_of(path))

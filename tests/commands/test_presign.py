@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,10 @@ from cryptography.x509 import ocsp as x509_ocsp
 from index_lines import REVOKED_ROW, ROW
 
 from ocsp_cgi import cache, command_line, config, limits
-from ocsp_cgi.tools import httpd, presigning
+from ocsp_cgi.tools import httpd, index_part, presign_run, presigning
 from ocsp_cgi.tools.entry import CommandError
 from ocsp_cgi.tools.openssl_ca import PrivateCA
+from ocsp_cgi.tools.presigner import Done
 from ocsp_cgi.tools.progress import Progress
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -249,14 +251,16 @@ def test_odd_lines(host):
         b"# a comment\n\n",
         doubtful,
         ROW % b"-66",
+        REVOKED_ROW % (b"AB" * 130),
     ]
     host.edit(index.read_bytes() + b"".join(rows))
     status, [line], problems = host.presign("--processes", "1")
     assert status == 1
     assert counts(line) == (2 * (5 + 5), 2)  # the second row of 0D finds what the first has left
     number = index.read_bytes().count(b"\n", 0, index.read_bytes().index(b"D0BF")) + 1
-    assert f"{index} line {number}: type V" in problems[0]
-    assert problems[-1] == ("[root-ca] 2 responses could not be signed, for the reasons above")
+    assert any(f"{index} line {number}: type V" in one for one in problems)
+    assert any("serial ABABAB" in one and "too long to be cached" in one for one in problems)
+    assert problems[-1] == ("[root-ca] 4 responses could not be signed, for the reasons above")
     assert counts(host.presign("--processes", "1")[1][0]) == (0, 22)
     (host.home / "private" / "root-ocsp.key").unlink()
     for serial, expected in ((0xCAFE0A12, REVOKED), (0xB, GOOD), (0xC, REVOKED), (0xD, REVOKED)):
@@ -290,14 +294,72 @@ def test_two_sections_of_one_ca(host):
 
 
 @pytest.mark.slow
+def test_an_index_that_changes_while_the_next_ca_is_signed_for(host, monkeypatch):
+    """No other run can begin meanwhile."""
+    text = host.config.read_text().partition("[responder]")[0]
+    host.config.write_text(text + text.replace("[root-ca]", "[again]"))
+    presign, changes = presign_run._presign, [1]
+
+    def change_before(ca, *rest):
+        if ca.name == "again" and changes:
+            host.add_rows(changes.pop())
+        return presign(ca, *rest)
+
+    monkeypatch.setattr(presign_run, "_presign", change_before)
+    status, lines, _ = host.presign()
+    assert status == 0
+    assert [line.split()[0] for line in lines] == ["[root-ca]", "[again]", "[root-ca]"]
+    assert [counts(line) for line in lines] == [(10, 0), (2, 10), (0, 12)]
+
+
+def test_no_more_parts_wait_than_are_needed(monkeypatch):
+    """Also while none ends for longer than until the progress is shown again."""
+    monkeypatch.setattr(presigning, "_SHOW_SECONDS", 0.01)
+    monkeypatch.setattr(presigning, "_work", lambda _: time.sleep(0.05) or Done())
+    begun = []
+
+    class Pool(ThreadPoolExecutor):
+        def submit(self, work, part):
+            begun.append(part)
+            return super().submit(work, part)
+
+    parts = index_part.parts(100 * 8 * 1024, False)
+    with Pool(1) as pool:
+        results = presigning._results(pool, parts[:5], 3, Progress("", 5, None), Done())
+        next(results)
+        assert len(begun) == 3
+        assert len(list(results)) == 4
+
+
+def test_an_empty_index(host):
+    host.edit(b"")
+    assert host.presign() == (
+        1,
+        [],
+        [f"[root-ca] {host.home}/db: the index is empty, so there is nothing to sign"],
+    )
+
+
+@pytest.mark.root
+def test_a_cache_that_its_owner_cannot_open(host):
+    for directory in (host.home.parent, host.home):
+        directory.chmod(0o755)
+    httpd.let_write(host.cache)
+    host.cache.chmod(0)
+    run = host.start(stderr=subprocess.PIPE, text=True)
+    said = run.communicate()[1]
+    assert run.returncode == 1
+    assert f"{host.cache}: Permission denied: `cache` names it, and its owner must" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.slow
 def test_another_run_is_at_work(host):
     with presigning.lock(str(host.cache)) as is_locked:
         assert is_locked
-        assert host.presign() == (
-            0,
-            [f"{host.cache}: another run is at work, and will see what has changed"],
-            [],
-        )
+        status, [line], problems = host.presign()
+        assert (status, problems) == (0, [])
+        assert line.startswith(f"{host.cache}: another run is at work. It sees what changes in the")
         assert host.presign("--quiet") == (0, [], [])
     assert host.signed() == (10, 0)
 

@@ -11,11 +11,12 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import tokens
 from clients import as_nobody, cert_id, certificate, request, settle, started, verified
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from ocsp_cgi import config
+from ocsp_cgi import config, pin_memory
 from ocsp_cgi.commands import renew
 from ocsp_cgi.tools import httpd
 from ocsp_cgi.tools.entry import CommandError
@@ -562,3 +563,24 @@ def test_a_certificate_of_another_key_than_that_on_a_token(token, capsys):
     assert "`rkey` is on a token, so the files of a second" in host.refused("--signer", "2")
     token.pin.write_text("wrong\n")
     assert "the token refuses the PIN" in host.refused()
+
+
+@pytest.mark.root
+def test_root_uses_a_token_as_the_responders_user(token, capsys, monkeypatch):
+    """Who remembers that it has refused the PIN, so that root does not try it again."""
+    calls = token.spied(monkeypatch)
+    calls.touch()
+    httpd.let_read(token.home)
+    for directory in (token.home / "tokens", token.home / "cache"):
+        httpd.let_write(directory)
+    calls.chmod(0o666)
+    token.write(cache="cache")
+    host = Host(token.ca, capsys)
+    token.pin.write_text("wrong\n")
+    for _ in range(2):
+        with pytest.raises(CommandError, match="the token refuses the PIN"):
+            host.renew()
+        pin_memory._known.clear()  # as in another process
+    assert calls.read_text().count("C_Login\n") == 1
+    token.pin.write_text(f"{tokens.PIN}\n")
+    assert "the same key, which is on a token" in host.renew()

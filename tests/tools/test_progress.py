@@ -44,6 +44,18 @@ def test_a_bar_for_a_terminal_that_is_removed_at_the_end():
     assert text.endswith("\r\33[K") and "\n" not in text
 
 
+def test_when_all_begins_again_it_has_no_negative_rate():
+    """As `presign` does when the index has changed."""
+    stream = io.StringIO()
+    its = Progress("[x]", 100, stream)
+    its._seen = [(its._shown, 90)]  # half a minute after it had shown so many
+    its.show(95)
+    its.show(5)
+    its.show(10)
+    assert "-" not in stream.getvalue()
+    assert stream.getvalue().splitlines()[1].startswith("[x] 5 of 100, ")
+
+
 def test_silence():
     its = Progress("[x]", 100, None)
     its.show(50)
