@@ -83,12 +83,12 @@ def run(arguments: argparse.Namespace) -> int:
         if name not in [ca.name for ca in chosen]:
             raise CommandError(
                 f"[{name}] has no `sync_from` in {config_file.path(arguments)}: add"
-                " `sync_from = HOST:PATH`, or the path of a local file"
+                f" `sync_from = HOST:PATH`, or the path of a local file{_or_responses(settings)}"
             )
     if not chosen:
         raise CommandError(
             f"no CA in {config_file.path(arguments)} has `sync_from`: add `sync_from = HOST:PATH`,"
-            " or the path of a local file, to its section"
+            f" or the path of a local file, to its section{_or_responses(settings)}"
         )
     status = entry.OK
     done: set[str] = set()
@@ -107,6 +107,13 @@ def run(arguments: argparse.Namespace) -> int:
         if ca.cache_from:
             status = max(status, response_sync.run(ca, arguments))
     return status
+
+
+def _or_responses(settings: Settings) -> str:
+    """What a config may lack as well if it has a CA without a key."""
+    if all(ca.rkey for ca in settings.cas):
+        return ""
+    return "; for the responses of a CA without `rkey`, add `cache_from = HOST:PATH`"
 
 
 class _Sync:

@@ -16,6 +16,7 @@ from sshd import NEEDS_LOGIN, Sshd, sshd_is_installed
 from ocsp_cgi import buckets, command_line, config, limits
 from ocsp_cgi.answer import SUCCESSFUL, TRY_LATER
 from ocsp_cgi.tools import remote_source, response_copy
+from ocsp_cgi.tools.entry import CommandError
 from ocsp_cgi.tools.not_copied import Failed
 
 pytestmark = [
@@ -123,6 +124,13 @@ def test_a_directory_that_is_not_there(signer, web, sync):
         f"[root-ca] failed: {signer.cache}: no such directory; `cache_from` names a `cache`:\n"
         f"    ocsp-cgi sync root-ca --config {web.config}\n"
     )
+
+
+def test_without_a_source_both_settings_are_named(web, sync):
+    web.write_config("cache = cache")
+    for words in ((), ("root-ca",)):
+        with pytest.raises(CommandError, match=r"sync_from = .* add `cache_from = HOST:PATH`"):
+            sync(*words)
 
 
 @pytest.mark.slow
