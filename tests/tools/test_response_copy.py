@@ -129,7 +129,7 @@ def test_a_directory_that_is_not_there(signer, web, sync):
 def test_without_a_source_both_settings_are_named(web, sync):
     web.write_config("cache = cache")
     for words in ((), ("root-ca",)):
-        with pytest.raises(CommandError, match="sync_from = .* add `cache_from = HOST:PATH`"):
+        with pytest.raises(CommandError, match=r"sync_from = .* add `cache_from = HOST:PATH`"):
             sync(*words)
 
 
