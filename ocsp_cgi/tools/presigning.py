@@ -104,8 +104,10 @@ class Presigning:
         first = int(self._at * len(others))
         parts = index_part.parts(size, True) + others[first:] + others[:first]
         done = Done()
-        with _pool(self._processes, self._presigner) as pool:
-            for part, one in _results(pool, parts, self._processes * _WAITING, progress, done):
+        # Each is started at once, whether there is something to do for it or not.
+        processes = max(1, min(self._processes, len(parts)))
+        with _pool(processes, self._presigner) as pool:
+            for part, one in _results(pool, parts, processes * _WAITING, progress, done):
                 done.add(one)
                 if done.stop:
                     break

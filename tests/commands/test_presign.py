@@ -331,6 +331,21 @@ def test_no_more_parts_wait_than_are_needed(monkeypatch):
         assert len(list(results)) == 4
 
 
+def test_no_more_processes_than_parts(host, monkeypatch):
+    """On a host with many processors each run would start as many, and end them again."""
+    begun = host.home / "begun"
+    begin = presigning._begin
+
+    def note(presigner):
+        with open(begun, "a") as file:
+            file.write("begun\n")
+        begin(presigner)
+
+    monkeypatch.setattr(presigning, "_begin", note)
+    assert host.signed("--processes", "8") == (10, 0)
+    assert begun.read_text().count("begun\n") <= 2
+
+
 def test_an_empty_index(host):
     host.edit(b"")
     assert host.presign() == (
