@@ -163,7 +163,7 @@ def test_quick():
     )
     assert run.returncode == 0, run.stderr
     rows = [line.split(" | ") for line in run.stdout.splitlines() if line.startswith("| T")]
-    numbers = (1, 1, 2, 3, 3, 4, 4, 5, 5, 5, 6, 6, 6, 7, 8, 8, 8, 8, 9, 9)
+    numbers = (1, 1, 2, 3, 3, 4, 4, 5, 5, 5, 6, 6, 6, 7, 8, 8, 8, 8, 9, 9, 10)
     assert [row[0] for row in rows] == [f"| T{number}" for number in numbers], run.stdout
     for row in rows:
         assert (
