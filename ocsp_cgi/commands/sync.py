@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 import time
 
@@ -259,17 +258,12 @@ class _Sync:
                 self.target.write_state(state)
             except OSError as error:
                 reason += f" (and {error.filename}: {error.strerror})"
-        reason, fix = printable(reason, 2000), printable(fix, 1000)
-        colon = "" if (end or reason)[-1] in "?." else ":"
-        sys.stderr.write(f"{self.label} {problem.result}: {reason}{end}{colon}\n    {fix}\n")
+        problem.print(self.label, reason, fix, end)
         return entry.WARNING
 
     def _command(self, *options: str) -> str:
         """The command that copies this index again."""
-        words = ["sync", *options, self.sections[0].name]
-        if self.arguments.config:
-            words += ["--config", os.path.abspath(self.arguments.config)]
-        return f"{entry.program()} {shlex.join(words)}"
+        return config_file.command(self.arguments, "sync", *options, self.sections[0].name)
 
 
 def _delegated_signer(ca: CASettings) -> Certificate | None:

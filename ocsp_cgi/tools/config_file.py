@@ -6,13 +6,14 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import stat
 from pathlib import Path
 from typing import NamedTuple
 
 from .. import config
 from ..config import CASettings, Settings
-from .entry import CommandError
+from .entry import CommandError, program
 from .files import write
 
 _REMEMBERED = re.compile(r"[#;]\s*(\w+) before \S+ = (.*)")
@@ -29,6 +30,13 @@ def add_argument(parser: argparse.ArgumentParser) -> None:
 def path(arguments: argparse.Namespace) -> str:
     """The config that the options of `add_argument` name."""
     return arguments.config or os.environ.get("OCSP_CGI_CONFIG") or config.DEFAULT_PATH
+
+
+def command(arguments: argparse.Namespace, *words: str) -> str:
+    """A command of ours to type, from any directory, about the config that these options name."""
+    if arguments.config:
+        words += ("--config", os.path.abspath(arguments.config))
+    return f"{program()} {shlex.join(words)}"
 
 
 def load(arguments: argparse.Namespace) -> Settings:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+
 from .. import sync_state
+from ..answer import printable
 
 
 class NotCopied(Exception):
@@ -14,6 +17,14 @@ class NotCopied(Exception):
         super().__init__(reason)
         self.reason = reason
         self.fix = fix
+
+    def print(self, label: str, reason: str, fix: str, end: str = "") -> None:
+        """Write one line of why, behind a label and before an `end`, and what to type below it."""
+        reason = printable(reason, 2000)
+        colon = "" if (end or reason)[-1] in "?." else ":"
+        sys.stderr.write(
+            f"{label} {self.result}: {reason}{end}{colon}\n    {printable(fix, 1000)}\n"
+        )
 
 
 class Failed(NotCopied):

@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import sys
 
-from ..answer import printable
 from ..config import CASettings
-from . import as_user, entry, response_copy
+from . import as_user, config_file, entry, response_copy
 from .entry import CommandError
 from .index_target import Target
 from .labelled import plural
@@ -21,10 +19,7 @@ def run(ca: CASettings, arguments: argparse.Namespace) -> int:
 
     `arguments` are those of the command: `quiet`, `insecure` and `config`.
     """
-    again = shlex.join(["sync", ca.name])
-    if arguments.config:
-        again += f" --config {shlex.quote(os.path.abspath(arguments.config))}"
-    again = f"{entry.program()} {again}"
+    again = config_file.command(arguments, "sync", ca.name)
     try:
         owner = Target(ca.db).owner
     except NotCopied as error:
@@ -74,8 +69,5 @@ def _say(ca: CASettings, quiet: bool, text: str) -> int:
 
 def _report(ca: CASettings, problem: NotCopied, again: str) -> int:
     """Print why no response was copied.  Returns the exit code."""
-    fix = problem.fix or again
-    reason = printable(problem.reason, 2000)
-    colon = "" if reason[-1] in "?." else ":"
-    sys.stderr.write(f"[{ca.name}] {problem.result}: {reason}{colon}\n    {printable(fix, 1000)}\n")
+    problem.print(f"[{ca.name}]", problem.reason, problem.fix or again)
     return entry.WARNING
