@@ -15,7 +15,7 @@ from . import commands, sync_job
 from .finding import Finding, Level
 from .subject import Subject
 
-_JOB = "ocsp-cgi-presign"
+JOB = "ocsp-cgi-presign"
 _ROWS = 20  # at the beginning, in the middle and at the end of an index
 _PART_BYTES = 100 * _ROWS
 _PATIENCE_SECONDS = 15 * 60  # after a change of the index, for a job that runs every ten minutes
@@ -55,7 +55,7 @@ def _finding(ca: CASettings, seen: int, missing: int, age: int) -> Finding:
 
 def _is_scheduled() -> bool:
     units, cron = sync_job.UNITS, sync_job.CRON
-    return (units / f"{_JOB}.timer").exists() or (cron / _JOB).exists()
+    return (units / f"{JOB}.timer").exists() or (cron / JOB).exists()
 
 
 def _look(path: str, name: str) -> tuple[int, int, int]:

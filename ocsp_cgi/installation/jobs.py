@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from .. import index_file, sync_state
-from ..checks import sync_job
+from ..checks import presigned, sync_job
 from ..checks.owners import SYNC_USER
 from ..config import CASettings
 from ..tools import config_file, data_files, layout
@@ -24,10 +24,7 @@ from . import users
 from .permissions import directory_of
 
 HOME = Path("/var/lib/ocsp-sync")
-UNITS = Path("/etc/systemd/system")
-CRON = Path("/etc/cron.d")
 STALE_AFTER = "10"
-PRESIGNING = "ocsp-cgi-presign"
 _CRON_DAEMONS = ("cron", "crond", "fcron", "busybox-crond")
 # Jobs of version 0.2.0, without their source and the web server's group: root ran rsync.
 _FORMER = frozenset(
@@ -56,30 +53,30 @@ class Job:
             before = len(plan.steps)
             for unit in (f"{name}.service", *self._starting):
                 text = _edited(unit, self._watched or [])
-                plan.file(UNITS / unit, text, may_replace=is_former)
+                plan.file(sync_job.UNITS / unit, text, may_replace=is_former)
             is_changed = len(plan.steps) > before
             if is_changed:
                 plan.command("systemctl", "daemon-reload")
             for unit in self._starting:
                 kind = unit.rpartition(".")[2]
-                if is_changed or not (UNITS / f"{kind}s.target.wants" / unit).exists():
+                if is_changed or not (sync_job.UNITS / f"{kind}s.target.wants" / unit).exists():
                     plan.command("systemctl", "enable", "--now", unit)
-            self._plan_removal(CRON / name)
+            self._plan_removal(sync_job.CRON / name)
             return
-        if not CRON.is_dir() or not cron_daemon():
+        if not sync_job.CRON.is_dir() or not cron_daemon():
             raise CommandError(
                 f"nothing here can run {name} regularly: neither systemd nor cron is there."
                 "  Install cron (apt-get install cron, dnf install cronie), or let something else"
                 f" run `{LAUNCHER} {name.rpartition('-')[2]}`"
             )
-        plan.file(CRON / name, _edited(f"{name}.cron", []), may_replace=is_former)
+        plan.file(sync_job.CRON / name, _edited(f"{name}.cron", []), may_replace=is_former)
         if not sync_job.cron_runs():
             plan.problem("the cron daemon does not run, so no job does", sync_job.start_cron())
 
     def plan_uninstall(self) -> None:
         record = self._plan.record
         for unit in self._starting:
-            if str(UNITS / unit) in record.files and layout.systemd_runs():
+            if str(sync_job.UNITS / unit) in record.files and layout.systemd_runs():
                 self._plan.command("systemctl", "disable", "--now", unit)
 
     def _plan_removal(self, path: Path) -> None:
@@ -111,7 +108,7 @@ def _essence(text: bytes) -> str:
 
 def former_source() -> str:
     """Where the job of version 0.2.0 copies from, "" if there is none that nobody has changed."""
-    for path in (UNITS / "ocsp-cgi-sync.service", CRON / "ocsp-cgi-sync"):
+    for path in (sync_job.UNITS / "ocsp-cgi-sync.service", sync_job.CRON / "ocsp-cgi-sync"):
         text = content(path)
         found = re.search(rb"^[^#].* (\S+) /etc/ssl/ocsp/db/( |$)", text, re.MULTILINE)
         if found and is_former(text):
@@ -223,7 +220,7 @@ def _edited(name: str, watched: list[str]) -> bytes:
 
 def presigning(plan: Plan, cas: list[CASettings]) -> Job:
     """The job that presigns for these CAs."""
-    return Job(plan, PRESIGNING, list(dict.fromkeys(_index(ca.db) for ca in cas)))
+    return Job(plan, presigned.JOB, list(dict.fromkeys(_index(ca.db) for ca in cas)))
 
 
 def _index(db: str) -> str:

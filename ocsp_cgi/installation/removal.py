@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from .. import admission, cache, config, signer_memory
+from ..checks import presigned, sync_job
 from ..checks.owners import SYNC_USER
 from ..tools import apache_dump, files, layout, memory
 from ..tools.apache_config import NAMES, Configuration, Directive
@@ -55,7 +56,10 @@ class Removal:
             self._program.plan_removal_of_link(is_wsgi)  # which perhaps `migrate` made
         for name in list(record.files):
             self._plan_file(Path(name))
-        if any(Path(name).parent == jobs.UNITS for name in record.files) and layout.systemd_runs():
+        if (
+            any(Path(name).parent == sync_job.UNITS for name in record.files)
+            and layout.systemd_runs()
+        ):
             plan.command("systemctl", "daemon-reload")
         self._plan_modules()  # which Apache needs as long as the files are there
         for path in self._caches:
@@ -207,7 +211,7 @@ class Removal:
             self._plan.apache("reload")
 
     def _can_have_written(self, path: Path) -> bool:
-        own = ("ocsp-cgi-sync", "ocsp-cgi-check", jobs.PRESIGNING)
+        own = ("ocsp-cgi-sync", "ocsp-cgi-check", presigned.JOB)
         names = [f"{job}{end}" for job in own for end in _JOB_ENDS]
         return path in (
             self._layout.site,
@@ -216,7 +220,7 @@ class Removal:
             self._config,
             memory.TMPFILES,
             *help_files.PATHS,
-            *(parent / name for parent in (jobs.UNITS, jobs.CRON) for name in names),
+            *(parent / name for parent in (sync_job.UNITS, sync_job.CRON) for name in names),
         )
 
     def _can_have_created(self, directory: Path) -> bool:
