@@ -120,8 +120,7 @@ def _add_others(others: list[int], block: bytes, start: int, end: int, offset: i
 
 
 def readable_from(of: os.stat_result) -> float:
-    """The time from which on whoever reads a file with this stat reads what any later change of it
-    would give another fingerprint.
+    """When a file with this stat may be read: a change after that gives it another fingerprint.
 
     A change within the same tick of the file system's clock would not.  A tick is a hundredth of a
     second, where times have digits for that.

@@ -101,9 +101,9 @@ def find(
         if not is_cachable(request, ca):
             continue
         cached = cache.get(cert_id.encoded, ca, settings, now) if ca.cache else None
-        fitting = [cached] if cached else _fitting(cert_id, ca, now, files, reasons)
+        fitting = [cached] if cached else []
         usable = _first_usable(cert_id, ca, fitting, settings, now, files)
-        if usable is None and cached and not ca.rkey:
+        if usable is None and not (cached and ca.rkey):
             fitting = _fitting(cert_id, ca, now, files, reasons)
             usable = _first_usable(cert_id, ca, fitting, settings, now, files)
         if usable is not None:
