@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .config import CASettings
 
 NEITHER = "neither engine nor provider"
+ENGINE_LOADED = 'Engine "pkcs11" set.'
 _REASON_CHARACTERS = 300
 # What the engine says of an error, and the provider, with the number of PKCS #11 v2.40.
 _WRONG_PIN = (
@@ -112,7 +113,7 @@ def _last_line(said: str) -> str:
     lines = [
         line
         for line in said.splitlines()
-        if line[:1] not in ("", "[", " ", "\t") and line != 'Engine "pkcs11" set.'
+        if line[:1] not in ("", "[", " ", "\t") and line != ENGINE_LOADED
     ]
     if not lines:
         return "it says nothing about why"

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 _ENGINE = "-engine", "pkcs11", "-keyform", "engine"
 # In this order: otherwise the token is asked for random numbers as well, where SoftHSM hangs.
 _PROVIDER = "-provider", "default", "-provider", "pkcs11"
-_ENGINE_LOADED = 'Engine "pkcs11" set.'
 _PROVIDER_MISSING = "unable to load provider"
 _KINDS_WITHOUT_HASH = ("Ed25519", "Ed448")
 
@@ -112,7 +111,9 @@ def _by_first_way(use: Callable[[_Way], tuple[bytes, str]]) -> tuple[bytes, str]
     global _ways
     for way in _ways:
         output, said = use(way)
-        is_there = _ENGINE_LOADED in said if way is _ENGINE else _PROVIDER_MISSING not in said
+        is_there = (
+            token_faults.ENGINE_LOADED in said if way is _ENGINE else _PROVIDER_MISSING not in said
+        )
         if is_there:
             _ways = [way, *(one for one in _ways if one is not way)]
             return output, said

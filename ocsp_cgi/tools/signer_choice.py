@@ -22,8 +22,8 @@ def of_option(ca: CASettings, number: str, now: int) -> CASettings:
     if is_uri(ca.rkey):
         raise CommandError(
             f"[{ca.name}] `rkey` is on a token, so the files of a second signer cannot be named"
-            " after it: make a key and a certificate as in step 2 and 3 of the guide in the README,"
-            " and name them with `rkey2` and `rsigner2`"
+            " after it: make a key and a certificate as in steps 2 and 3 of `Install it` in the"
+            " README, and name them with `rkey2` and `rsigner2`"
         )
     first = _certificate(ca, now)
     if first is None:
