@@ -321,14 +321,16 @@ def test_the_deadline_ends_the_process_that_waits_for_a_token(token, cgi, monkey
         response = token.run_cgi(script)
         assert response.body == bytes.fromhex("30030a0103")
         assert f"still reading {token.uri()}: does what it is on hang?" in response.log
-        assert not _processes_with(token.uri().partition("?")[0])
+        assert not _processes_with(token.uri().partition("?")[0], token.home / "socket")
 
 
-def _processes_with(argument: str) -> list[str]:
+def _processes_with(argument: str, socket: Path) -> list[str]:
+    """Those with an argument that use the token behind this socket: others may be another run's."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            if argument.encode() in path.read_bytes().split(b"\0"):
+            words, environment = path.read_bytes(), path.with_name("environ").read_bytes()
+            if argument.encode() in words.split(b"\0") and bytes(socket) in environment:
                 found.append(path.parent.name)
         except OSError:
             pass
