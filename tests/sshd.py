@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -180,3 +181,21 @@ class Sshd:
 
     def _log(self) -> str:
         return (self._home / "log").read_text(errors="replace")
+
+
+@contextlib.contextmanager
+def rsync_server(home: Path) -> Iterator[Sshd]:
+    """An sshd on which a key can be restricted to rsync, as in apache/README.md.  Skips the test
+    where there is none."""
+    if shutil.which("rsync") is None or not sshd_is_installed():
+        pytest.skip("rsync or sshd is not installed")
+    if not os.path.exists("/usr/bin/rrsync"):
+        pytest.skip("/usr/bin/rrsync is not installed: it is in the package rsync, or rsync-rrsync")
+    umask = os.umask(0o022)
+    try:
+        with Sshd(home, with_shell=True) as sshd:
+            yield sshd
+    except httpd.Unavailable as error:
+        pytest.skip(str(error))
+    finally:
+        os.umask(umask)

@@ -9,13 +9,12 @@ import itertools
 import shutil
 import subprocess
 import sys
-import threading
 import time
-import traceback
 from pathlib import Path
 
 import caches
 import pytest
+from at_once import AtOnce
 from clients import base64_of, cert_id, certificate, openssl_ocsp, request, verified
 from cryptography.x509 import ocsp
 from keyless import without_key
@@ -46,11 +45,12 @@ class Host:
         self.revoked_at: dict[str, float] = {}
 
 
-class Everything:
+class Everything(AtOnce):
     """What goes on in threads, which end when `stop` is set; `counts` are the statuses by kind of
     client, and what else was done.  A thread that finds something wrong sets `stop`."""
 
     def __init__(self, ca, signing: Host, keyless: Host, config: Path):
+        super().__init__()
         self.ca = ca
         self.root = certificate(ca.home / "root-ca.crt")
         self.signing, self.keyless = signing, keyless
@@ -59,8 +59,6 @@ class Everything:
         self.requests = {}
         self.begun: set[str] = set()
         self.counts: collections.Counter[str] = collections.Counter()
-        self.failures: list[str] = []
-        self.stop = threading.Event()
         for name in self.names:
             ca.issue(name)
             self.requests[name] = request(cert_id(self.root, int(ca.serial(name), 16)))
@@ -161,21 +159,7 @@ class Everything:
             (self.ask_with_post, self.keyless),
             (self.ask_with_openssl,),
         ]
-        threads = [threading.Thread(target=self._watched, args=work) for work in works]
-        for thread in threads:
-            thread.start()
-        self.stop.wait(SECONDS)
-        self.stop.set()
-        for thread in threads:
-            thread.join()
-
-    def _watched(self, work, *arguments) -> None:
-        try:
-            work(*arguments)
-        except Exception:
-            self.failures.append(traceback.format_exc())
-            print(self.failures[-1][-1500:])
-            self.stop.set()
+        self.let_work(SECONDS, *works)
 
 
 @pytest.fixture

@@ -14,17 +14,16 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-import traceback
 from pathlib import Path
 
 import pytest
+from at_once import AtOnce
 from clients import cert_id, certificate, openssl_ocsp, request, started, started_wsgi, verified
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509 import ocsp
 from keyless import without_key
-from sshd import NEEDS_LOGIN, Sshd, sshd_is_installed
+from sshd import NEEDS_LOGIN, Sshd, rsync_server
 from test_reuse import with_checksum
 
 from ocsp_cgi import client
@@ -131,18 +130,8 @@ def post(server: httpd.Apache, encoded: bytes) -> bytes:
 
 @pytest.fixture
 def pair(place, ca):
-    if shutil.which("rsync") is None or not sshd_is_installed():
-        pytest.skip("rsync or sshd is not installed")
-    if not os.path.exists("/usr/bin/rrsync"):
-        pytest.skip("/usr/bin/rrsync is not installed: it is in the package rsync, or rsync-rrsync")
-    umask = os.umask(0o022)
-    try:
-        with Sshd(place / "sshd", with_shell=True) as sshd:
-            yield Pair(place, ca, sshd)
-    except httpd.Unavailable as error:
-        pytest.skip(str(error))
-    finally:
-        os.umask(umask)
+    with rsync_server(place / "sshd") as sshd:
+        yield Pair(place, ca, sshd)
 
 
 @pytest.fixture
@@ -254,7 +243,7 @@ def test_clients_refuse_what_a_web_host_has_forged(pair, signing, keyless):
     assert "Response Verify Failure" in asked.stderr, asked.stderr
 
 
-class Traffic:
+class Traffic(AtOnce):
     """What goes on at once: `openssl ca`, clients of both Apaches, and copies, some of which are
     killed.  Threads end when `stop` is set.
 
@@ -263,14 +252,13 @@ class Traffic:
     """
 
     def __init__(self, pair: Pair, signing: httpd.Apache, keyless: httpd.Apache):
+        super().__init__()
         self.pair, self.signing, self.keyless = pair, signing, keyless
         self.names = [f"batch{number}" for number in range(BATCH)]
         self.begun: set[str] = set()
         self.finished: set[str] = set()
         self.synced: set[str] = set()
         self.counts: collections.Counter[str] = collections.Counter()
-        self.failures: list[str] = []
-        self.stop = threading.Event()
 
     def revoke(self) -> None:
         for name in self.names[:-2]:
@@ -326,20 +314,7 @@ class Traffic:
 
     def run(self, seconds: float) -> None:
         works = [self.revoke, self.sign, self.sign, self.copy, self.ask, self.ask]
-        threads = [threading.Thread(target=self._watched, args=(work,)) for work in works]
-        for thread in threads:
-            thread.start()
-        self.stop.wait(seconds)
-        self.stop.set()
-        for thread in threads:
-            thread.join()
-
-    def _watched(self, work) -> None:
-        try:
-            work()
-        except Exception:
-            self.failures.append(traceback.format_exc())
-            self.stop.set()
+        self.let_work(seconds, *[(work,) for work in works])
 
 
 @pytest.mark.parametrize("keyless", ["CGI"], indirect=True)

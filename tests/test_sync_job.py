@@ -14,15 +14,14 @@ import shutil
 import stat
 import subprocess
 import sys
-import threading
 import time
-import traceback
 from pathlib import Path
 
 import pages
 import pytest
+from at_once import AtOnce
 from clients import cert_id, certificate, request, started, verified
-from sshd import NEEDS_LOGIN, Sshd, sshd_is_installed
+from sshd import NEEDS_LOGIN, Sshd, rsync_server
 
 from ocsp_cgi import index_file, sync_state
 from ocsp_cgi.answer import TRY_LATER, error_response
@@ -177,20 +176,10 @@ def two_cas(workspace, pki) -> dict[str, PrivateCA]:
 
 @pytest.fixture
 def hosts(place, two_cas):
-    if shutil.which("rsync") is None or not sshd_is_installed():
-        pytest.skip("rsync or sshd is not installed")
-    if not os.path.exists("/usr/bin/rrsync"):
-        pytest.skip("/usr/bin/rrsync is not installed: it is in the package rsync, or rsync-rrsync")
-    umask = os.umask(0o022)
-    try:
-        with Sshd(place / "sshd", with_shell=True) as sshd:
-            (place / "ca-host").mkdir()
-            cas = {name: ca.copy(place / "ca-host" / name) for name, ca in two_cas.items()}
-            yield Hosts(place, sshd, cas)
-    except httpd.Unavailable as error:
-        pytest.skip(str(error))
-    finally:
-        os.umask(umask)
+    with rsync_server(place / "sshd") as sshd:
+        (place / "ca-host").mkdir()
+        cas = {name: ca.copy(place / "ca-host" / name) for name, ca in two_cas.items()}
+        yield Hosts(place, sshd, cas)
 
 
 @pytest.fixture
@@ -210,7 +199,7 @@ def ask(apache, encoded: bytes) -> bytes:
     return response
 
 
-class Traffic:
+class Traffic(AtOnce):
     """The three that go on at once: `openssl ca` of each CA, the sync, and clients.  Their threads
     end when `stop` is set.
 
@@ -220,6 +209,7 @@ class Traffic:
     """
 
     def __init__(self, hosts: Hosts, apache):
+        super().__init__()
         self.hosts, self.apache = hosts, apache
         self.roots = {name: certificate(ca.home / "root-ca.crt") for name, ca in hosts.cas.items()}
         self.begun = {
@@ -230,8 +220,6 @@ class Traffic:
         self.finished, self.synced = dict(self.begun), dict(self.begun)
         self.counts: collections.Counter[str] = collections.Counter()
         self.longest_try_later = 0.0
-        self.failures: list[str] = []
-        self.stop = threading.Event()
 
     def issue_and_revoke(self, name: str) -> None:
         ca = self.hosts.cas[name]
@@ -281,20 +269,7 @@ class Traffic:
     def run(self, seconds: float) -> None:
         works = [(self.issue_and_revoke, name) for name in self.hosts.cas]
         works += [(self.copy,), (self.ask,)]
-        threads = [threading.Thread(target=self._watched, args=work) for work in works]
-        for thread in threads:
-            thread.start()
-        self.stop.wait(seconds)
-        self.stop.set()
-        for thread in threads:
-            thread.join()
-
-    def _watched(self, work, *arguments) -> None:
-        try:
-            work(*arguments)
-        except Exception:
-            self.failures.append(traceback.format_exc())
-            self.stop.set()
+        self.let_work(seconds, *works)
 
 
 @NEEDS_LOGIN

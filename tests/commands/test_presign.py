@@ -63,6 +63,17 @@ class Host:
         words = [sys.executable, "-m", "ocsp_cgi", *self.words(*arguments)[1:]]
         return subprocess.Popen(words, cwd=CHECKOUT, **options)
 
+    def start_on_many_rows(self) -> subprocess.Popen:
+        """A run that has signed 50 of 810 responses, and goes on."""
+        self.add_rows(400)
+        process = self.start(
+            "--processes", "1", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        while len(self.files()) < 50:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        return process
+
     def signed(self, *arguments: str) -> tuple[int, int]:
         """How many responses a run signs, and how many it finds fresh."""
         status, [line], problems = self.presign(*arguments)
@@ -452,13 +463,7 @@ def test_a_stale_copy(host):
 
 @pytest.mark.slow
 def test_it_goes_on_where_it_was_interrupted(host):
-    host.add_rows(400)
-    process = host.start(
-        "--processes", "1", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    while len(host.files()) < 50:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
+    process = host.start_on_many_rows()
     process.send_signal(signal.SIGINT)
     _, problems = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in problems
@@ -471,13 +476,7 @@ def test_it_goes_on_where_it_was_interrupted(host):
 
 @pytest.mark.slow
 def test_a_revocation_meanwhile_does_not_wait_for_the_rest(host):
-    host.add_rows(400)
-    process = host.start(
-        "--processes", "1", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    while len(host.files()) < 50:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
+    process = host.start_on_many_rows()
     host.ca.revoke("good")
     seen = None
     while process.poll() is None and seen != REVOKED:
