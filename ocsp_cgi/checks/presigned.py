@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from io import FileIO
+from pathlib import Path
 
 from .. import cache, config, index_file
 from ..config import CASettings
@@ -18,7 +19,8 @@ from .subject import Subject
 JOB = "ocsp-cgi-presign"
 _ROWS = 20  # at the beginning, in the middle and at the end of an index
 _PART_BYTES = 100 * _ROWS
-_PATIENCE_SECONDS = 15 * 60  # after a change of the index, for a job that runs every ten minutes
+_TIMER_MINUTES = 10  # from one run of the job to the next, where systemd starts it
+_PATIENCE_SECONDS = 15 * 60  # after a change of the index, for the job to run to its end
 
 
 def examine(subject: Subject) -> list[Finding]:
@@ -50,12 +52,22 @@ def _finding(ca: CASettings, seen: int, missing: int, age: int) -> Finding:
     text = f"{missing} of {seen} certificates looked at have no presigned response"
     if age < _PATIENCE_SECONDS:
         return Finding(Level.OK, f"{text} yet, since the index has just changed", where)
+    if ca.nmin < 4 * _TIMER_MINUTES and _timer().exists():
+        why = (
+            f": with `nmin = {ca.nmin}` the job signs one again when the responder would use it for"
+            f" {ca.nmin / 4:g} more minutes, but it runs every {_TIMER_MINUTES}: set `nmin` to"
+            f" {4 * _TIMER_MINUTES} or more"
+        )
+        return Finding(Level.WARN, text + why, where)
     return Finding(Level.WARN, text, where, commands.ours("presign", ca.name))
 
 
 def _is_scheduled() -> bool:
-    units, cron = sync_job.UNITS, sync_job.CRON
-    return (units / f"{JOB}.timer").exists() or (cron / JOB).exists()
+    return _timer().exists() or (sync_job.CRON / JOB).exists()
+
+
+def _timer() -> Path:
+    return sync_job.UNITS / f"{JOB}.timer"
 
 
 def _look(path: str, name: str) -> tuple[int, int, int]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+from pathlib import Path
 
 import pytest
 from checking import problem, problems, subject_of, write_config
@@ -11,6 +13,8 @@ from clients import settle
 from ocsp_cgi import command_line, limits
 from ocsp_cgi.checks import presigned, sync_job
 from ocsp_cgi.checks.finding import Level
+
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -53,6 +57,21 @@ def test_what_is_missing(ca, path, monkeypatch):
     assert problem(presigned, subject_of(path)).what.startswith("1 of 5 certificates ")
     presign(path, monkeypatch)
     assert problems(presigned, subject_of(path)) == []
+
+
+def test_nmin_is_short_for_the_timer(ca, path, place):
+    """What `presign` signs now would be missing again before the job's next run but one."""
+    write_config(ca.home, cache="cache", presign="yes", nmin="39")
+    assert problem(presigned, subject_of(path)).command  # cron starts the job more often
+    (place / "units").mkdir()
+    timer = place / "units" / "ocsp-cgi-presign.timer"
+    shutil.copy(CHECKOUT / "apache" / timer.name, timer)
+    assert f"OnCalendar=*:0/{presigned._TIMER_MINUTES}\n" in timer.read_text()
+    found = problem(presigned, subject_of(path))
+    assert found.what.endswith("but it runs every 10: set `nmin` to 40 or more")
+    assert "use it for 9.75 more minutes" in found.what and not found.command
+    write_config(ca.home, cache="cache", presign="yes", nmin="40")
+    assert problem(presigned, subject_of(path)).command
 
 
 def test_several_rows_for_one_serial_number(ca, path, monkeypatch):
