@@ -53,7 +53,9 @@ class Host:
         self._monkeypatch.setattr(sys, "argv", self.words(*arguments))
         status = command_line.main()
         printed = self._capsys.readouterr()
-        lines = [line for line in printed.out.splitlines() if not line.endswith(" left")]
+        lines = [
+            line for line in printed.out.splitlines() if not re.search(r"\] \d+ of \d+, ", line)
+        ]
         return status, lines, printed.err.splitlines()
 
     def words(self, *arguments: str) -> list[str]:
