@@ -127,6 +127,20 @@ def test_a_process_that_cannot_be_started_is_logged(ca, capfd, monkeypatch):
     assert log.count("\n") == 1 and log.endswith("/nowhere/python3: No such file or directory\n")
 
 
+@pytest.mark.process
+def test_after_an_edit_of_the_config_no_more_are_started(ca, place, capfd, monkeypatch):
+    """While the config is read for each request, since it was written to a moment ago."""
+    replace(ca, LONG)
+    monkeypatch.setattr(sidecar, "_python", lambda: "/nowhere/python3")
+    path = place / "ocsp-cgi.conf"
+    path.write_text("[root-ca]\ndb = db\nca = a\nrsigner = a\nrkey = a\ncache = cache\n")
+    files = ResidentFiles(settling=3600)
+    for _ in range(3):
+        (edited,) = files.settings(str(path)).cas
+        assert serial(1) in files.find(edited, {serial(1)}).rows
+    assert capfd.readouterr().err.count("/nowhere/python3: No such file or directory\n") == 1
+
+
 def _is_half(file: Path) -> None:
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))
