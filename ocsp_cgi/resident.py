@@ -46,7 +46,8 @@ class ResidentFiles(Files):
             return kept[1]
         self._settings.pop(path, None)
         settings = super().settings(path)
-        if fingerprint:
+        # A link may have led elsewhere for the moment in which the file was read.
+        if fingerprint and settings.fingerprint == fingerprint:
             self._settings[path] = fingerprint, settings
         self._forget_issuers(settings)
         return settings
