@@ -237,9 +237,14 @@ def put(response: CachedResponse, cert_id: bytes) -> list[str]:
         limit = response.ca.cache_size * 1024 * 1024 // bucket_count(response.ca)
         buckets.put(path_of(response.ca, cert_id), checked, response.next_update, limit)
     except OSError as error:
+        import errno
+
+        fix = "the responder's user must be able to write there"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            fix = "make room there, or set a smaller `cache_size`"
         return [
-            f"{directory}: {error.strerror}: [{response.ca.name}] answers without its `cache`; the"
-            " responder's user must be able to write there"
+            f"{directory}: {error.strerror}: [{response.ca.name}] answers without its `cache`;"
+            f" {fix}"
         ]
     return []
 

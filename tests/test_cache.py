@@ -499,7 +499,8 @@ def test_a_full_disk(responder, cgi):
     assert run.returncode == 0, run.stderr
     assert (
         run.stdout.count(
-            f"{responder.cache}: No space left on device: [root-ca] answers without its `cache`"
+            f"{responder.cache}: No space left on device: [root-ca] answers without its `cache`;"
+            " make room there, or set a smaller `cache_size`"
         )
         == 3
     ), run.stdout
