@@ -157,7 +157,10 @@ def get(
         or is_writable_for_all(ca.cache)
     ):
         return None
-    cached = parse(parts, ca, now)
+    try:
+        cached = parse(parts, ca, now)
+    except ValueError:  # another version of this program has written it
+        return None
     if not cached.this_update <= now < used_until(cached.this_update, cached.next_update):
         return None
     return cached

@@ -4,6 +4,7 @@ wrong."""
 from __future__ import annotations
 
 import base64
+import binascii
 import os
 import pwd
 import re
@@ -402,6 +403,18 @@ def test_a_damaged_file_is_a_cache_miss(responder, damage):
             and answered.warnings == []
             and answered.response_status == SUCCESSFUL
         ), position
+    assert responder.says() == (GOOD, True)
+
+
+@pytest.mark.parametrize("part", [3, 4])
+def test_a_whole_file_with_something_else_in_it_is_a_cache_miss(responder, part):
+    responder.fill()
+    [path] = responder.files
+    parts = path.read_bytes().partition(b"\n")[2].split(b"\n", 5)
+    parts[part] += b" another:field"
+    content = b"\n".join(parts)
+    path.write_bytes(b"%08x\n" % binascii.crc32(content) + content)
+    assert responder.says() == (GOOD, False)
     assert responder.says() == (GOOD, True)
 
 
