@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from clients import as_nobody, settle
+from clients import as_nobody, program, settle
 from index_lines import REVOKED_ROW, ROW
 
 from ocsp_cgi import config, index_map, index_maps, index_search, limits, map_writer, sidecar
@@ -113,6 +113,20 @@ def test_a_map_that_cannot_be_written_is_logged(ca, capfd, monkeypatch):
     log = capfd.readouterr().err
     assert f" ocsp.cgi: warning: {ca.db}/index is searched for each request" in log
     assert f"{ca.cache}/x.map.lock: Permission denied: the responder's user must" in log
+
+
+@pytest.mark.process
+def test_what_it_leaves_when_it_is_killed_is_not_mixed_with_an_earlier_reason(ca):
+    """Killed while it makes the map, after one that could not."""
+    os.mkfifo(f"{ca.db}/index")  # which it waits for
+    path = f"{ca.cache}/x.map"
+    lock = Path(path + sidecar.LOCK_SUFFIX)
+    lock.write_text("the reason of the one before")
+    with program(sidecar.command(f"{ca.db}/index", path)):
+        deadline = time.monotonic() + 30
+        while not lock.read_bytes().startswith(sidecar.STARTED) and time.monotonic() < deadline:
+            time.sleep(0.02)
+    assert lock.read_bytes() == sidecar.STARTED
 
 
 @pytest.mark.process
