@@ -157,7 +157,10 @@ def get(
         or is_writable_for_all(ca.cache)
     ):
         return None
-    cached = parse(parts, ca, now)
+    try:
+        cached = parse(parts, ca, now)
+    except ValueError:  # another version of this program has written it
+        return None
     if not cached.this_update <= now < used_until(cached.this_update, cached.next_update):
         return None
     return cached
@@ -237,9 +240,14 @@ def put(response: CachedResponse, cert_id: bytes) -> list[str]:
         limit = response.ca.cache_size * 1024 * 1024 // bucket_count(response.ca)
         buckets.put(path_of(response.ca, cert_id), checked, response.next_update, limit)
     except OSError as error:
+        import errno
+
+        fix = "the responder's user must be able to write there"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            fix = "make room there, or set a smaller `cache_size`"
         return [
-            f"{directory}: {error.strerror}: [{response.ca.name}] answers without its `cache`; the"
-            " responder's user must be able to write there"
+            f"{directory}: {error.strerror}: [{response.ca.name}] answers without its `cache`;"
+            f" {fix}"
         ]
     return []
 

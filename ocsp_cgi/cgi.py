@@ -181,10 +181,12 @@ def _head(response: ocsp_http.Response) -> bytes:
     """The header.
 
     A success has no Status line: only then does Apache itself answer 304 to a client that has the
-    response already.
+    response already.  To one that names only the date of what it has, Apache must not: in that
+    second, or by another host's clock, there may have been `good`, and `revoked` now.
     """
     lines = [f"{name}: {value}" for name, value in response.headers]
-    if response.status != 200:
+    names_date = posix.environ.get(b"HTTP_IF_MODIFIED_SINCE") is not None
+    if response.status != 200 or (names_date and not _variable("HTTP_IF_NONE_MATCH")):
         lines.insert(0, f"Status: {response.status} {REASON_PHRASES.get(response.status, 'Error')}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 

@@ -60,6 +60,7 @@ def _locked(path: str) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(path + sidecar.LOCK_SUFFIX, flags, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
+    os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, sidecar.STARTED, 0)
     return descriptor
 

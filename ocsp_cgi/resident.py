@@ -46,9 +46,10 @@ class ResidentFiles(Files):
             return kept[1]
         self._settings.pop(path, None)
         settings = super().settings(path)
-        if fingerprint:
+        # A link may have led elsewhere for the moment in which the file was read.
+        if fingerprint and settings.fingerprint == fingerprint:
             self._settings[path] = fingerprint, settings
-        self._forget_issuers()
+        self._forget_issuers(settings)
         return settings
 
     def issuer(self, ca: CASettings) -> Issuer:
@@ -98,9 +99,10 @@ class ResidentFiles(Files):
         except OSError:
             return b""
 
-    def _forget_issuers(self) -> None:
-        """Keep only the issuers, and the maps, of configs that are kept."""
-        used = {ca for _, settings in list(self._settings.values()) for ca in settings.cas}
+    def _forget_issuers(self, current: Settings) -> None:
+        """Keep only the issuers, and the maps, of this config and of those that are kept."""
+        kept = [settings for _, settings in list(self._settings.values())]
+        used = {ca for settings in (*kept, current) for ca in settings.cas}
         for ca in set(self._issuers) - used:
             self._issuers.pop(ca, None)
         for ca in set(self._files) - used:

@@ -182,15 +182,13 @@ def test_curl_head(apache, request_about):
 def test_section_5_apache_answers_304_for_what_a_cache_has(apache, request_about):
     url = f"{apache.url}/{base64_of(request_about('good'))}"
 
-    def now() -> str:
-        return email.utils.formatdate(usegmt=True)
-
-    assert 304 in [
-        curl("-H", f"If-Modified-Since: {now()}", url).status for _ in range(5)
-    ]  # one not across a second's end
-    assert curl("-H", "If-Modified-Since: Sun, 19 Mar 2023 01:00:00 GMT", url).status == 200
     assert curl("-H", "If-None-Match: *", url).status == 304
     assert curl("-H", 'If-None-Match: "another"', url).status == 200
+    # A revoked response may have the date of the good one that the client has.
+    for _ in range(3):  # one of them not across the end of a second
+        date = f"If-Modified-Since: {email.utils.formatdate(usegmt=True)}"
+        assert curl("-H", date, url).status == 200
+        assert curl("-H", date, "-H", 'If-None-Match: "another"', url).status == 200
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS", "PATCH", "NONSENSE"])

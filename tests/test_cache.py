@@ -4,6 +4,7 @@ wrong."""
 from __future__ import annotations
 
 import base64
+import binascii
 import os
 import pwd
 import re
@@ -405,6 +406,18 @@ def test_a_damaged_file_is_a_cache_miss(responder, damage):
     assert responder.says() == (GOOD, True)
 
 
+@pytest.mark.parametrize("part", [3, 4])
+def test_a_whole_file_with_something_else_in_it_is_a_cache_miss(responder, part):
+    responder.fill()
+    [path] = responder.files
+    parts = path.read_bytes().partition(b"\n")[2].split(b"\n", 5)
+    parts[part] += b" another:field"
+    content = b"\n".join(parts)
+    path.write_bytes(b"%08x\n" % binascii.crc32(content) + content)
+    assert responder.says() == (GOOD, False)
+    assert responder.says() == (GOOD, True)
+
+
 def test_a_file_under_the_name_of_another_is_a_cache_miss(responder):
     responder.fill()
     [path] = responder.files
@@ -499,7 +512,8 @@ def test_a_full_disk(responder, cgi):
     assert run.returncode == 0, run.stderr
     assert (
         run.stdout.count(
-            f"{responder.cache}: No space left on device: [root-ca] answers without its `cache`"
+            f"{responder.cache}: No space left on device: [root-ca] answers without its `cache`;"
+            " make room there, or set a smaller `cache_size`"
         )
         == 3
     ), run.stdout

@@ -8,10 +8,11 @@ import contextlib
 import itertools
 import random
 import re
+import socket
 import time
 
 import pytest
-from caches import KINDS, Cached, ask, cached, seen, uncached
+from caches import KINDS, Cached, apache, ask, cached, seen, store, uncached
 from clients import (
     SPELLINGS,
     base64_of,
@@ -83,8 +84,8 @@ def test_a_response_fetched_through_one_server_is_served_by_every(site, path, ro
         for name in ("content-type", "cache-control", "expires", *validators):
             assert response.headers[name] == first.headers[name], name
         assert response.headers["content-length"] == str(len(first.body))
-    for apache in site.apaches:
-        assert not re.search(r"AH00036|AH01630|:(error|crit)\] (?!.*ocsp\.cgi: )", apache.error_log)
+    for one in site.apaches:
+        assert not re.search(r"AH00036|AH01630|:(error|crit)\] (?!.*ocsp\.cgi: )", one.error_log)
 
 
 def test_if_none_match_gives_304(site, root, ca):
@@ -339,6 +340,38 @@ def test_without_its_store_the_cache_asks_the_responder(place, ca, cgi, path, ki
         site.stop()
         assert [site.ask(about, server=server).status for server in (0, 1)] == [200, 200]
         assert len(site.asked()) == 3
+
+
+def _seconds_left(kind: str, port: int) -> list[int]:
+    """For how long the entries of a store will still be there, -1 for ever."""
+    address = "127.0.0.1", port
+    with socket.create_connection(address, 30) as client, client.makefile("rwb") as stored:
+
+        def lines(command: bytes, last: bytes) -> list[bytes]:
+            stored.write(command + b"\r\n")
+            stored.flush()
+            return list(itertools.takewhile(lambda line: not line.startswith(last), stored))
+
+        if kind == "memcache":
+            entries = lines(b"lru_crawler metadump all", b"END")
+            ends = [int(re.search(rb" exp=(-?\d+) ", entry)[1]) for entry in entries]
+            return [max(-1, end - int(time.time())) for end in ends]
+        keys = [line.strip() for line in lines(b"KEYS *\r\nPING", b"+PONG")]
+        keys = [key for key in keys if not key.startswith((b"*", b"$"))]
+        return [int(lines(b"TTL %s\r\nPING" % key, b"+PONG")[0][1:]) for key in keys]
+
+
+@pytest.mark.parametrize("kind", ["memcache", "redis"])
+def test_a_shared_store_drops_an_entry_after_max_age(place, ca, cgi, path, kind):
+    """So that a host whose clock is behind does not take it for new."""
+    with (
+        store(kind, place / "store") as (text, _),
+        apache(place / "apache", "cgi", cgi, ca.home / "ocsp-cgi.conf", text, kind) as server,
+    ):
+        response = ask(server.port, f"/cgi-bin/ocsp.cgi{path()}")
+        max_age = int(re.search(r"max-age=(\d+)", response.headers["cache-control"])[1])
+        left = _seconds_left(kind, int(re.search(rf'(?m)^CacheSocache "{kind}:.*:(\d+)', text)[1]))
+        assert len(left) == 1 and max_age - 10 < left[0] <= max_age + 1
 
 
 def test_a_cache_answers_with_nothing_older_than_max_age(place, pki, cgi):

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from clients import as_nobody, settle
+from clients import as_nobody, program, settle
 from index_lines import REVOKED_ROW, ROW
 
 from ocsp_cgi import config, index_map, index_maps, index_search, limits, map_writer, sidecar
@@ -116,6 +116,20 @@ def test_a_map_that_cannot_be_written_is_logged(ca, capfd, monkeypatch):
 
 
 @pytest.mark.process
+def test_what_it_leaves_when_it_is_killed_is_not_mixed_with_an_earlier_reason(ca):
+    """Killed while it makes the map, after one that could not."""
+    os.mkfifo(f"{ca.db}/index")  # which it waits for
+    path = f"{ca.cache}/x.map"
+    lock = Path(path + sidecar.LOCK_SUFFIX)
+    lock.write_text("the reason of the one before")
+    with program(sidecar.command(f"{ca.db}/index", path)):
+        deadline = time.monotonic() + 30
+        while not lock.read_bytes().startswith(sidecar.STARTED) and time.monotonic() < deadline:
+            time.sleep(0.02)
+    assert lock.read_bytes() == sidecar.STARTED
+
+
+@pytest.mark.process
 def test_a_process_that_cannot_be_started_is_logged(ca, capfd, monkeypatch):
     """Once in a while; the index is searched."""
     replace(ca, LONG)
@@ -125,6 +139,20 @@ def test_a_process_that_cannot_be_started_is_logged(ca, capfd, monkeypatch):
         assert maps.find(ca, {serial(1)}) is None
     log = capfd.readouterr().err
     assert log.count("\n") == 1 and log.endswith("/nowhere/python3: No such file or directory\n")
+
+
+@pytest.mark.process
+def test_after_an_edit_of_the_config_no_more_are_started(ca, place, capfd, monkeypatch):
+    """While the config is read for each request, since it was written to a moment ago."""
+    replace(ca, LONG)
+    monkeypatch.setattr(sidecar, "_python", lambda: "/nowhere/python3")
+    path = place / "ocsp-cgi.conf"
+    path.write_text("[root-ca]\ndb = db\nca = a\nrsigner = a\nrkey = a\ncache = cache\n")
+    files = ResidentFiles(settling=3600)
+    for _ in range(3):
+        (edited,) = files.settings(str(path)).cas
+        assert serial(1) in files.find(edited, {serial(1)}).rows
+    assert capfd.readouterr().err.count("/nowhere/python3: No such file or directory\n") == 1
 
 
 def _is_half(file: Path) -> None:

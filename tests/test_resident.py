@@ -161,6 +161,31 @@ def test_a_fixed_config_takes_effect_with_the_next_request(world):
     assert ("status", "good") in world.ask().fields
 
 
+def test_a_link_that_led_elsewhere_while_it_was_read_is_read_again(world):
+    config, link = Path(world.path), Path(world.path).with_name("link.conf")
+    other = config.with_name("other.conf")
+    other.write_text(config.read_text().replace("db", "db = none\n#", 1))
+    link.symlink_to(config)
+    world.path = str(link)
+
+    def lead_to(target: Path) -> None:
+        link.with_name("new").symlink_to(target)
+        link.with_name("new").rename(link)
+
+    class Opened(list):
+        def append(self, path: str) -> None:
+            if path == str(link):
+                lead_to(other)
+
+    _OPENED.append(Opened())
+    try:
+        world.ask()
+    finally:
+        _OPENED.clear()
+    lead_to(config)
+    assert ("status", "good") in world.ask().fields
+
+
 def _opened(world: World, files: Files | None = None) -> set[str]:
     """The CA's files that a response opens."""
     opened: list[str] = []
