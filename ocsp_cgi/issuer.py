@@ -200,7 +200,7 @@ class Issuer:
             except SignerError as error:
                 self._failed[settings.suffix] = error
         if not found:
-            self.refused = self._failed[""]
+            self.refused = self._failed[self._alone[0].suffix]
             raise self.refused
         return found
 

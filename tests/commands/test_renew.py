@@ -473,6 +473,11 @@ def test_the_signer_of_the_option_is_renewed(two):
     assert two.section().rkey2.endswith(f"/{dated_rsa()}.key")
 
 
+def test_a_certificate_that_the_second_signer_may_not_have(two):
+    server = str(two.home / "good.crt")
+    assert "lacks the extended key usage" in two.refused("--certificate", server, "--signer", "2")
+
+
 @pytest.mark.slow
 def test_files_of_the_other_signer_are_in_use(two):
     """Also where its name is that of an earlier one of the first."""
