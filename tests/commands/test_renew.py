@@ -479,6 +479,21 @@ def test_a_certificate_that_the_second_signer_may_not_have(two):
 
 
 @pytest.mark.slow
+def test_one_of_two_certificates_is_lost(two):
+    """The other signer is sound, and must not lose its place."""
+    before = two.section()
+    two.renew("--signer", "1")
+    issued = two.issue(dated())
+    Path(before.rsigner).unlink()
+    assert f"{before.rsigner}: cannot be read" in two.refused()
+    assert "for the same subject, RSA 2048" in two.renew("--signer", "2")
+    two.renew("--certificate", issued)
+    after = two.section()
+    assert after.rsigner == f"{two.home}/{dated()}.crt"
+    assert (after.rsigner2, after.rkey2) == (before.rsigner2, before.rkey2)
+
+
+@pytest.mark.slow
 def test_files_of_the_other_signer_are_in_use(two):
     """Also where its name is that of an earlier one of the first."""
     for number in (1, 2):
