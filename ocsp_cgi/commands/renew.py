@@ -300,16 +300,15 @@ class _Change:
         """The certificate beside that of today, readable for everybody.  Returns its path there."""
         directory = os.path.dirname(self.ca.rsigner)
         if os.path.realpath(os.path.dirname(path) or ".") == os.path.realpath(directory or "."):
-            _let_all_read(path)
+            signer_candidate.let_all_read(path)
             return os.path.join(directory, os.path.basename(path))
-        with open(path, "rb") as file:
-            content = file.read()
+        content = signer_candidate.check_file(path)
         first = signer_files.certificate_path(self.ca, key, _today(self.now))
         target, number = first, 2
         while not signer_files.create(target, content, 0o644):
             with open(target, "rb") as file:
                 if file.read() == content:
-                    _let_all_read(target)
+                    signer_candidate.let_all_read(target)
                     return target
             stem, suffix = os.path.splitext(first)
             target, number = f"{stem}-{number}{suffix}", number + 1
@@ -389,12 +388,3 @@ def _spelled(value: str, path: str, new: str) -> str:
     if os.path.realpath(os.path.dirname(path)) == os.path.realpath(os.path.dirname(new)):
         return os.path.join(os.path.dirname(value), os.path.basename(new))
     return os.path.abspath(new)
-
-
-def _let_all_read(path: str) -> None:
-    """Give a certificate the mode 644, unless everybody can read it already."""
-    try:
-        if stat.S_IMODE(os.stat(path).st_mode) & 0o444 != 0o444:
-            os.chmod(path, 0o644)
-    except OSError as error:
-        raise CommandError(f"{path}: {error.strerror}: chmod 644 {path}") from None

@@ -301,6 +301,35 @@ def test_a_certificate_that_has_not_been_copied_yet(host):
     assert host.section().rsigner.endswith(f"{dated()}.crt")
 
 
+@pytest.mark.parametrize("is_beside", [False, True], ids=["", "beside"])
+def test_another_file_in_the_place_of_a_verified_certificate(host, monkeypatch, is_beside):
+    """As the owner of its directory may put there, so that root shows it to everybody."""
+    host.renew()
+    issued = Path(host.issue(dated()))
+    if is_beside:
+        issued = Path(shutil.move(issued, host.home))
+    secret = host.home / "private" / "root-ocsp.key"
+    mode = secret.stat().st_mode
+    find_key = renew.signer_candidate.find_key
+
+    def swap(*arguments):
+        issued.unlink()
+        issued.symlink_to(secret)
+        return find_key(*arguments)
+
+    monkeypatch.setattr(renew.signer_candidate, "find_key", swap)
+    monkeypatch.setattr(renew._Change, "_accepted", lambda self, *_: [self.ca])
+    with pytest.raises(CommandError, match="has a private key in it"):
+        host.renew("--certificate", str(issued))
+    assert secret.stat().st_mode == mode
+    assert not any(
+        secret.read_bytes() == one.read_bytes()
+        for one in host.home.glob("*")
+        if one.is_file()
+        if not one.is_symlink()
+    )
+
+
 @pytest.mark.slow
 def test_refused_certificates(host, place):
     """Whatever is wrong with the certificate, all files stay as they are."""
