@@ -28,6 +28,7 @@ from ..signer import Signer, load_certificates, load_own
 from ..tools import (
     config_file,
     entry,
+    remote_source,
     signer_candidate,
     signer_choice,
     signer_files,
@@ -198,14 +199,13 @@ def _next_steps(
     arguments: argparse.Namespace, ca: CASettings, names: signer_files.Names, own: Certificate
 ) -> list[str]:
     """What to type until the new certificate signs."""
-    source = ca.sync_from or ""
-    host, colon, path = source.partition(":")
-    home = ca.name
-    if colon and "/" not in host and not path.startswith(":"):  # HOST:DIRECTORY/db/index
-        if "/" in path:  # else the directory is that of `rrsync`
-            home = os.path.dirname(os.path.dirname(path)) or "."
-    else:
-        host = "ca.example.com"
+    host, home = "ca.example.com", ca.name
+    with contextlib.suppress(CommandError):
+        source = remote_source.parse(ca.sync_from or "", insecure=True)
+        if isinstance(source, remote_source.RemoteSource) and source.host:
+            host = source.host
+            if "/" in source.path:  # DIRECTORY/db/index; else the directory is that of `rrsync`
+                home = os.path.dirname(os.path.dirname(source.path)) or "."
     remote = f"{host}:{home}"
     request, issued = os.path.basename(names.request), os.path.basename(names.certificate)
     days = max(1, round((own.not_after - own.not_before) / _DAY))

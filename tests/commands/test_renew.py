@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import threading
 import time
@@ -259,10 +260,12 @@ def test_where_it_tells_to_copy(host):
         ("ca1:my-ca/db/index", "ca1:my-ca"),
         ("ca1:db/index", "ca1:."),
         ("/mnt/index", "ca.example.com:root-ca"),
+        ("rsync://ca1/db/index", "ca.example.com:root-ca"),
+        ("root@[2001:db8::1]:index", "root@[2001:db8::1]:root-ca"),
     ):
         text = host.config.read_text()
         host.replace("rkey ", f"sync_from = {source}\nrkey ")
-        assert f".csr {home}/\n" in host.renew()
+        assert f".csr {shlex.quote(f'{home}/')}\n" in host.renew()
         host.config.write_text(text)
 
 
