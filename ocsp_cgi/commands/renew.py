@@ -362,6 +362,7 @@ class _Change:
         settings = config.load(self.config)
         signers = [one for ca in settings.cas for one in ca.signers()]
         in_use = [path for one in signers for path in (one.rsigner, one.rkey)]
+        others = [path for one in signers for path in (one.ca, one.passin) if path]
         for ca in settings.cas:
             for name in ("rsigner", "rkey", "rsigner2", "rkey2"):
                 value = config_file.remembered(self.config, ca.name, name)
@@ -369,7 +370,7 @@ class _Change:
         [changed] = [
             one for one in signers if (one.name, one.suffix) == (self.ca.name, self.ca.suffix)
         ]
-        return signer_files.unused(changed, in_use)
+        return signer_files.unused(changed, in_use, others)
 
 
 def _warnings(found: Signer) -> list[str]:

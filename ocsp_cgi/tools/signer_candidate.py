@@ -97,7 +97,8 @@ def find_key(found: Signer, ca: CASettings, path: str, *also: str) -> str:
         return ca.rkey
     directory, passin = os.path.dirname(ca.rkey), ca.passin
     try:
-        names = sorted(os.listdir(directory or "."))
+        # What a killed renewal or an editor has left behind comes last.
+        names = sorted(os.listdir(directory or "."), key=lambda name: (name[0] == ".", name))
     except OSError as error:
         raise CommandError(f"{directory or '.'}: {error.strerror}") from None
     paths = [ca.rkey, *also, *(os.path.join(directory, name) for name in names)]

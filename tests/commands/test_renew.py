@@ -186,6 +186,22 @@ def test_an_encrypted_key_stays_encrypted(host):
     assert host.section().rkey.endswith(f"{dated()}.key")
 
 
+def test_files_with_names_like_those_of_a_signer(host):
+    """Neither is what a killed renewal has left behind taken for its key, nor is a pass phrase
+    without use."""
+    phrase = host.home / "private" / "root-ocsp.pem"
+    phrase.write_text("a pass phrase\n")
+    phrase.chmod(0o600)
+    host.replace("rkey ", f"passin = private/{phrase.name}\nrkey ")
+    for number in (1, 2):
+        host.renew()
+        key = host.home / "private" / f"{dated(number)}.key"
+        os.link(key, key.with_name(f".{key.name}.12345"))
+        said = host.renew("--certificate", host.issue(dated(number)))
+        assert host.section().rkey == str(key)
+    assert "/root-ocsp.key" in said and phrase.name not in said
+
+
 def test_a_ca_that_signs_itself(host):
     host.replace("root-ocsp.crt", "root-ca.crt")
     host.replace("root-ocsp.key", "root-ca.key")
