@@ -3,6 +3,7 @@ how old it is."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any
 
@@ -52,11 +53,9 @@ def look(config_path: str, name: str, now: int) -> dict[str, Any]:
     except OCSPError as error:
         return {"survey": None, "errors": [str(error)], "warnings": []}
     issuer, signers = Issuer(ca), []
-    try:
-        if not issuer.unreadable:
-            signers = issuer.signers(now)
-    except OCSPError:
-        pass  # the check of the signer reports it
+    for alone in ca.signers() if not issuer.unreadable else []:
+        with contextlib.suppress(OCSPError):  # the check of the signer reports it
+            signers.append(issuer.signer_of(alone, now))
     numbers = {signer.certificate.serial_number for signer in signers}
     try:
         found = index_search.find(ca.db, {*numbers, _ABSENT})
