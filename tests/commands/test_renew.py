@@ -173,9 +173,10 @@ def test_the_kind_of_key(host, newkey, kind, why):
     assert key.key_size == names[kind]
 
 
-def test_an_encrypted_key_stays_encrypted(host):
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_an_encrypted_key_stays_encrypted(host, end):
     phrase = host.home / "private" / "phrase"
-    phrase.write_text("a pass phrase\n")
+    phrase.write_bytes(f"a pass phrase{end}".encode())
     phrase.chmod(0o600)
     host.replace("rkey ", "passin = private/phrase\nrkey ")
     host.renew()
