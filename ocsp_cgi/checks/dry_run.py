@@ -13,8 +13,8 @@ from ..issuer import Issuer
 from ..ocsp_request import encode_request
 from ..ocsp_response import OCSPResponse
 from ..signer import load_certificates
-from ..tools import as_user
-from . import preload, token
+from ..tools import as_user, token_user
+from . import preload
 from .config_file import cert_id
 from .database import without_row
 from .finding import Finding, Level
@@ -46,7 +46,7 @@ def ask(config_path: str, name: str, now: int) -> dict[str, Any]:
     try:
         settings = config.load(config_path)
         for one in settings.cas:
-            token.recall_refused_pins(one)
+            token_user.recall_refused_pins(one)
             one.cache = None
         ca = next(one for one in settings.cas if one.name == name)
         issuer = Issuer(ca)
