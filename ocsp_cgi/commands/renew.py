@@ -341,7 +341,7 @@ class _Change:
         if self.is_added:
             _say("It signs for clients that prefer its kind of key, and whenever the first cannot.")
             _say("To change back: remove these settings from the config.")
-        else:
+        elif config_file.remembered(self.config, self.ca.name, f"rsigner{self.ca.suffix}"):
             _say("To change back: " + _command(self.arguments, "renew", self.ca, "--back"))
         _say("To see that all is well: " + _command(self.arguments, "check", self.ca))
         unused = self._unused()

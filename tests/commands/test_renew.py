@@ -293,6 +293,14 @@ def test_the_certificate_of_today(host):
     assert host.snapshot() == before
 
 
+def test_a_certificate_that_has_been_copied_over_that_of_today(host):
+    """Which leaves no previous one to change back to."""
+    host.renew()
+    shutil.copy(host.issue(dated()), host.home / "root-ocsp.crt")
+    said = host.renew("--certificate", str(host.home / "root-ocsp.crt"))
+    assert host.section().rkey.endswith(f"/{dated()}.key") and "--back" not in said
+
+
 def test_sections_that_share_the_signer(host):
     section = host.config.read_text().partition("[responder]")[0]
     host.config.write_text(host.config.read_text() + section.replace("[root-ca]", "[old-ca]"))
