@@ -91,7 +91,7 @@ def _revoked(ca: CASettings, seen: dict[str, Any]) -> list[Finding]:
     revoked = seen["revoked"]
     level = Level.WARN if revoked and len(revoked) < seen["signers"] else Level.FAIL
     return [
-        Finding(level, revoked[alone.suffix], f"[{ca.name}]", renewal(alone))
+        Finding(level, revoked[alone.suffix], f"[{ca.name}]", renewal(alone, ca))
         for alone in ca.signers()
         if alone.suffix in revoked
     ]

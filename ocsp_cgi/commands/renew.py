@@ -79,6 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
         alone = signer_choice.for_certificate(ca, arguments.certificate, now)
     else:
         alone = signer_choice.to_renew(ca, now)
+    if ca.rsigner2 or alone.suffix:
+        arguments.signer = alone.suffix or "1"  # in the commands that are printed, too
     signer_choice.refuse_without_key(alone)
     if is_uri(alone.rkey):
         preload.everything()
@@ -97,8 +99,8 @@ def _today(now: int) -> str:
 
 def _command(arguments: argparse.Namespace, command: str, ca: CASettings, *options: str) -> str:
     """A command of ours for the operator to type, about the same config."""
-    if ca.suffix and command == "renew":
-        options = ("--signer", ca.suffix, *options)
+    if arguments.signer and command == "renew":
+        options = ("--signer", arguments.signer, *options)
     if arguments.config:
         options += ("--config", arguments.config)
     return f"{entry.program()} {command} {shlex.join((ca.name, *options))}"

@@ -536,6 +536,23 @@ def test_a_certificate_that_the_second_signer_may_not_have(two):
 
 
 @pytest.mark.slow
+def test_two_signers_with_the_same_kind_of_key(two):
+    """What is printed names the signer, which the kind of its key does not."""
+    two.ca.issue("root-ocsp-rsa", "ocsp_ext")
+    two.ca.sign("root-ocsp-rsa", "ocsp_ext", "30")
+    before = two.section()
+    said = two.renew("--signer", "1")
+    words = shlex.split(said.rpartition(" renew ")[2])
+    assert words[:3] == ["root-ca", "--signer", "1"]
+    shutil.move(two.issue(dated()), words[words.index("--certificate") + 1])
+    said = two.renew(*words[: words.index("--config")])
+    after = two.section()
+    assert after.rsigner == f"{two.home}/{dated()}.crt"
+    assert (after.rsigner2, after.rkey2) == (before.rsigner2, before.rkey2)
+    assert "renew root-ca --signer 1 --back" in said
+
+
+@pytest.mark.slow
 def test_one_of_two_certificates_is_lost(two):
     """The other signer is sound, and must not lose its place."""
     before = two.section()
