@@ -240,7 +240,11 @@ def load_all(path: str) -> list[Certificate]:
     """
     reading(path)
     with open(path, "rb") as file:
-        content = file.read()
+        return load_all_from(file.read(), path)
+
+
+def load_all_from(content: bytes, path: str) -> list[Certificate]:
+    """As `load_all`, of what has been read from this file."""
     found: dict[bytes, Certificate] = {}
     unreadable: CertificateError | None = None
     for block in blocks(content):

@@ -39,7 +39,8 @@ class Issuer:
 
     `certificates` are those in its `ca` that have the name and key of its signer's issuer: one, or
     several after the CA was renewed.  `unreadable` is the error if there are none, `refused` the
-    error if the section shares its database, or has no signer that may sign.
+    error if the section shares its database, or has no signer that may sign.  `needs_row` is
+    whether only a row of the signer that signs shows that the database is this CA's.
     """
 
     __slots__ = (
@@ -47,6 +48,7 @@ class Issuer:
         "certificates",
         "unreadable",
         "refused",
+        "needs_row",
         "_database",
         "_failed",
         "_alone",
@@ -67,6 +69,7 @@ class Issuer:
         self.certificates: list[Certificate] = []
         self.unreadable: SignerError | None = None
         self.refused: OCSPError | None = None
+        self.needs_row = False
         self._database: _Identity | None = None
         self._failed: dict[str, OCSPError] = {}  # why a signer cannot sign, by its suffix
         # What follows is shared with the copies that `anew` makes, in all threads.
@@ -110,9 +113,12 @@ class Issuer:
         failed = []
         for settings in self._alone:
             try:
-                return self._issuer_of(settings, holders)
+                chosen = self._issuer_of(settings, holders)
             except SignerError as error:
                 failed.append(error)
+            else:
+                self.needs_row = bool(failed)  # the first signer may be of another CA
+                return chosen
         raise failed[0]
 
     def _issuer_of(
@@ -200,7 +206,7 @@ class Issuer:
             except SignerError as error:
                 self._failed[settings.suffix] = error
         if not found:
-            self.refused = self._failed[""]
+            self.refused = self._failed[self._alone[0].suffix]
             raise self.refused
         return found
 

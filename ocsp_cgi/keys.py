@@ -104,7 +104,7 @@ def load(path: str, passin: str | None, suffix: str = "") -> Any:
             from . import file_kinds
 
             raise SignerError(file_kinds.encrypted_key(path, suffix))
-        password = read_private(passin, f"passin{suffix}").partition(b"\n")[0].rstrip(b"\r")
+        password = read_phrase(passin, f"passin{suffix}")
     require_cryptography()
     if not is_encrypted:
         try:
@@ -144,6 +144,11 @@ def read_private(path: str, option: str) -> bytes:
             f"{path}: {error.strerror}; `{option}` names it, and the responder's user, and nobody"
             " else, must be able to read it"
         ) from None
+
+
+def read_phrase(path: str, option: str) -> bytes:
+    """The pass phrase, or the PIN, in the first line of a file.  SignerError as `read_private`."""
+    return read_private(path, option).partition(b"\n")[0].rstrip(b"\r")
 
 
 def _private_key(text: bytes) -> Any:

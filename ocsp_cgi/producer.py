@@ -11,7 +11,7 @@ What a response says is decided here, and only here.
 
 from __future__ import annotations
 
-from . import admission, cache, der, index_search, keys, limits, reuse
+from . import admission, cache, der, index_file, index_search, keys, limits, reuse
 from . import ocsp_response as response
 from .answer import (
     CLIENT_FAULT,
@@ -290,11 +290,17 @@ def _look_up(
     signer_number = signer.certificate.serial_number if signer and signer.delegated else None
     also = set() if signer_number is None else {signer_number}
     memory = signer.memory if signer and also else None
-    known_in = memory.index_fingerprint if memory else b""
+    known_in = memory.index_fingerprint if memory and not issuer.needs_row else b""
     numbers = {lookup.cert_id.serial_number for lookup in own}
     found = files.find(issuer.settings, numbers, also, known_in)
     for lookup in own:
         lookup.row = found.rows.get(lookup.cert_id.serial_number)
+    if signer and issuer.needs_row and signer_number not in found.rows:
+        raise index_file.DatabaseUnavailable(
+            f"{found.path}: no row of {signer.settings.rsigner}, and with several CAs in"
+            f" {issuer.settings.ca} and {issuer.settings.rsigner} out of use, only that would show"
+            " whose database this is. See to the first signer"
+        )
     if signer is None or signer_number is None:
         return found, []
     if memory and found.has_known:

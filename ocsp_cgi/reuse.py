@@ -38,6 +38,8 @@ from .ocsp_request import (
 from .ocsp_response import OCSPResponse
 from .times import http_date
 
+SIGNER_REVOKED = "the index revokes its signer"
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .answer import Answer, Log
@@ -102,14 +104,12 @@ def find(
             continue
         cached = cache.get(cert_id.encoded, ca, settings, now) if ca.cache else None
         fitting = [cached] if cached else []
-        usable = _first_usable(cert_id, ca, fitting, settings, now, files)
+        usable = _first_usable(cert_id, ca, fitting, settings, now, files, reasons)
         if usable is None and not (cached and ca.rkey):
             fitting = _fitting(cert_id, ca, now, files, reasons)
-            usable = _first_usable(cert_id, ca, fitting, settings, now, files)
+            usable = _first_usable(cert_id, ca, fitting, settings, now, files, reasons)
         if usable is not None:
             return usable
-        if fitting and reasons is not None:
-            reasons.append("the index says something else by now")
     return None
 
 
@@ -132,8 +132,10 @@ def _first_usable(
     settings: Settings,
     now: int,
     files: Files,
+    reasons: list[str] | None,
 ) -> Usable | None:
-    """The first of these responses that the index of a CA allows."""
+    """The first of these responses that the index of a CA allows; `reasons` gets why one may not be
+    used."""
     if not fitting or is_refused(ca, settings, files.issuer):
         return None
     ca.check_heartbeat(now)
@@ -142,12 +144,15 @@ def _first_usable(
     row = found.rows.get(number)
     for cached in fitting:
         signer_row = found.rows.get(cached.signer)
-        if row is None or row.line != cached.line or not _says(cached, row):
-            continue
-        if signer_row is None or _lets_sign(
-            signer_row, files.signer_certificates(ca), cached.signer
-        ):
-            return cached, found, row
+        reason = "the index says something else by now"
+        if row is not None and row.line == cached.line and _says(cached, row):
+            if signer_row is None or _lets_sign(
+                signer_row, files.signer_certificates(ca), cached.signer
+            ):
+                return cached, found, row
+            reason = SIGNER_REVOKED if signer_row.is_revoked else reason
+        if reasons is not None:
+            reasons.append(reason)
     return None
 
 

@@ -229,7 +229,7 @@ def _text(settings: CASettings) -> bytes:
     if settings.passin is None:
         return b""
     option = f"passin{settings.suffix}"
-    pin = keys.read_private(settings.passin, option).partition(b"\n")[0].rstrip(b"\r")
+    pin = keys.read_phrase(settings.passin, option)
     if not pin:
         raise SignerError(
             f"{settings.passin}: its first line is empty: the PIN of the token belongs there;"

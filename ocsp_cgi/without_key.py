@@ -82,5 +82,10 @@ def _fix(ca: CASettings, reasons: list[str]) -> str:
             " into another one that `rsigner2` names"
         )
     name = shlex.quote(ca.name)
+    if set(reasons) == {reuse.SIGNER_REVOKED}:
+        return (
+            f"On the host with the key, `ocsp-cgi renew {name}`; then copy the new certificate of"
+            " its signer here"
+        )
     copy = f"`ocsp-cgi sync {name}`" if ca.cache_from else f"copy its `cache` to {ca.cache}"
     return f"On the host with the key, run `ocsp-cgi presign {name}`; then, here, {copy}"

@@ -33,7 +33,7 @@ from two_signers import (
 )
 
 from ocsp_cgi import config
-from ocsp_cgi.answer import ERROR, SUCCESSFUL, WARNING
+from ocsp_cgi.answer import ERROR, SUCCESSFUL, TRY_LATER, UNAUTHORIZED, WARNING
 from ocsp_cgi.tools.openssl_ca import PrivateCA
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
@@ -210,6 +210,23 @@ def test_a_file_of_several_cas_shows_its_own_by_either_signer(world, pki, worksp
     assert (world.signed(), world.signed(ECDSA_SHA256)) == (RSA, EC)
     (world.home / f"{RSA}.crt").unlink()
     assert world.signed(warnings=1) == EC
+
+
+@pytest.mark.slow
+def test_a_second_signer_of_another_ca_never_speaks_of_this_index(world, workspace):
+    """Not even while the first, which shows whose index it is, is missing."""
+    another = PrivateCA(workspace / f"another-{time.time_ns()}")
+    another.issue("ocsp", "ocsp_ext")
+    both = (another.home / "root-ca.crt").read_text() + (world.home / "root-ca.crt").read_text()
+    (world.home / "both.crt").write_text(both)
+    second = {"rsigner2": "ocsp.crt", "rkey2": "private/ocsp.key"}
+    world.write(ca="both.crt", **{name: str(another.home / at) for name, at in second.items()})
+    world.root = certificate(another.home / "root-ca.crt")
+    assert world.respond().response_status == UNAUTHORIZED
+    (world.home / f"{RSA}.crt").unlink()
+    answered = world.respond()
+    assert answered.response_status == TRY_LATER
+    assert "only that would show whose database this is" in answered.notes[-1]
 
 
 @pytest.mark.slow

@@ -174,6 +174,8 @@ class TestOnAHostWithoutTheKey:
         settle(signer.index)
         copy_index(signer, web)
         assert status(web) is None
+        [why] = web.ask().warnings
+        assert "the index revokes its signer. On the host with the key, `ocsp-cgi renew" in why
 
     @pytest.mark.slow
     def test_nor_is_the_cache_of_another_ca(self, signer, web, pki, place):

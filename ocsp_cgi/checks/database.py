@@ -3,6 +3,7 @@ how old it is."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..tools import as_user
 from ..tools.labelled import plural
 from . import commands, index_survey, preload
 from .finding import Finding, Level, Measure
+from .signer import renewal
 from .subject import Subject
 
 _MOUNTS = "/proc/self/mountinfo"
@@ -36,6 +38,7 @@ def examine(subject: Subject) -> list[Finding]:
             continue
         found = [Finding(Level.FAIL, text, where) for text in seen["errors"]]
         found += [Finding(Level.WARN, text, where) for text in seen["warnings"]]
+        found += _revoked(ca, seen)
         if seen["survey"]:
             found = [*_rows(ca, seen["survey"]), *found, *_mounted(ca, seen["survey"]["path"])]
         findings += [*found, *_ages(ca, seen["survey"], subject)]
@@ -44,24 +47,23 @@ def examine(subject: Subject) -> list[Finding]:
 
 def look(config_path: str, name: str, now: int) -> dict[str, Any]:
     """What is in the database of a CA: `survey` as index_survey.survey, None if it cannot be read;
-    `errors` and `warnings` of the responder about it."""
+    `errors` and `warnings` of the responder about it; `revoked` is what it says of each revoked
+    signer, by its suffix, of `signers` that it has."""
     ca = next(one for one in config.load(config_path).cas if one.name == name)
-    errors, warnings, revoked = [], [], []
+    errors, warnings, revoked = [], [], {}
     try:
         surveyed = index_survey.survey(ca.db)
     except OCSPError as error:
-        return {"survey": None, "errors": [str(error)], "warnings": []}
+        return {"survey": None, "errors": [str(error)], "warnings": [], "revoked": {}}
     issuer, signers = Issuer(ca), []
-    try:
-        if not issuer.unreadable:
-            signers = issuer.signers(now)
-    except OCSPError:
-        pass  # the check of the signer reports it
+    for alone in ca.signers() if not issuer.unreadable else []:
+        with contextlib.suppress(OCSPError):  # the check of the signer reports it
+            signers.append(issuer.signer_of(alone, now))
     numbers = {signer.certificate.serial_number for signer in signers}
     try:
         found = index_search.find(ca.db, {*numbers, _ABSENT})
     except OCSPError as error:
-        return {"survey": surveyed, "errors": [str(error)], "warnings": []}
+        return {"survey": surveyed, "errors": [str(error)], "warnings": [], "revoked": {}}
     warnings += found.warnings
     for signer in signers:
         number, path = signer.certificate.serial_number, signer.settings.rsigner
@@ -72,12 +74,27 @@ def look(config_path: str, name: str, now: int) -> dict[str, Any]:
             elif signer.delegated and signer.is_issued():
                 warnings.append(without_row(ca, path, number, signer.option))
         except SignerError as error:
-            revoked.append(str(error))
+            revoked[signer.settings.suffix] = str(error)
         except OCSPError as error:
             errors.append(str(error))
-    # While one of two signers is sound, what is wrong with the other is a warning.
-    (warnings if len(revoked) < len(signers) else errors).extend(revoked)
-    return {"survey": surveyed, "errors": errors, "warnings": warnings}
+    return {
+        "survey": surveyed,
+        "errors": errors,
+        "warnings": warnings,
+        "revoked": revoked,
+        "signers": len(signers),
+    }
+
+
+def _revoked(ca: CASettings, seen: dict[str, Any]) -> list[Finding]:
+    """While one of two signers is sound, what is wrong with the other is a warning."""
+    revoked = seen["revoked"]
+    level = Level.WARN if revoked and len(revoked) < seen["signers"] else Level.FAIL
+    return [
+        Finding(level, revoked[alone.suffix], f"[{ca.name}]", renewal(alone, ca))
+        for alone in ca.signers()
+        if alone.suffix in revoked
+    ]
 
 
 def without_row(ca: CASettings, rsigner: str, serial_number: int, option: str = "rsigner") -> str:

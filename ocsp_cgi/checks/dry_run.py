@@ -13,8 +13,8 @@ from ..issuer import Issuer
 from ..ocsp_request import encode_request
 from ..ocsp_response import OCSPResponse
 from ..signer import load_certificates
-from ..tools import as_user
-from . import preload, token
+from ..tools import as_user, token_user
+from . import preload
 from .config_file import cert_id
 from .database import without_row
 from .finding import Finding, Level
@@ -38,15 +38,15 @@ def examine(subject: Subject) -> list[Finding]:
 
 def ask(config_path: str, name: str, now: int) -> dict[str, Any]:
     """The response about the signer's own certificate: `response` is its status, `status` that of
-    the certificate; `delegated` whether the CA issued the signer; `serial` its serial number,
-    `signer` its file; `warnings` are lines for the log.
+    the certificate, and `has_row` whether the index has it; `delegated` whether the CA issued the
+    signer; `serial` its serial number, `signer` its file; `warnings` are lines for the log.
 
     The cache is neither read nor written.
     """
     try:
         settings = config.load(config_path)
         for one in settings.cas:
-            token.recall_refused_pins(one)
+            token_user.recall_refused_pins(one)
             one.cache = None
         ca = next(one for one in settings.cas if one.name == name)
         issuer = Issuer(ca)
@@ -71,13 +71,14 @@ def ask(config_path: str, name: str, now: int) -> dict[str, Any]:
     return {
         "response": RESPONSE_STATUS_NAMES[answered.response_status],
         "status": status,
+        "has_row": not any(note.startswith(NEVER_ISSUED) for note in log.notes),
         "delegated": delegated,
         "signer": path,
         "serial": index_serial(number),
         "warnings": [
             note.partition(": ")[2]  # without its kind
             for note in log.notes
-            if not note.startswith(NEVER_ISSUED)  # the status says so
+            if not note.startswith(NEVER_ISSUED)  # `has_row` says so
         ],
     }
 
@@ -89,7 +90,7 @@ def _findings(ca: CASettings, made: dict[str, Any], user: str) -> list[Finding]:
         texts = warnings or [f"the response is {made['response']}"]
         return [Finding(Level.FAIL, text, where) for text in texts]
     findings = [Finding(Level.WARN, text, where) for text in warnings]
-    if made["delegated"] and made["status"] != "good":
+    if made["delegated"] and not made["has_row"]:
         number = int(made["serial"], 16)
         findings.append(Finding(Level.WARN, without_row(ca, made["signer"], number), where))
     if not findings:

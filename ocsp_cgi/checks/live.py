@@ -228,9 +228,10 @@ class _Asking:
         return findings
 
     def _question(self, issuer: Issuer, about: Certificate, its_issuer: Certificate) -> Question:
-        ca, trusted = issuer.settings, None
+        ca = issuer.settings
+        trusted: tuple[Certificate, ...] = ()
         if ca.signer_trust == "local":
-            trusted = _signer_certificate(ca, issuer, self._subject.now)
+            trusted = _trusted(issuer, self._subject.now)
         return Question(about, its_issuer, trusted, ca.nonce == "echo", _expected(ca, about))
 
     def _cas(self) -> list[CASettings]:
@@ -244,6 +245,15 @@ def _signer_certificate(ca: CASettings, issuer: Issuer, now: int) -> Certificate
         with contextlib.suppress(OCSPError):
             return issuer.signer(now).certificate
     return certificate.load(ca.rsigner)
+
+
+def _trusted(issuer: Issuer, now: int) -> tuple[Certificate, ...]:
+    """The certificates of the signers of a CA; of two, the second signs if the first cannot."""
+    own = []
+    for alone in issuer.settings.signers():
+        with contextlib.suppress(OCSPError):
+            own.append(certificate.newest(issuer.load_own(alone), now))
+    return tuple(own)
 
 
 def _expected(ca: CASettings, about: Certificate) -> str:

@@ -87,7 +87,7 @@ def _examine(ca: CASettings, issuer: Issuer, subject: Subject) -> list[Finding]:
     except OCSPError as error:
         return [Finding(Level.FAIL, str(error), where), *_end_of_signer(ca, issuer, subject)]
     findings = []
-    renew = _renew(ca) if signer.delegated else ""
+    renew = renewal(ca, issuer.settings) if signer.delegated else ""
     for warning in signer.warnings():
         if "-expires-in-" not in warning:  # below, in days
             is_own = warning.startswith(signer.option)
@@ -101,11 +101,12 @@ def _examine(ca: CASettings, issuer: Issuer, subject: Subject) -> list[Finding]:
     return [Finding(Level.OK, fits, where), *findings, *_end_of_signer(ca, issuer, subject)]
 
 
-def _renew(ca: CASettings) -> str:
-    """The command that renews a signer, "" if that is done on another host."""
+def renewal(ca: CASettings, section: CASettings) -> str:
+    """The command that renews a signer of a section, "" if that is done on another host."""
     if not ca.rkey:
         return ""
-    return commands.ours("renew", ca.name, *(["--signer", "2"] if ca.suffix else []))
+    which = ["--signer", ca.suffix or "1"] if section.rsigner2 else []
+    return commands.ours("renew", ca.name, *which)
 
 
 def meaning(warning: str) -> str:
@@ -125,7 +126,7 @@ def _end_of_signer(ca: CASettings, issuer: Issuer, subject: Subject) -> list[Fin
     own = signer.certificate
     if own.is_same_holder(signer.ca):
         return []
-    return [_end(ca, f"signer{ca.suffix}", ca.rsigner, own, _renew(ca), subject)]
+    return [_end(ca, f"signer{ca.suffix}", ca.rsigner, own, renewal(ca, issuer.settings), subject)]
 
 
 def _end_of_ca(ca: CASettings, issuer: Issuer, subject: Subject) -> list[Finding]:

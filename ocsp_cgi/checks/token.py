@@ -3,7 +3,7 @@ he may not."""
 
 from __future__ import annotations
 
-from .. import config, pin_memory
+from .. import config
 from ..answer import OCSPError
 from ..config import CASettings, is_uri
 from ..import_cryptography import SignerError
@@ -49,11 +49,3 @@ def without_cache(ca: CASettings) -> list[Finding]:
         " Set `cache`"
     )
     return [Finding(Level.WARN, text, f"[{ca.name}]")]
-
-
-def recall_refused_pins(ca: CASettings) -> None:
-    """Let this process not try again a PIN that a token has refused, also without the `cache` that
-    says so."""
-    for alone in ca.signers():
-        if is_uri(alone.rkey):
-            pin_memory.PIN(alone, alone.cache).standing()  # which keeps it in memory

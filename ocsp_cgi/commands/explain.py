@@ -85,6 +85,9 @@ def run(arguments: argparse.Namespace) -> int:
     explainer = _Explainer(settings, chosen, arguments.source)
     if isinstance(what, SerialNumber):
         explainer.explain_serial_number(what)
+        for number in what.others:
+            explainer.lines.append("")
+            explainer.explain_serial_number(SerialNumber(number, None))
     elif isinstance(what, CertificateFile):
         explainer.explain_certificate(what)
     elif arguments.ca:

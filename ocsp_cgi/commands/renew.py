@@ -28,6 +28,7 @@ from ..signer import Signer, load_certificates, load_own
 from ..tools import (
     config_file,
     entry,
+    remote_source,
     signer_candidate,
     signer_choice,
     signer_files,
@@ -78,6 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
         alone = signer_choice.for_certificate(ca, arguments.certificate, now)
     else:
         alone = signer_choice.to_renew(ca, now)
+    if ca.rsigner2 or alone.suffix:
+        arguments.signer = alone.suffix or "1"  # in the commands that are printed, too
     signer_choice.refuse_without_key(alone)
     if is_uri(alone.rkey):
         preload.everything()
@@ -96,8 +99,8 @@ def _today(now: int) -> str:
 
 def _command(arguments: argparse.Namespace, command: str, ca: CASettings, *options: str) -> str:
     """A command of ours for the operator to type, about the same config."""
-    if ca.suffix and command == "renew":
-        options = ("--signer", ca.suffix, *options)
+    if arguments.signer and command == "renew":
+        options = ("--signer", arguments.signer, *options)
     if arguments.config:
         options += ("--config", arguments.config)
     return f"{entry.program()} {command} {shlex.join((ca.name, *options))}"
@@ -198,14 +201,13 @@ def _next_steps(
     arguments: argparse.Namespace, ca: CASettings, names: signer_files.Names, own: Certificate
 ) -> list[str]:
     """What to type until the new certificate signs."""
-    source = ca.sync_from or ""
-    host, colon, path = source.partition(":")
-    home = ca.name
-    if colon and "/" not in host and not path.startswith(":"):  # HOST:DIRECTORY/db/index
-        if "/" in path:  # else the directory is that of `rrsync`
-            home = os.path.dirname(os.path.dirname(path)) or "."
-    else:
-        host = "ca.example.com"
+    host, home = "ca.example.com", ca.name
+    with contextlib.suppress(CommandError):
+        source = remote_source.parse(ca.sync_from or "", insecure=True)
+        if isinstance(source, remote_source.RemoteSource) and source.host:
+            host = source.host
+            if "/" in source.path:  # DIRECTORY/db/index; else the directory is that of `rrsync`
+                home = os.path.dirname(os.path.dirname(source.path)) or "."
     remote = f"{host}:{home}"
     request, issued = os.path.basename(names.request), os.path.basename(names.certificate)
     days = max(1, round((own.not_after - own.not_before) / _DAY))
@@ -300,16 +302,15 @@ class _Change:
         """The certificate beside that of today, readable for everybody.  Returns its path there."""
         directory = os.path.dirname(self.ca.rsigner)
         if os.path.realpath(os.path.dirname(path) or ".") == os.path.realpath(directory or "."):
-            _let_all_read(path)
+            signer_candidate.let_all_read(path)
             return os.path.join(directory, os.path.basename(path))
-        with open(path, "rb") as file:
-            content = file.read()
+        content = signer_candidate.check_file(path)
         first = signer_files.certificate_path(self.ca, key, _today(self.now))
         target, number = first, 2
         while not signer_files.create(target, content, 0o644):
             with open(target, "rb") as file:
                 if file.read() == content:
-                    _let_all_read(target)
+                    signer_candidate.let_all_read(target)
                     return target
             stem, suffix = os.path.splitext(first)
             target, number = f"{stem}-{number}{suffix}", number + 1
@@ -342,7 +343,7 @@ class _Change:
         if self.is_added:
             _say("It signs for clients that prefer its kind of key, and whenever the first cannot.")
             _say("To change back: remove these settings from the config.")
-        else:
+        elif config_file.remembered(self.config, self.ca.name, f"rsigner{self.ca.suffix}"):
             _say("To change back: " + _command(self.arguments, "renew", self.ca, "--back"))
         _say("To see that all is well: " + _command(self.arguments, "check", self.ca))
         unused = self._unused()
@@ -363,6 +364,7 @@ class _Change:
         settings = config.load(self.config)
         signers = [one for ca in settings.cas for one in ca.signers()]
         in_use = [path for one in signers for path in (one.rsigner, one.rkey)]
+        others = [path for one in signers for path in (one.ca, one.passin) if path]
         for ca in settings.cas:
             for name in ("rsigner", "rkey", "rsigner2", "rkey2"):
                 value = config_file.remembered(self.config, ca.name, name)
@@ -370,7 +372,7 @@ class _Change:
         [changed] = [
             one for one in signers if (one.name, one.suffix) == (self.ca.name, self.ca.suffix)
         ]
-        return signer_files.unused(changed, in_use)
+        return signer_files.unused(changed, in_use, others)
 
 
 def _warnings(found: Signer) -> list[str]:
@@ -389,12 +391,3 @@ def _spelled(value: str, path: str, new: str) -> str:
     if os.path.realpath(os.path.dirname(path)) == os.path.realpath(os.path.dirname(new)):
         return os.path.join(os.path.dirname(value), os.path.basename(new))
     return os.path.abspath(new)
-
-
-def _let_all_read(path: str) -> None:
-    """Give a certificate the mode 644, unless everybody can read it already."""
-    try:
-        if stat.S_IMODE(os.stat(path).st_mode) & 0o444 != 0o444:
-            os.chmod(path, 0o644)
-    except OSError as error:
-        raise CommandError(f"{path}: {error.strerror}: chmod 644 {path}") from None

@@ -22,10 +22,11 @@ _LOGGED_SERIAL = re.compile(r"(?:^|\s)serial=(-?[0-9A-Fa-f]+)(?=\s|$)")
 
 class SerialNumber(NamedTuple):
     """`number` is what was written, read as hexadecimal; `decimal` the same read as decimal, None
-    if it cannot be."""
+    if it cannot be; `others` are further ones in a line of the log."""
 
     number: int
     decimal: int | None
+    others: tuple[int, ...] = ()
 
 
 class CertificateFile(NamedTuple):
@@ -142,13 +143,15 @@ def _is_response(content: bytes) -> bool:
 def _from_text(name: str, text: str) -> Asked | None:
     """A serial number, a line of our log, or a request as it stands in a path, a URL, a line of
     Apache's access log, or alone; otherwise None."""
-    logged = _LOGGED_SERIAL.search(text)
+    logged = list(dict.fromkeys(int(one, 16) for one in _LOGGED_SERIAL.findall(text)))
+    if logged:
+        return SerialNumber(logged[0], None, tuple(logged[1:]))
     labelled = _SERIAL.fullmatch(text)
-    digits = logged[1] if logged else "".join((labelled[1] if labelled else text).split())
+    digits = "".join((labelled[1] if labelled else text).split())
     if digits.isascii():
         numbers = index_row.numbers_in([digits.encode()])
         if numbers:
-            return SerialNumber(numbers.pop(), None if logged else _decimal(digits))
+            return SerialNumber(numbers.pop(), _decimal(digits))
     for word in sorted(re.findall(r'[^\s"]+', text), key=len, reverse=True):
         if "/M" in word:
             encoded = _in_path(word)

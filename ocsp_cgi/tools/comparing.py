@@ -19,7 +19,7 @@ from ..config import CASettings, Settings
 from ..import_cryptography import SignerError, require_cryptography
 from ..index_row import Row
 from ..issuer import Issuer
-from . import sample_requests
+from . import sample_requests, token_user
 from .comparison import REASONS, Judge, Verdict, minutes_valid
 from .entry import CommandError
 from .old_responder import HTTPResponse, OldResponder, Pipeline
@@ -69,6 +69,7 @@ def compare(
     CommandError if the files of the CA cannot be read.
     """
     for section in settings.cas:
+        token_user.recall_refused_pins(section)
         section.cache = None  # files in it belong to the web server's user
     issuer, samples, rows = _samples(ca, most_rows)
     pipeline = Pipeline(ca, account)

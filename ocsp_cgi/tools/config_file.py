@@ -4,12 +4,15 @@ in it is changed while all else in it stays."""
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import os
 import re
 import shlex
 import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from .. import config
 from ..config import CASettings, Settings
@@ -82,21 +85,21 @@ def edit(file: str, changes: dict[tuple[str, str], str | None], date: str = "") 
     Comments, the order of lines, and the owner and mode stay as they are; a new setting goes
     behind the last one of its section.  With `date` the old value of each changed setting stays in
     a comment above it, `# rkey before 2026-11-29 = old.key`, which replaces an older such comment.
-    One rename replaces the file, and only if the result can be loaded.  Returns whether anything
-    changed; CommandError if the config cannot be used or written.
+    One rename replaces the file, and only if the result can be loaded; of several processes, each
+    changes what the one before has left.  Returns whether anything changed; CommandError if the
+    config cannot be used or written.
     """
     target = Path(os.path.realpath(file))
     try:
-        config.load(str(target))
-        before = target.read_bytes().decode()
-        after = _edited(before, changes, date)
-        if after == before:
-            return False
-        config.parse(after, str(target))
-        of = target.stat()
-        write(target, after.encode(), stat.S_IMODE(of.st_mode), (of.st_uid, of.st_gid))
-    except config.ConfigError as error:
-        raise CommandError(str(error)) from None
+        with _alone_with(target) as opened:
+            before = _decoded(opened.read(), file)
+            parse(before, str(target))
+            after = _edited(before, changes, date)
+            if after == before:
+                return False
+            parse(after, str(target))
+            of = os.fstat(opened.fileno())
+            write(target, after.encode(), stat.S_IMODE(of.st_mode), (of.st_uid, of.st_gid))
     except OSError as error:
         forbidden = isinstance(error, PermissionError) and os.geteuid() != 0
         hint = "; this command must run as root" if forbidden else ""
@@ -104,11 +107,32 @@ def edit(file: str, changes: dict[tuple[str, str], str | None], date: str = "") 
     return True
 
 
+@contextlib.contextmanager
+def _alone_with(target: Path) -> Iterator[IO[bytes]]:
+    """The config, opened, which no other process edits inside the `with`.
+
+    A lock that needs the right to write to the file, so that nobody else can keep it; it ends when
+    this process closes any descriptor of the file.
+    """
+    while True:
+        with open(target, "r+b") as file:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.lockf(file, fcntl.LOCK_EX)
+            if os.path.samestat(os.fstat(file.fileno()), target.stat()):
+                yield file
+                return
+
+
 def _read(file: str) -> str:
     try:
-        return Path(file).read_bytes().decode()
+        return _decoded(Path(file).read_bytes(), file)
     except OSError as error:
         raise CommandError(f"{file}: {error.strerror}") from None
+
+
+def _decoded(content: bytes, file: str) -> str:
+    try:
+        return content.decode()
     except UnicodeDecodeError:
         raise CommandError(f"{file}: not UTF-8, so it is not a config") from None
 

@@ -31,17 +31,18 @@ def digest(path: Path) -> str:
 def write(path: Path, content: bytes, mode: int, owner: tuple[int, int] | None = None) -> None:
     """Write a file so that it is never seen half-written, not even after a crash.
 
-    `owner` is a user and a group, by default those of this process.
+    `owner` is a user and a group, by default those of this process.  Owner and mode are set through
+    the descriptor: who owns the directory may put a link to another file under that name meanwhile.
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(content)
             file.flush()
+            if owner:
+                os.fchown(file.fileno(), *owner)
+            os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
-        if owner:
-            os.chown(unfinished, *owner)
-        unfinished.chmod(mode)
         unfinished.rename(path)
     except BaseException:
         unfinished.unlink(missing_ok=True)

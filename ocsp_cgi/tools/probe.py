@@ -57,14 +57,14 @@ class Symptom(enum.Enum):
 class Question(NamedTuple):
     """What to ask about: a certificate of an issuer.
 
-    `trusted` is the certificate of a responder that may sign although the issuer did not authorize
-    it, `has_nonce` whether the responder repeats a nonce, `expected` the status that the
+    `trusted` are the certificates of responders of which any may sign although the issuer did not
+    authorize it, `has_nonce` whether the responder repeats a nonce, `expected` the status that the
     certificate has in the index, "" if that is not known.
     """
 
     certificate: Certificate
     issuer: Certificate
-    trusted: Certificate | None = None
+    trusted: tuple[Certificate, ...] = ()
     has_nonce: bool = True
     expected: str = ""
 
@@ -266,9 +266,7 @@ def _verified(way: _Way, response: OCSPResponse, question: Question) -> tuple[st
 
     now = time.time()
     try:
-        client_checks.find_signer(
-            response, question.issuer, question.trusted, [], now, _SKEW_SECONDS
-        )
+        _check_signer(response, question, now)
         about = client_checks.find_single_responses(response, question.certificate, question.issuer)
         client_checks.check_critical_extensions(response, about)
         client_checks.check_nonce(response, way.nonce, required=True)
@@ -283,6 +281,22 @@ def _verified(way: _Way, response: OCSPResponse, question: Question) -> tuple[st
         text = f"the response is {ahead:.0f} seconds ahead of this machine's clock"
         return status, Fault(Symptom.CLOCK, text, None, False)
     return status, None
+
+
+def _check_signer(response: OCSPResponse, question: Question, now: float) -> None:
+    """QueryError unless somebody has signed who may."""
+    from .. import client_checks
+    from ..client_errors import QueryError
+
+    refused: QueryError | None = None
+    for trusted in question.trusted or (None,):
+        try:
+            client_checks.find_signer(response, question.issuer, trusted, [], now, _SKEW_SECONDS)
+            return
+        except QueryError as error:
+            refused = refused or error
+    assert refused
+    raise refused
 
 
 def _http_faults(way: _Way, reply: Reply) -> list[Fault]:

@@ -14,6 +14,7 @@ from ..files import Files
 from ..issuer import Issuer
 from ..ocsp_request import OCSPRequest
 from ..signer import Signer
+from . import token_user
 
 if TYPE_CHECKING:
     from ..algorithms import Preference
@@ -74,6 +75,7 @@ def _without_cache(settings: Settings) -> Settings:
     changed = copy.copy(settings)
     changed.cas = [copy.copy(ca) for ca in settings.cas]
     for ca in changed.cas:
+        token_user.recall_refused_pins(ca)
         ca.cache = None
     return changed
 

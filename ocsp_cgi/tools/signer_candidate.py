@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import os
 import stat
+from typing import IO
 
 from .. import certificate, index_search, keys
 from ..answer import OCSPError
@@ -29,11 +30,31 @@ def with_signer(ca: CASettings, rsigner: str, rkey: str) -> CASettings:
     return candidate
 
 
-def check_file(path: str) -> None:
-    """CommandError unless this is a file of certificates, which everybody may read."""
+def check_file(path: str) -> bytes:
+    """What is in a file of certificates, which everybody may read.  CommandError if it is another
+    file."""
     try:
         with open(path, "rb") as file:
-            content = file.read(_FILE_BYTES + 1)
+            return _certificates_in(file, path)
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror}") from None
+
+
+def let_all_read(path: str) -> None:
+    """Give a file of certificates the mode 644, unless everybody can read it already.  CommandError
+    if it is another file, as where another user has put a link in its place meanwhile."""
+    try:
+        with open(path, "rb") as file:
+            _certificates_in(file, path)
+            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o444 != 0o444:
+                os.fchmod(file.fileno(), 0o644)
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror}: chmod 644 {path}") from None
+
+
+def _certificates_in(file: IO[bytes], path: str) -> bytes:
+    try:
+        content = file.read(_FILE_BYTES + 1)
         if len(content) > _FILE_BYTES:
             raise CommandError(f"{path}: too long for a certificate")
         if b"PRIVATE KEY-----" in content:
@@ -41,11 +62,10 @@ def check_file(path: str) -> None:
                 f"{path}: has a private key in it, and would become readable for everybody: pass a"
                 " file with only the certificate"
             )
-        certificate.load_all(path)
-    except OSError as error:
-        raise CommandError(f"{path}: {error.strerror}") from None
+        certificate.load_all_from(content, path)
     except certificate.CertificateError as error:
         raise CommandError(f"{path}: {error}") from None
+    return content
 
 
 def signer(candidate: CASettings, now: int) -> Signer:
@@ -77,7 +97,8 @@ def find_key(found: Signer, ca: CASettings, path: str, *also: str) -> str:
         return ca.rkey
     directory, passin = os.path.dirname(ca.rkey), ca.passin
     try:
-        names = sorted(os.listdir(directory or "."))
+        # What a killed renewal or an editor has left behind comes last.
+        names = sorted(os.listdir(directory or "."), key=lambda name: (name[0] == ".", name))
     except OSError as error:
         raise CommandError(f"{directory or '.'}: {error.strerror}") from None
     paths = [ca.rkey, *also, *(os.path.join(directory, name) for name in names)]

@@ -38,14 +38,25 @@ def of_option(ca: CASettings, number: str, now: int) -> CASettings:
 
 
 def to_renew(ca: CASettings, now: int) -> CASettings:
-    """The section with the signer alone that expires first."""
-    ends = [(one, found.not_after) for one in ca.signers() if (found := _certificate(one, now))]
+    """The section with the signer alone that expires first.  CommandError if the certificate of one
+    of two cannot be read."""
+    found = [(one, _certificate(one, now)) for one in ca.signers()]
+    ends = [(one, own.not_after) for one, own in found if own]
+    if len(ends) == 1 < len(found):
+        [lost] = [one for one, own in found if own is None]
+        other = ends[0][0].suffix or "1"
+        raise CommandError(
+            f"{lost.rsigner}: cannot be read, so which signer expires first is not known:"
+            f" {program()} check {ca.name}.  To renew the other one, add --signer {other}",
+            UNKNOWN,
+        )
     return min(ends, key=lambda end: end[1])[0] if ends else ca.signers()[0]
 
 
 def for_certificate(ca: CASettings, path: str, now: int) -> CASettings:
     """The section with the signer alone that the certificate in a file is to follow: the one with
-    the same kind of key; if that is not one of two, the one that expires first."""
+    the same kind of key; if that is not one of two, the one whose own cannot be read, or that
+    expires first."""
     signers = ca.signers()
     try:
         kind = algorithms.key_kind(load(path))
@@ -53,8 +64,9 @@ def for_certificate(ca: CASettings, path: str, now: int) -> CASettings:
         same = [one for one, own in found if own and algorithms.key_kind(own) == kind]
     except (OSError, ValueError):
         return signers[0]  # the certificate is verified later
-    if len(same) == 1:
-        return same[0]
+    lost = [one for one, own in found if own is None]
+    if len(same) == 1 or len(lost) == 1:
+        return (same or lost)[0]
     return to_renew(ca, now)
 
 

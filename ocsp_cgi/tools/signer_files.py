@@ -116,15 +116,16 @@ def _as_root(error: OSError) -> str:
     return "; this command must run as root" if forbidden else ""
 
 
-def unused(ca: CASettings, in_use: list[str]) -> list[str]:
+def unused(ca: CASettings, in_use: list[str], others: list[str]) -> list[str]:
     """The files of this CA's earlier signers that nothing needs any more, oldest first.
 
     `in_use` are the keys and certificates that the config names, or remembers; what is of one
-    renewal with any of them stays, and so does what is newer than the CA's key.
+    renewal with any of them stays, and so does what is newer than the CA's key.  `others` are files
+    that the config names besides, whatever they are called.
     """
     bases = {_undated(ca.rkey), _undated(ca.rsigner)}
     tags = {_tag(path) for path in in_use if _undated(path) in bases}
-    real = {os.path.realpath(path) for path in in_use}
+    real = {os.path.realpath(path) for path in (*in_use, *others)}
     found = []
     for directory in sorted({os.path.dirname(base) for base in bases}):
         with contextlib.suppress(OSError):

@@ -6,11 +6,12 @@ would let it overwrite any file of root's.
 
 from __future__ import annotations
 
+import os
 import ssl
 import subprocess
 from typing import NamedTuple
 
-from .. import algorithms, limits, token_key
+from .. import algorithms, keys, limits, token_key
 from ..certificate import Certificate
 from ..config import CASettings
 from ..import_cryptography import SignerError
@@ -71,8 +72,8 @@ def other_kind(holder: Certificate) -> KeyKind:
 def new_key(kind: KeyKind, passin: str | None) -> bytes:
     """A new private key in PEM, encrypted with the pass phrase in the file `passin` if there is
     one.  CommandError if openssl cannot make it."""
-    encrypt = ("-aes-256-cbc", "-pass", f"file:{passin}") if passin else ()
-    return _openssl("genpkey", *kind.options, *encrypt)
+    encrypt = ("-aes-256-cbc", "-pass") if passin else ()
+    return _openssl("genpkey", *kind.options, *encrypt, passin=passin)
 
 
 def new_request(holder: Certificate, key: str, passin: str | None) -> bytes:
@@ -81,10 +82,11 @@ def new_request(holder: Certificate, key: str, passin: str | None) -> bytes:
 
     CommandError if openssl cannot make it.
     """
-    options = ("-signkey", key, *(("-passin", f"file:{passin}") if passin else ()))
+    options = ("-signkey", key, *(("-passin",) if passin else ()))
     # The first puts the new key into the certificate, which the second turns into a request.
-    with_key = _openssl("x509", *options, given=ssl.DER_cert_to_PEM_cert(holder.der).encode())
-    return _openssl("x509", "-x509toreq", *options, given=with_key)
+    given = ssl.DER_cert_to_PEM_cert(holder.der).encode()
+    with_key = _openssl("x509", *options, given=given, passin=passin)
+    return _openssl("x509", "-x509toreq", *options, given=with_key, passin=passin)
 
 
 def new_request_for_token(holder: Certificate, ca: CASettings) -> bytes:
@@ -101,11 +103,27 @@ def new_request_for_token(holder: Certificate, ca: CASettings) -> bytes:
         raise CommandError(str(error)) from None
 
 
-def _openssl(*arguments: str, given: bytes = b"") -> bytes:
+def _openssl(*arguments: str, given: bytes = b"", passin: str | None = None) -> bytes:
+    """What openssl prints.  With `passin`, the last argument is an option for the pass phrase in
+    that file, which reaches openssl through a pipe, as the responder reads it: openssl itself would
+    take the carriage return of a file from Windows for a part of it."""
+    pipe: tuple[int, ...] = ()
     try:
-        run = subprocess.run(["openssl", *arguments], input=given, capture_output=True)
+        if passin:
+            phrase = keys.read_phrase(passin, "passin")
+            pipe = os.pipe()
+            os.write(pipe[1], phrase + b"\n")
+            arguments += (f"fd:{pipe[0]}",)
+        run = subprocess.run(
+            ["openssl", *arguments], input=given, capture_output=True, pass_fds=pipe[:1]
+        )
     except FileNotFoundError:
         raise CommandError("the command openssl is missing: install the package openssl") from None
+    except SignerError as error:
+        raise CommandError(str(error)) from None
+    finally:
+        for descriptor in pipe:
+            os.close(descriptor)
     if run.returncode != 0 or b"-----BEGIN " not in run.stdout:
         reason = run.stderr.decode(errors="replace").strip()
         raise CommandError(f"openssl {' '.join(arguments)}\n{reason}")

@@ -117,6 +117,7 @@ class Swap:
             except BaseException:
                 link.unlink(missing_ok=True)
                 self.kept.replace(self.script)
+                self.kept.unlink(missing_ok=True)  # where it was another name of the same file
                 raise
 
     def undo(self, pause: float = _PAUSE_SECONDS) -> None:
@@ -136,8 +137,9 @@ class Swap:
             return
         between = self._unfinished("both")
         try:
-            between.write_text(_in_both_languages(first_line, self.program))
-            between.chmod(0o755)
+            with open(between, "x") as file:  # which follows no link that others have put there
+                file.write(_in_both_languages(first_line, self.program))
+                os.fchmod(file.fileno(), 0o755)
             between.rename(self.script)
         except OSError:
             between.unlink(missing_ok=True)

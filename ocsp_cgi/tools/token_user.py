@@ -10,7 +10,8 @@ import os
 import pwd
 from typing import Callable
 
-from ..config import CASettings
+from .. import pin_memory
+from ..config import CASettings, is_uri
 from ..import_cryptography import SignerError
 from . import as_user
 
@@ -31,6 +32,25 @@ def use(ca: CASettings, sign: Callable[[], bytes]) -> bytes:
     if failed:
         raise SignerError(failed)
     return bytes.fromhex(signed)
+
+
+def recall_refused_pins(ca: CASettings) -> None:
+    """Let this process not try again a PIN that a token has refused, also without the `cache` that
+    says so."""
+    for alone in ca.signers():
+        if not is_uri(alone.rkey):
+            continue
+        pin = pin_memory.PIN(alone, alone.cache)
+        user = _owner(alone.cache)
+        if not user:
+            pin.standing()  # which keeps it in memory
+            continue
+        try:
+            standing = as_user.call(user, lambda pin=pin: pin.standing().decode())
+        except as_user.ChildFailed:
+            continue
+        if standing:
+            pin_memory.PIN(alone, None).note(standing.encode())
 
 
 def _owner(directory: str | None) -> str:

@@ -11,7 +11,7 @@ from clients import settle
 from keyless import copy_index, copy_responses, signing, without_key
 
 from ocsp_cgi.answer import SUCCESSFUL
-from ocsp_cgi.checks import cache, copied_responses, dry_run, paths, signer
+from ocsp_cgi.checks import cache, copied_responses, database, dry_run, paths, signer
 from ocsp_cgi.checks.finding import Level
 from ocsp_cgi.tools.entry import program
 from ocsp_cgi.tools.openssl_ca import PrivateCA
@@ -36,6 +36,15 @@ def test_all_is_well(web):
     for module in (cache, dry_run, paths, signer):
         assert problems(module, subject_of(web.config)) == []
     assert any("is on another host" in one.what for one in signer.examine(subject_of(web.config)))
+
+
+def test_the_index_revokes_the_signer(ca, web):
+    """So that none of its responses may be used any more."""
+    ca.revoke("root-ocsp")
+    settle(ca.home / "db" / "index")
+    shutil.copy2(ca.home / "db" / "index", web.index)
+    found = problem(database, subject_of(web.config))
+    assert (found.level, "root-ocsp.crt: revoked in" in found.what) == (Level.FAIL, True)
 
 
 def test_none_have_come(web):

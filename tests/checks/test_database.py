@@ -208,6 +208,7 @@ def test_the_rows_of_two_signers(ca):
     settle(ca.home / "db" / "index")
     found = problem(database, subject_of(path))
     assert (found.level, "second.crt: revoked in" in found.what) == (Level.WARN, True)
+    assert found.command.endswith(" renew root-ca --signer 2")
     ca.revoke("root-ocsp")
     settle(ca.home / "db" / "index")
     assert [one.level for one in problems(database, subject_of(path))] == [Level.FAIL] * 2

@@ -73,6 +73,10 @@ def test_the_first_of_two_signers_cannot_sign(ca):
     path = write_config(ca.home, rsigner2="second.crt", rkey2="private/second.key")
     [found] = dry_run.examine(subject_of(path))
     assert found.level == Level.OK and found.what.endswith("root-ocsp.crt itself")
+    ca.revoke("root-ocsp")
+    settle(ca.home / "db" / "index")
+    found = problem(dry_run, subject_of(path))
+    assert "`rsigner` cannot sign" in found.what and "revoked in the database" in found.what
     (ca.home / "root-ocsp.crt").unlink()
     found = problem(dry_run, subject_of(path))
     assert found.level == Level.WARN

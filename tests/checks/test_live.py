@@ -79,6 +79,25 @@ def test_several_cas(own_web, place):
         assert good.what == f"[second] {asked}: good, by {ALL_WAYS}"
 
 
+@pytest.mark.slow
+def test_either_of_two_locally_trusted_signers_may_have_signed(own_web, place):
+    """Here the second, since the key of the first is another."""
+    for name in ("first", "second"):
+        new = ("-new", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}")
+        files = ("-keyout", f"private/{name}.key", "-out", f"{name}.crt")
+        own_web.ca.openssl("req", *new, *files)
+    file = Path(own_web.config)
+    text = (
+        file.read_text().replace("root-ocsp.crt", "first.crt").replace("root-ocsp.key", "good.key")
+    )
+    more = ("signer_trust = local", "rsigner2 = second.crt", "rkey2 = private/second.key")
+    file.write_text(text.replace("rkey ", "\n".join([*more, "rkey "]), 1))
+    httpd.let_read(own_web.ca.home)
+    with own_web.serving(place) as (_, subject):
+        [found] = live.examine(subject)
+    assert found.level is Level.OK and found.what.endswith(f": good, by {ALL_WAYS}")
+
+
 REDIRECT = "Redirect permanent / https://www.example.com/"
 REWRITE = "RewriteEngine on\nRewriteRule ^ https://%{HTTP_HOST}%{REQUEST_URI} [R=301,L]"
 SLASHES = "    AllowEncodedSlashes NoDecode\n"

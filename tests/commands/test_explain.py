@@ -176,6 +176,14 @@ def test_spellings_of_a_serial_number(explain, words):
         assert explained.code == 0
 
 
+def test_a_line_of_the_log_about_several_certificates(explain):
+    """A second one has its row too: none may be passed over, for it may be the revoked one."""
+    explain.index(row() + row(b"R", 100, b"261122135115Z,superseded", serial=b"0B"))
+    said = explain("POST serial=CAFE0A12 status=good ca=root-ca serial=0B status=revoked ms=3")
+    assert said.said["Serial"] == ["CAFE0A12", "0B"]
+    assert [text.split()[0] for text in said.said["Response"]] == ["good", "revoked"]
+
+
 def test_a_serial_number_in_decimal(explain):
     explain.index(row() + row(serial=b"0100"))
     explained = explain(SERIAL)

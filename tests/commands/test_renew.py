@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import threading
 import time
@@ -172,9 +173,10 @@ def test_the_kind_of_key(host, newkey, kind, why):
     assert key.key_size == names[kind]
 
 
-def test_an_encrypted_key_stays_encrypted(host):
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_an_encrypted_key_stays_encrypted(host, end):
     phrase = host.home / "private" / "phrase"
-    phrase.write_text("a pass phrase\n")
+    phrase.write_bytes(f"a pass phrase{end}".encode())
     phrase.chmod(0o600)
     host.replace("rkey ", "passin = private/phrase\nrkey ")
     host.renew()
@@ -183,6 +185,22 @@ def test_an_encrypted_key_stays_encrypted(host):
     assert serialization.load_pem_private_key(text, b"a pass phrase")
     host.renew("--certificate", host.issue(dated()))
     assert host.section().rkey.endswith(f"{dated()}.key")
+
+
+def test_files_with_names_like_those_of_a_signer(host):
+    """Neither is what a killed renewal has left behind taken for its key, nor is a pass phrase
+    without use."""
+    phrase = host.home / "private" / "root-ocsp.pem"
+    phrase.write_text("a pass phrase\n")
+    phrase.chmod(0o600)
+    host.replace("rkey ", f"passin = private/{phrase.name}\nrkey ")
+    for number in (1, 2):
+        host.renew()
+        key = host.home / "private" / f"{dated(number)}.key"
+        os.link(key, key.with_name(f".{key.name}.12345"))
+        said = host.renew("--certificate", host.issue(dated(number)))
+        assert host.section().rkey == str(key)
+    assert "/root-ocsp.key" in said and phrase.name not in said
 
 
 def test_a_ca_that_signs_itself(host):
@@ -259,10 +277,12 @@ def test_where_it_tells_to_copy(host):
         ("ca1:my-ca/db/index", "ca1:my-ca"),
         ("ca1:db/index", "ca1:."),
         ("/mnt/index", "ca.example.com:root-ca"),
+        ("rsync://ca1/db/index", "ca.example.com:root-ca"),
+        ("root@[2001:db8::1]:index", "root@[2001:db8::1]:root-ca"),
     ):
         text = host.config.read_text()
         host.replace("rkey ", f"sync_from = {source}\nrkey ")
-        assert f".csr {home}/\n" in host.renew()
+        assert f".csr {shlex.quote(f'{home}/')}\n" in host.renew()
         host.config.write_text(text)
 
 
@@ -271,6 +291,14 @@ def test_the_certificate_of_today(host):
     before = host.snapshot()
     assert "signs with it already: nothing has been changed" in host.renew("--certificate", path)
     assert host.snapshot() == before
+
+
+def test_a_certificate_that_has_been_copied_over_that_of_today(host):
+    """Which leaves no previous one to change back to."""
+    host.renew()
+    shutil.copy(host.issue(dated()), host.home / "root-ocsp.crt")
+    said = host.renew("--certificate", str(host.home / "root-ocsp.crt"))
+    assert host.section().rkey.endswith(f"/{dated()}.key") and "--back" not in said
 
 
 def test_sections_that_share_the_signer(host):
@@ -299,6 +327,35 @@ def test_a_certificate_that_has_not_been_copied_yet(host):
     assert "has no row for it yet" in said and "rsigner-has-no-row-in-db" in said
     assert "ocsp_cgi sync root-ca`" in said
     assert host.section().rsigner.endswith(f"{dated()}.crt")
+
+
+@pytest.mark.parametrize("is_beside", [False, True], ids=["", "beside"])
+def test_another_file_in_the_place_of_a_verified_certificate(host, monkeypatch, is_beside):
+    """As the owner of its directory may put there, so that root shows it to everybody."""
+    host.renew()
+    issued = Path(host.issue(dated()))
+    if is_beside:
+        issued = Path(shutil.move(issued, host.home))
+    secret = host.home / "private" / "root-ocsp.key"
+    mode = secret.stat().st_mode
+    find_key = renew.signer_candidate.find_key
+
+    def swap(*arguments):
+        issued.unlink()
+        issued.symlink_to(secret)
+        return find_key(*arguments)
+
+    monkeypatch.setattr(renew.signer_candidate, "find_key", swap)
+    monkeypatch.setattr(renew._Change, "_accepted", lambda self, *_: [self.ca])
+    with pytest.raises(CommandError, match="has a private key in it"):
+        host.renew("--certificate", str(issued))
+    assert secret.stat().st_mode == mode
+    assert not any(
+        secret.read_bytes() == one.read_bytes()
+        for one in host.home.glob("*")
+        if one.is_file()
+        if not one.is_symlink()
+    )
 
 
 @pytest.mark.slow
@@ -471,6 +528,43 @@ def test_the_signer_of_the_option_is_renewed(two):
     two.renew("--back", "--signer", "1")
     assert two.section().rkey == before.rkey
     assert two.section().rkey2.endswith(f"/{dated_rsa()}.key")
+
+
+def test_a_certificate_that_the_second_signer_may_not_have(two):
+    server = str(two.home / "good.crt")
+    assert "lacks the extended key usage" in two.refused("--certificate", server, "--signer", "2")
+
+
+@pytest.mark.slow
+def test_two_signers_with_the_same_kind_of_key(two):
+    """What is printed names the signer, which the kind of its key does not."""
+    two.ca.issue("root-ocsp-rsa", "ocsp_ext")
+    two.ca.sign("root-ocsp-rsa", "ocsp_ext", "30")
+    before = two.section()
+    said = two.renew("--signer", "1")
+    words = shlex.split(said.rpartition(" renew ")[2])
+    assert words[:3] == ["root-ca", "--signer", "1"]
+    shutil.move(two.issue(dated()), words[words.index("--certificate") + 1])
+    said = two.renew(*words[: words.index("--config")])
+    after = two.section()
+    assert after.rsigner == f"{two.home}/{dated()}.crt"
+    assert (after.rsigner2, after.rkey2) == (before.rsigner2, before.rkey2)
+    assert "renew root-ca --signer 1 --back" in said
+
+
+@pytest.mark.slow
+def test_one_of_two_certificates_is_lost(two):
+    """The other signer is sound, and must not lose its place."""
+    before = two.section()
+    two.renew("--signer", "1")
+    issued = two.issue(dated())
+    Path(before.rsigner).unlink()
+    assert f"{before.rsigner}: cannot be read" in two.refused()
+    assert "for the same subject, RSA 2048" in two.renew("--signer", "2")
+    two.renew("--certificate", issued)
+    after = two.section()
+    assert after.rsigner == f"{two.home}/{dated()}.crt"
+    assert (after.rsigner2, after.rkey2) == (before.rsigner2, before.rkey2)
 
 
 @pytest.mark.slow

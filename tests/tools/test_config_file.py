@@ -106,6 +106,27 @@ def test_the_old_value_is_remembered(file):
     assert len(lines) == len(original.split("\n"))
 
 
+def test_processes_do_not_undo_each_others_changes(file):
+    for _ in range(10):
+        file.write_text(TEXT)
+        waiting, start = os.pipe()
+        children = []
+        for section in ("root-ca", "old-ca"):
+            children.append(os.fork())
+            if not children[-1]:
+                try:
+                    os.read(waiting, 1)
+                    config_file.edit(str(file), {(section, "nmin"): "5"})
+                    os._exit(0)
+                finally:
+                    os._exit(1)
+        os.write(start, b"..")
+        assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
+        os.close(waiting)
+        os.close(start)
+        assert [ca.nmin for ca in config.load(str(file)).cas] == [5, 5]
+
+
 def test_a_link_stays_a_link(file, tmp_path):
     link = tmp_path / "link.conf"
     link.symlink_to(file.name)

@@ -26,6 +26,24 @@ def test_a_file_has_its_mode_and_nothing_is_left_over(place):
     assert sorted(one.name for one in place.iterdir()) == ["directory", "file"]
 
 
+def test_no_link_is_followed_to_a_file_of_others(place, monkeypatch):
+    """Which the owner of the directory puts in the place of the unfinished file."""
+    other = place / "other"
+    other.write_bytes(b"")
+    other.chmod(0o600)
+    fsync = os.fsync
+
+    def swap(descriptor):
+        fsync(descriptor)
+        [unfinished] = place.glob(".file.*")
+        unfinished.unlink()
+        unfinished.symlink_to(other)
+
+    monkeypatch.setattr(os, "fsync", swap)
+    files.write(place / "file", b"content", 0o644, (os.geteuid(), os.getegid()))
+    assert stat.S_IMODE(other.stat().st_mode) == 0o600
+
+
 def test_only_a_file_with_one_name_is_given_away(place):
     path, uid, gid = place / "file", os.geteuid(), os.getegid()
     path.write_bytes(b"")
