@@ -66,15 +66,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--warning",
         metavar="DAYS",
         type=_days,
-        help="warn so long before a certificate expires (default: 30, or a third of its life if"
-        " that is less)",
+        help="warn so many days before a certificate expires (default: 30, or a third of its life"
+        " if that is less)",
     )
     parser.add_argument(
         "--critical",
         metavar="DAYS",
         type=_days,
         default=7,
-        help="fail so long before a certificate expires (default: 7)",
+        help="fail so many days before a certificate expires (default: 7)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     parser.add_argument(
