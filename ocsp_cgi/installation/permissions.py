@@ -26,7 +26,7 @@ from ..tools import as_user
 from ..tools.entry import CommandError
 from ..tools.files import group_id, owner_name, user_id
 from ..tools.plan import Plan
-from . import cache_directory
+from . import cache_directory, copy_directory
 from .account import Account
 from .users import RESPONDER_USER
 
@@ -280,6 +280,8 @@ class Permissions:
             is_right = its.st_uid == self._sync.uid and self._user.may(its, _READ)
             if stat.S_ISREG(its.st_mode) and its.st_nlink == 1 and not is_right:
                 self._own(entry.path, mode & ~0o037 | 0o640, SYNC_USER, self._group)
+            elif stat.S_ISDIR(its.st_mode) and its.st_uid != self._sync.uid:
+                copy_directory.plan(self._plan, entry.path, SYNC_USER, self._group)
 
     def _cache(self, cache: Path) -> None:
         owner, group = self._user.name, self._key_group
