@@ -99,6 +99,11 @@ def test_without_a_scheduler(two):
         ),
         (["--sync-from", "sub-ca=ca.example.com:/root/db/"], "must name the index file"),
         (
+            ["--sync-from", "subca=/var/pushed/index"],
+            "no [subca] in the config, which has [root-ca]",
+        ),
+        (["--offline"], "--offline is about an index that --sync-from names"),
+        (
             ["--sync-from", "sub-ca=rsync://ca/db/index"],
             "rsync's own protocol is not authenticated",
         ),
