@@ -178,8 +178,13 @@ def meaning(name: str) -> str:
 
 
 def nearest(word: str, known: tuple[str, ...]) -> str:
-    """The end of an error about an unknown word, which names the nearest known one."""
+    """The end of an error about an unknown word, which names the nearest known one, or the section
+    in which it is known."""
     import difflib
 
+    if word in OF_THE_RESPONDER:
+        return "; it belongs in [responder]"
+    if word in OF_A_CA:
+        return "; it belongs in the section of a CA"
     matches = difflib.get_close_matches(word, known, 1)
     return f"; did you mean `{matches[0]}`?" if matches else f"; known are {', '.join(known)}"
