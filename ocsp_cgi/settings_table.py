@@ -102,6 +102,7 @@ OF_A_CA = {
         "for how many minutes HTTP caches may keep a response, if that is less than half of `nmin`",
         "10",
         "half of `nmin`",
+        more="Never longer than 4 days, nor than 5 minutes for a response that says `unknown`.",
     ),
     "stale_after": Setting(
         "after how many minutes without a new copy of the index the responder answers only"
