@@ -222,7 +222,7 @@ class SitePlan:
                 return
         replaced = f"instead of {default}" if default else "as there is no other virtual host"
         self._plan.notes.append(
-            f"{loaded}: Apache will send requests for names that no virtual host has there,"
+            f"{loaded}: requests for a name that no virtual host has will go to this one,"
             f" {replaced}"
         )
 
