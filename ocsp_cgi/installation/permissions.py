@@ -22,7 +22,7 @@ from pathlib import Path
 from .. import index_file
 from ..checks.owners import SYNC_USER, above
 from ..config import CASettings, Settings
-from ..tools import as_user
+from ..tools import as_user, config_file
 from ..tools.entry import CommandError
 from ..tools.files import group_id, owner_name, user_id
 from ..tools.plan import Plan
@@ -102,7 +102,10 @@ class Permissions:
 
     def plan_keys(self) -> None:
         """What nobody but the responder may read."""
-        for path in dict.fromkeys(path for ca in self._cas for path in _secrets(ca)):
+        paths = [path for ca in self._cas for path in _secrets(ca)]
+        for ca in self._cas:
+            paths += [path for _, path in config_file.former_keys(str(self._config), ca.name)]
+        for path in dict.fromkeys(paths):
             self._secret(path)
 
     def plan_shared_keys(self) -> None:
