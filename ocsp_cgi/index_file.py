@@ -154,7 +154,7 @@ def duration(seconds: int) -> str:
     for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:
             return f"{seconds // length} {unit}"
-    return f"{seconds} seconds"
+    return f"{seconds} second{'' if seconds == 1 else 's'}"
 
 
 def _open_index(db: str) -> "FileIO":

@@ -102,6 +102,7 @@ OF_A_CA = {
         "for how many minutes HTTP caches may keep a response, if that is less than half of `nmin`",
         "10",
         "half of `nmin`",
+        more="Never longer than 4 days, nor than 5 minutes for a response that says `unknown`.",
     ),
     "stale_after": Setting(
         "after how many minutes without a new copy of the index the responder answers only"
@@ -178,8 +179,13 @@ def meaning(name: str) -> str:
 
 
 def nearest(word: str, known: tuple[str, ...]) -> str:
-    """The end of an error about an unknown word, which names the nearest known one."""
+    """The end of an error about an unknown word, which names the nearest known one, or the section
+    in which it is known."""
     import difflib
 
+    if word in OF_THE_RESPONDER:
+        return "; it belongs in [responder]"
+    if word in OF_A_CA:
+        return "; it belongs in the section of a CA"
     matches = difflib.get_close_matches(word, known, 1)
     return f"; did you mean `{matches[0]}`?" if matches else f"; known are {', '.join(known)}"

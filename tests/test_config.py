@@ -215,6 +215,11 @@ def test_an_index_that_is_never_stale(load, tmp_path):
                 " archive_cutoff"
             ),
         ),
+        (CA + "log = problems\n", ":6: unknown setting `log`; it belongs in [responder]"),
+        (
+            CA + "[responder]\nnmin = 5\n",
+            ":7: unknown setting `nmin`; it belongs in the section of a CA",
+        ),
         (CA + "db = other\n", ":6: a second `db` in [root-ca]"),
         (CA + CA, ":6: a second section [root-ca]"),
         (

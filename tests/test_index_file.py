@@ -198,3 +198,10 @@ def test_a_heartbeat_that_is_stale_or_ahead(tmp_path, minutes, age, message):
     now = int(os.stat(tmp_path / "heartbeat").st_mtime)
     with pytest.raises(index_file.DatabaseUnavailable, match=f"heartbeat: {message}"):
         index_file.check_heartbeat(str(tmp_path), minutes, now + age)
+
+
+@pytest.mark.parametrize(
+    "seconds, words", [(0, "0 seconds"), (1, "1 second"), (2, "2 seconds"), (120, "2 minutes")]
+)
+def test_durations(seconds, words):
+    assert index_file.duration(seconds) == words

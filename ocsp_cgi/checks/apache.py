@@ -140,7 +140,7 @@ def _script(script: Script, server: Server, subject: Subject) -> list[Finding]:
             f"`SetEnv ap_trust_cgilike_cl yes` is missing in the <Location> of {script.path} in"
             f" {called(host)}, so Apache drops Content-Length from some responses"
         )
-        findings.append(Finding(Level.WARN, text, host.place, server.control("reload")))
+        findings.append(Finding(Level.WARN, text, host.place, server.reload_edited()))
     logs = configuration.error_logs(host)
     if "cgid" in configuration.modules and len(logs) > 1:
         text = (
@@ -169,7 +169,7 @@ def _shadowed(script: Script, server: Server) -> Iterator[Finding]:
         f"{called(answering)} answers for {host.name}, and not {called(host)}, where the"
         " responder is: both have that name"
     )
-    yield Finding(Level.FAIL, text, answering.place, server.control("reload"))
+    yield Finding(Level.FAIL, text, answering.place, server.reload_edited())
 
 
 def _config(script: Script, server: Server, subject: Subject) -> list[Finding]:
@@ -219,4 +219,4 @@ def _name_in_certificate(subject: Subject, server: Server) -> Iterator[Finding]:
         responders = [one.virtual_host for one in server.configuration.scripts()]
         if responders:
             text += f"; the responder is in {called(responders[0])}: `ServerAlias` is missing there"
-        yield Finding(Level.WARN, text, host.place or printable(url), server.control("reload"))
+        yield Finding(Level.WARN, text, host.place or printable(url), server.reload_edited())

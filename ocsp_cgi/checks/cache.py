@@ -17,6 +17,7 @@ from ..answer import printable
 from ..cache import SUFFIX
 from ..sidecar import LOCK_SUFFIX, STARTED
 from ..tools import as_user, memory
+from ..tools.labelled import plural
 from . import commands, owners
 from .finding import Finding, Level, Measure
 from .subject import Subject
@@ -97,7 +98,7 @@ def _examine(directory: str, mebibytes: int, user: str) -> Finding:
     used, limit = seen["bytes"], mebibytes * _MEBIBYTE
     free = shutil.disk_usage(directory).free
     measure = Measure(f"cache {directory}", used, "B")
-    text = f"`cache` has {seen['files']} responses, {_size(used)} of {_size(limit)}"
+    text = f"`cache` has {plural(seen['files'], 'response')}, {_size(used)} of {_size(limit)}"
     if free < limit - used:
         text += (
             f", and its disk has only {_size(free)} left: give it room, or set a smaller"

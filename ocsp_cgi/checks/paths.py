@@ -13,7 +13,7 @@ from .. import config, index_file, keys
 from ..answer import OCSPError
 from ..config import CASettings
 from ..signer import load_certificates
-from ..tools import as_user
+from ..tools import as_user, config_file
 from . import commands, owners, preload
 from .finding import Finding, Level
 from .subject import Subject
@@ -189,7 +189,12 @@ def _key_readers(ca: CASettings, subject: Subject) -> list[Finding]:
     user = subject.user
     account = pwd.getpwnam(user)
     findings = []
-    for setting, path in ca.private_files:
+    private = [(f"`{setting}` of [{ca.name}]", path) for setting, path in ca.private_files]
+    private += [
+        (f"the former `{setting}` of [{ca.name}]", path)
+        for setting, path in config_file.former_keys(subject.config, ca.name)
+    ]
+    for what, path in private:
         try:
             of = os.stat(path)
         except OSError:
@@ -199,8 +204,8 @@ def _key_readers(ca: CASettings, subject: Subject) -> list[Finding]:
             others.add(pwd.getpwnam(subject.web).pw_uid)
             group, quoted = owners.group_name(account.pw_gid), shlex.quote(path)
             text = (
-                f"{subject.web} can read `{setting}` of [{ca.name}], so anyone with the web"
-                f" server's privileges has it: only {user} need be able to"
+                f"{subject.web} can read {what}, so anyone with the web server's privileges has"
+                f" it: only {user} need be able to"
             )
             command = f"chown root:{group} {quoted} && chmod 640 {quoted}"
             findings.append(Finding(Level.WARN, text, path, command))
@@ -215,7 +220,7 @@ def _key_readers(ca: CASettings, subject: Subject) -> list[Finding]:
             findings.append(
                 Finding(
                     Level.WARN,
-                    f"{owners.names(readers)} can read `{setting}` of [{ca.name}], by the group"
+                    f"{owners.names(readers)} can read {what}, by the group"
                     f" {owners.group_name(of.st_gid)}",
                     path,
                     command,

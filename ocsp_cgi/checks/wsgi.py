@@ -30,7 +30,7 @@ def examine(script: Script, server: Server) -> list[Finding]:
 
 def _not_reached(script: Script, server: Server) -> Iterator[Finding]:
     """Apache looks at ScriptAlias and Alias first."""
-    reload, place = server.control("reload"), script.directive.place
+    reload, place = server.reload_edited(), script.directive.place
     first = server.configuration.script(script.virtual_host, script.path)
     if first is not None and not first.is_wsgi:
         text = (
@@ -49,7 +49,7 @@ def _not_reached(script: Script, server: Server) -> Iterator[Finding]:
 
 
 def _processes(script: Script, server: Server) -> Iterator[Finding]:
-    configuration, reload = server.configuration, server.control("reload")
+    configuration, reload = server.configuration, server.reload_edited()
     groups = apache_wsgi.groups(script, configuration)
     place = groups.places[0] or script.directive.place
     if not groups.process:
@@ -104,4 +104,4 @@ def _interpreter(script: Script, server: Server) -> Iterator[Finding]:
             " works only in the first interpreter of a process"
         )
     place = groups.places[1] or script.directive.place
-    yield Finding(Level.FAIL, text, place, server.control("reload"))
+    yield Finding(Level.FAIL, text, place, server.reload_edited())

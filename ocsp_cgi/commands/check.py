@@ -42,6 +42,8 @@ CHECKS = (
     "live",
 )
 
+_ABOUT_THE_USER = ("paths", "cache")  # what these print to type gives files to the user
+
 EXAMPLES = ("check", "check root-ca --warning 60 --quiet")
 
 
@@ -66,15 +68,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--warning",
         metavar="DAYS",
         type=_days,
-        help="warn so long before a certificate expires (default: 30, or a third of its life if"
-        " that is less)",
+        help="warn so many days before a certificate expires (default: 30, or a third of its life"
+        " if that is less)",
     )
     parser.add_argument(
         "--critical",
         metavar="DAYS",
         type=_days,
         default=7,
-        help="fail so long before a certificate expires (default: 7)",
+        help="fail so many days before a certificate expires (default: 7)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     parser.add_argument(
@@ -107,7 +109,8 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.cert,
         web="" if web == user or not has_user(web) else web,
     )
-    findings = report.without_repeats(findings + examine(subject))
+    is_other = os.geteuid() != 0 and findings[0].level is Level.WARN
+    findings = report.without_repeats(findings + examine(subject, is_other))
     if arguments.json:
         report.write_json(findings, subject, arguments.quiet, sys.stdout)
     else:
@@ -115,9 +118,16 @@ def run(arguments: argparse.Namespace) -> int:
     return int(report.worst(findings))
 
 
-def examine(subject: Subject) -> list[Finding]:
-    """What all checks find."""
-    return [finding for name in CHECKS for finding in _examine(name, subject)]
+def examine(subject: Subject, is_other: bool = False) -> list[Finding]:
+    """What all checks find.  If the user is another than the responder's, what this one cannot read
+    is as it should be, and no command to change that is given."""
+    findings = []
+    for name in CHECKS:
+        found = _examine(name, subject)
+        if is_other and name in _ABOUT_THE_USER:
+            found = [finding._replace(command="") for finding in found]
+        findings += found
+    return findings
 
 
 def _examine(name: str, subject: Subject) -> list[Finding]:

@@ -51,8 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="WHAT",
         nargs="+",
         help=(
-            "a serial number in hexadecimal, the file of a certificate or of an OCSP request, a"
-            " request in base64, a line of a log, or - for standard input"
+            "one serial number in hexadecimal, one file of a certificate or of an OCSP request, one"
+            " request in base64, the words of a line of a log, or - for standard input"
         ),
     )
     parser.add_argument(

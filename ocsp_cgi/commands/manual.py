@@ -1,7 +1,7 @@
 """Print a man page, or the completion for bash.
 
 `install` puts both where `man` and bash look for them.  This is for a checkout, and for what `pip`
-has installed.  A line `. ocsp-cgi.bash` in ~/.bashrc, with its directory, loads the completion.
+has installed.  To load the completion, add to ~/.bashrc the line `. /PATH/TO/ocsp-cgi.bash`.
 """
 
 from __future__ import annotations

@@ -257,7 +257,7 @@ def _say_what_apache_lacks(script: Path, config_path: str) -> None:
     if not found:
         return
     print(
-        "\nThe script answered POST alone.  For clients that send GET, such as nginx, HAProxy,"
+        "\nThe script answered only POST.  For clients that send GET, such as nginx, HAProxy,"
         "\nJava and Windows, Apache's configuration lacks these lines, in the virtual host\nthat"
         " they ask:"
     )

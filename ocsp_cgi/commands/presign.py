@@ -1,9 +1,9 @@
 """Sign responses before anyone asks, and put them into the cache.
 
-Signed is what the cache lacks, what the responder would soon stop using, and what the index says
-differently now; revoked certificates come first.  Each certificate that has not expired gets two
-responses, since clients ask with SHA-1 or SHA-256.  Run it again after an interruption: it goes on
-where it was.
+It signs what the cache lacks, what the responder would soon stop using, and what has changed in the
+index; revoked certificates come first.  Each certificate that has not expired gets two responses,
+since clients ask with SHA-1 or SHA-256.  Run it again after an interruption: it goes on where it
+was.
 """
 
 from __future__ import annotations

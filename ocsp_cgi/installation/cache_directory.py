@@ -22,7 +22,7 @@ from ..config import CASettings
 def share(ca: CASettings, gid: int) -> None:
     """Let this group write in the `cache` of a CA, too."""
     assert ca.cache
-    with _opened(ca.cache) as top:
+    with opened(ca.cache) as top:
         of = os.fstat(top)
         os.fchown(top, -1, gid)
         os.fchmod(top, _shared(of))
@@ -30,18 +30,18 @@ def share(ca: CASettings, gid: int) -> None:
         count = cache.bucket_count(ca)
         buckets = f"{cache.BUCKETS}{count}"
         _make(top, buckets, of.st_uid, gid, _shared(of))
-        with _opened(buckets, top) as within:
+        with opened(buckets, top) as within:
             for number in range(count):
                 _make(within, str(number), of.st_uid, gid, _shared(of))
-        for _, descriptor in _directories(top):
+        for _, descriptor in directories_in(top):
             os.fchown(descriptor, -1, gid)
             os.fchmod(descriptor, _shared(os.fstat(descriptor)))
 
 
 def give(directory: str, uid: int, gid: int) -> None:
     """Make a user the only one who can write in a `cache`, and remove what is of others."""
-    with _opened(directory) as top:
-        for names, descriptor in _directories(top):
+    with opened(directory) as top:
+        for names, descriptor in directories_in(top):
             os.fchown(descriptor, uid, gid)
             os.fchmod(descriptor, stat.S_IMODE(os.fstat(descriptor).st_mode) & ~0o027 | 0o750)
             for name in names:
@@ -50,7 +50,7 @@ def give(directory: str, uid: int, gid: int) -> None:
                         os.unlink(name, dir_fd=descriptor)
 
 
-class _opened:
+class opened:
     """A directory's descriptor inside the `with`."""
 
     def __init__(self, path: str, dir_fd: int | None = None):
@@ -77,12 +77,12 @@ def _make(within: int, name: str, uid: int, gid: int, mode: int) -> None:
         os.mkdir(name, 0o700, dir_fd=within)
     except FileExistsError:
         return
-    with _opened(name, within) as made:
+    with opened(name, within) as made:
         os.fchown(made, uid, gid)
         os.fchmod(made, mode)
 
 
-def _directories(top: int) -> Iterator[tuple[list[str], int]]:
+def directories_in(top: int) -> Iterator[tuple[list[str], int]]:
     """The names of everything but directories in each directory, and its descriptor."""
     for _, _, names, descriptor in os.fwalk(".", dir_fd=top, follow_symlinks=False):
         yield names, descriptor

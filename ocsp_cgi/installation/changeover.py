@@ -96,7 +96,7 @@ class Change:
                     f"{path}: has been changed since it was written, so it is not replaced by that"
                     f" for {_NAMES[self._after.is_wsgi]}.  Move it away, let `install` write it"
                     f" anew, and run this again:\n    mv {path} {path}.mine\n    {entry.program()}"
-                    f" install --server-name {self._after.name} --path {self._after.path}"
+                    f" install {self._after.options}"
                 )
         ours = {os.path.realpath(path) for path in (self._layout.site, SNIPPET)}
         link = self._program.link(not self._after.is_wsgi)

@@ -13,7 +13,7 @@ from ..tools import as_user
 from ..tools.entry import program
 from ..tools.plan import Problem
 
-_HOST = "ca.example.com:root-ca"
+_HOST = "ca.example.com"
 _SIGNING_HOST = "signer.example.com"
 
 
@@ -49,7 +49,7 @@ def _key(ca: CASettings) -> tuple[str, Problem]:
     return ca.rkey, Problem(
         f"{ca.rkey}: the key.  Create it and a certificate request:",
         "openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
-        ' -subj "/CN=OCSP Root Responder"'
+        f" -subj {shlex.quote(_subject(ca))}"
         f" -keyout {shlex.quote(ca.rkey)} -out {shlex.quote(request)}",
     )
 
@@ -63,15 +63,16 @@ def _signer(ca: CASettings) -> tuple[str, Problem]:
         )
     return ca.rsigner, Problem(
         f"{ca.rsigner}: the signer's certificate.  Let the CA issue it, and copy it here:",
-        f"openssl ca -config root-ca.cnf -in {Path(name).stem}.csr -out {name} -extensions"
-        f" ocsp_ext -days 90\nscp {_HOST}/{name} {shlex.quote(ca.rsigner)}",
+        f"openssl ca -config {shlex.quote(ca.name + '.cnf')} -in {Path(name).stem}.csr"
+        f" -out {name} -extensions ocsp_ext -days 90\n"
+        f"scp {_remote(ca, name)} {shlex.quote(ca.rsigner)}",
     )
 
 
 def _issuer(ca: CASettings) -> tuple[str, Problem]:
     return ca.ca, Problem(
         f"{ca.ca}: the CA's certificate.  Copy it here:",
-        f"scp {_HOST}/{Path(ca.ca).name} {shlex.quote(ca.ca)}",
+        f"scp {_remote(ca, Path(ca.ca).name)} {shlex.quote(ca.ca)}",
     )
 
 
@@ -100,8 +101,19 @@ def _index(ca: CASettings) -> tuple[str, Problem]:
         )
     return path, Problem(
         f"{path}: the database.  Copy it here, and let --sync-from repeat that from then on:",
-        f"rsync --copy-links --times {_HOST}/db/{Path(path).name} {shlex.quote(path)}",
+        f"rsync --copy-links --times {_remote(ca, f'db/{Path(path).name}')} {shlex.quote(path)}",
     )
+
+
+def _remote(ca: CASettings, path: str) -> str:
+    """A file of this CA on its host, where its directory has the name of its section."""
+    return shlex.quote(f"{_HOST}:{ca.name}/{path}")
+
+
+def _subject(ca: CASettings) -> str:
+    """The README's for its CA; signers of two CAs should not have the same."""
+    name = ca.name.replace("/", "\\/")
+    return f"/CN=OCSP {'Root Responder' if ca.name == 'root-ca' else f'Responder of {name}'}"
 
 
 def _unreadable(path: str, place: str, user: str) -> Problem:

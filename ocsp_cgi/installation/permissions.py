@@ -22,11 +22,11 @@ from pathlib import Path
 from .. import index_file
 from ..checks.owners import SYNC_USER, above
 from ..config import CASettings, Settings
-from ..tools import as_user
+from ..tools import as_user, config_file
 from ..tools.entry import CommandError
 from ..tools.files import group_id, owner_name, user_id
 from ..tools.plan import Plan
-from . import cache_directory
+from . import cache_directory, copy_directory
 from .account import Account
 from .users import RESPONDER_USER
 
@@ -102,7 +102,10 @@ class Permissions:
 
     def plan_keys(self) -> None:
         """What nobody but the responder may read."""
-        for path in dict.fromkeys(path for ca in self._cas for path in _secrets(ca)):
+        paths = [path for ca in self._cas for path in _secrets(ca)]
+        for ca in self._cas:
+            paths += [path for _, path in config_file.former_keys(str(self._config), ca.name)]
+        for path in dict.fromkeys(paths):
             self._secret(path)
 
     def plan_shared_keys(self) -> None:
@@ -280,6 +283,8 @@ class Permissions:
             is_right = its.st_uid == self._sync.uid and self._user.may(its, _READ)
             if stat.S_ISREG(its.st_mode) and its.st_nlink == 1 and not is_right:
                 self._own(entry.path, mode & ~0o037 | 0o640, SYNC_USER, self._group)
+            elif stat.S_ISDIR(its.st_mode) and its.st_uid != self._sync.uid:
+                copy_directory.plan(self._plan, entry.path, SYNC_USER, self._group)
 
     def _cache(self, cache: Path) -> None:
         owner, group = self._user.name, self._key_group

@@ -52,6 +52,12 @@ class Site(NamedTuple):
         """The option of `install` with which this is made, without its dashes."""
         return "wsgi" if self.is_wsgi else "cgi"
 
+    @property
+    def options(self) -> str:
+        """The other options of `install` with which this is made, where nothing is installed."""
+        path = "" if self.path == PATH else f" --path {self.path}"
+        return f"--server-name {self.name}{path}{' --include' if self.is_included else ''}"
+
 
 def text(site: Site, config_path: str, port: str = "80", home: str = "") -> bytes:
     """The file for Apache; `home` is the virtual environment for mod_wsgi, "" if there is none."""
@@ -171,7 +177,7 @@ class SitePlan:
                 )
             return
         if others:
-            message = _taken(site.name, others[0])
+            message = _taken(site, others[0])
             if not layout.site.exists():
                 raise CommandError(message)
             plan.problem(message)
@@ -216,7 +222,7 @@ class SitePlan:
                 return
         replaced = f"instead of {default}" if default else "as there is no other virtual host"
         self._plan.notes.append(
-            f"{loaded}: Apache will send requests for names that no virtual host has there,"
+            f"{loaded}: requests for a name that no virtual host has will go to this one,"
             f" {replaced}"
         )
 
@@ -262,7 +268,7 @@ def not_included(site: Site, configuration: Configuration) -> str:
         return ""
     return (
         f"the virtual host of {site.name} does not include the responder yet.  Add this line before"
-        f" the </VirtualHost> of {host.place}, and run this again:\n    {INCLUDE}"
+        f" the </VirtualHost> of {host.place}, reload Apache, and run this again:\n    {INCLUDE}"
     )
 
 
@@ -306,10 +312,11 @@ def check_path(path: str) -> None:
         )
 
 
-def _taken(name: str, host: VirtualHost) -> str:
-    reason = f"{host.place}: a virtual host that has the name {name} already"
+def _taken(site: Site, host: VirtualHost) -> str:
+    reason = f"{host.place}: a virtual host that has the name {site.name} already"
+    options = site._replace(is_included=True).options + (" --wsgi" if site.is_wsgi else "")
     return (
         f"{reason}, so requests for that name may not reach another one.  Either put the responder"
-        f" into it:\n    {program()} install --server-name {name} --include\nor take the name"
-        " from it, or give the responder another name, which `ocsp_url` must then have"
+        f" into it:\n    {program()} install {options}\nor take the name from it, or give the"
+        " responder another name, which `ocsp_url` must then have"
     )

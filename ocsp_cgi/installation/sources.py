@@ -31,6 +31,8 @@ class Sources:
         `packages` is the command that installs packages.  CommandError if one cannot be used.
         """
         cas, found = self._settings.cas, self._new
+        if is_offline and not words:
+            raise CommandError("--offline is about an index that --sync-from names: add that")
         for word in words:
             name, source = _source(word, cas)
             if name in found:
@@ -85,8 +87,12 @@ def _source(word: str, cas: list[CASettings]) -> tuple[str, str]:
     name, equals, source = word.partition("=")
     names = [ca.name for ca in cas]
     if not equals or name not in names:
+        several = ", ".join(f"[{one}]" for one in names)
+        if equals and not re.search("[/:]", name):
+            raise CommandError(
+                f"--sync-from {word}: no [{name}] in the config, which has {several}"
+            )
         if len(names) != 1:
-            several = ", ".join(f"[{one}]" for one in names)
             raise CommandError(
                 f"--sync-from {word}: say which CA that is of, {several}:"
                 f" --sync-from {shlex.quote(names[0])}={EXAMPLE}"

@@ -38,6 +38,10 @@ class Server(NamedTuple):
             return f"systemctl {action} {self.layout.service}"
         return f"{' '.join(self.apache)} -k {action.replace('reload', 'graceful')}"
 
+    def reload_edited(self) -> str:
+        """The command to type once its configuration has been changed as a finding says."""
+        return f"{self.control('reload')}    # after that change"
+
 
 class Case(NamedTuple):
     """A fault among the outcomes of all ways, and who was asked."""

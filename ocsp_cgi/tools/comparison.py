@@ -26,7 +26,7 @@ from ..ocsp_response import (
 from ..producer import check_request, nonce_length
 
 REASONS = {
-    "unreadable request": "malformedRequest; before, there was no response, or to what was left of"
+    "unreadable request": "malformedRequest; before, there was no response, or one to the rest of"
     " the request",
     "unknown critical extension": "malformedRequest, as RFC 6960 asks; before, it was ignored",
     "nonce length": "malformedRequest for a nonce of another length than 1 to 128 bytes; before, it"

@@ -79,6 +79,20 @@ def remembered(file: str, section: str, setting: str) -> str:
     return _look_up(_read(file).split("\n"), section, setting).remembered
 
 
+def former_keys(file: str, section: str) -> list[tuple[str, str]]:
+    """(setting, path) of each key that `renew` has replaced, and that signs until its certificate
+    expires."""
+    if not os.path.exists(file):
+        return []
+    found = [(setting, remembered(file, section, setting)) for setting in ("rkey", "rkey2")]
+    directory = os.path.dirname(os.path.abspath(file))
+    return [
+        (setting, os.path.join(directory, path))
+        for setting, path in found
+        if path and not config.is_uri(path)
+    ]
+
+
 def edit(file: str, changes: dict[tuple[str, str], str | None], date: str = "") -> bool:
     """Change settings, given as (section, setting) -> value, in a config; None removes one.
 

@@ -70,7 +70,7 @@ def _listens(configuration: Configuration, port: int) -> bool:
 def _not_listening(fault: Fault, whom: Target, server: Server) -> Cause:
     if fault.symptom is Symptom.CONNECTION_REFUSED:
         text = f"nothing listens there: `Listen {whom.port}` is missing in Apache's configuration"
-        return Cause(text, "", server.control("reload"))
+        return Cause(text, "", server.reload_edited())
     text = f"Apache does not listen on port {whom.port}, so another program answered: {PROXY}"
     return Cause(text, "", f"ss -ltnp 'sport = :{whom.port}'")
 
@@ -95,8 +95,8 @@ def _content_length(case: Case) -> Cause | None:
         if variable in one.words:
             section = " ".join(one.sections[-1]) if one.sections else "VirtualHost"
             text = f"`SetEnv {variable}` is in <{section}>, which is not for {case.whom.path}"
-            return Cause(text, one.place, case.server.control("reload"))
-    return Cause(f"{text} {called(host)}", host.place, case.server.control("reload"))
+            return Cause(text, one.place, case.server.reload_edited())
+    return Cause(f"{text} {called(host)}", host.place, case.server.reload_edited())
 
 
 def _filter(case: Case) -> Cause | None:
@@ -110,7 +110,7 @@ def _filter(case: Case) -> Cause | None:
         if one.is_one_of("Header") and not re.search(r"content-|cache-control|etag|date", words):
             continue
         text = f"`{one.name} {printable(' '.join(one.words), 100)}` may change it: leave OCSP out"
-        return Cause(text, one.place, case.server.control("reload"))
+        return Cause(text, one.place, case.server.reload_edited())
     return None
 
 
@@ -126,7 +126,7 @@ def _suexec(case: Case) -> Cause | None:
         "`SuexecUserGroup` runs the script without OCSP_CGI_CONFIG, so it reads"
         f" {config.DEFAULT_PATH}: put the config there, or remove the directive"
     )
-    return Cause(text, found[0].place, case.server.control("reload"))
+    return Cause(text, found[0].place, case.server.reload_edited())
 
 
 def _own_line(case: Case) -> Cause | None:

@@ -34,16 +34,16 @@ def wrong_host(case: Case) -> Cause | None:
         return None
     if not others:
         text = f'`ScriptAlias "{case.whom.path}" ...` is missing in {called(host)}'
-        return Cause(text, host.place, case.server.control("reload"))
+        return Cause(text, host.place, case.server.reload_edited())
     text = (
         f"{called(host)} answers for {case.whom.name} at {case.whom.address} port"
         f" {case.whom.port}, and the responder is in {others[0]}"
     )
     if not others[0].has_name(case.whom.name):
         text += f": add `ServerAlias {case.whom.name}` there"
-        return Cause(text, others[0].place, case.server.control("reload"))
+        return Cause(text, others[0].place, case.server.reload_edited())
     text += f": both have that name or address; remove `{case.whom.name}` from the first"
-    return Cause(text, host.place, case.server.control("reload"))
+    return Cause(text, host.place, case.server.reload_edited())
 
 
 def _leads_to(server: Server, whom: Target) -> Script | None:
@@ -106,7 +106,7 @@ def _denied(case: Case) -> Cause | None:
                 f"`{one.name} {' '.join(one.words)}` in <{section}> keeps clients out: write"
                 f" `Require all granted` in the <Directory> of {script.file.rpartition('/')[0]}",
                 one.place,
-                case.server.control("reload"),
+                case.server.reload_edited(),
             )
         break
     return None
@@ -126,7 +126,7 @@ def no_cgi(case: Case) -> Cause | None:
         return Cause(text, "", f"load mod_{module}.so with LoadModule, and {restart}")
     if script and script.directive.is_one_of("Alias", "AliasMatch"):
         text = f"`{script.directive.name}` shows the script instead of running it: use ScriptAlias"
-        return Cause(text, script.directive.place, case.server.control("reload"))
+        return Cause(text, script.directive.place, case.server.reload_edited())
     return None
 
 
@@ -135,7 +135,7 @@ def _not_handled(script: Script, case: Case) -> Cause | None:
     if apache_wsgi.is_handled(script, case.server.configuration):
         return None
     text = f"`SetHandler wsgi-script` is missing in the <Location> of {script.path}"
-    return Cause(text, script.directive.place, case.server.control("reload"))
+    return Cause(text, script.directive.place, case.server.reload_edited())
 
 
 def redirect(case: Case) -> Cause | None:
@@ -160,7 +160,7 @@ def redirect(case: Case) -> Cause | None:
             f"`{one.name} {printable(' '.join(one.words), 100)}`: OCSP needs plain HTTP; remove"
             " it, or let it redirect other paths only"
         )
-    return Cause(text, one.place, case.server.control("reload"))
+    return Cause(text, one.place, case.server.reload_edited())
 
 
 def _may_redirect(one: Directive) -> bool:
@@ -197,7 +197,7 @@ def encoded_slashes(case: Case) -> Cause | None:
         text = f"`AllowEncodedSlashes {own[-1].words[0]}` must be `AllowEncodedSlashes NoDecode`"
     elif elsewhere and not elsewhere[0].virtual_host:
         text += f": the one at {elsewhere[0].place} is outside of it, and is not inherited"
-    return Cause(text, own[-1].place if own else host.place, case.server.control("reload"))
+    return Cause(text, own[-1].place if own else host.place, case.server.reload_edited())
 
 
 def script_file(case: Case) -> Cause | None:
@@ -217,7 +217,7 @@ def status(case: Case) -> Cause | None:
         limits = case.directives("LimitRequestBody")
         if limits:
             text = f"`LimitRequestBody {limits[0].words[0]}` is too small: write 65536"
-            return Cause(text, limits[0].place, case.server.control("reload"))
+            return Cause(text, limits[0].place, case.server.reload_edited())
     if number in (502, 504):
         return Cause(f"a proxy got no response from the server behind it: {PROXY}")
     return None
@@ -246,7 +246,7 @@ def _login(case: Case) -> Cause | None:
         return None
     one = asking[0]
     text = f"`{one.name} {' '.join(one.words)}`: clients cannot log in; write `Require all granted`"
-    return Cause(text, one.place, case.server.control("reload"))
+    return Cause(text, one.place, case.server.reload_edited())
 
 
 def called(host: VirtualHost) -> str:

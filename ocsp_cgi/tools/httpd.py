@@ -153,7 +153,7 @@ def check_python(python: str) -> None:
         run = subprocess.run(command, cwd="/", capture_output=True, text=True, **unprivileged())
         reason = run.stderr.strip().rpartition("\n")[2]
     except OSError as error:
-        run, reason = None, str(error)
+        run, reason = None, error.strerror or str(error)
     if run is None or run.returncode != 0:
         raise Unavailable(
             f"Apache's user {unprivileged().get('user', '')} cannot run {python}: {reason}"

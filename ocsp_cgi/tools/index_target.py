@@ -93,9 +93,12 @@ class Target:
         self._check_directory()
         with contextlib.suppress(FileExistsError):
             self._scratch.mkdir(0o700)
-        lock = os.open(self._scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        if os.fstat(lock).st_uid != os.geteuid():
-            os.close(lock)
+        lock = -1
+        with contextlib.suppress(PermissionError):  # another user's, who alone may enter it
+            lock = os.open(self._scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        if lock < 0 or os.fstat(lock).st_uid != os.geteuid():
+            if lock >= 0:
+                os.close(lock)
             raise Failed(
                 f"{self._scratch}: does not belong to the owner of {self.path.parent}",
                 f"rm -r {_quoted(self._scratch)}",

@@ -96,8 +96,12 @@ def _locked(directory: Path) -> Iterator[bool]:
             check_for_root(directory, os.fstat(lock))
             _set_group(lock, of.st_gid, beside)
         except OSError as error:
+            owned, fix = beside, ""
+            if directory.is_dir() and directory.stat().st_uid != of.st_uid:
+                owned = directory
+                fix = f"chown -R --reference={shlex.quote(str(beside))} {shlex.quote(str(owned))}"
             raise Failed(
-                f"{error.filename}: {error.strerror}: the user that copies must own {beside}"
+                f"{error.filename}: {error.strerror}: the user that copies must own {owned}", fix
             ) from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -52,7 +52,7 @@ def test_size(ca):
     (ca.home / "cache" / "buckets-8" / "1").mkdir(parents=True)
     (ca.home / "cache" / "buckets-8" / "1" / "x.ocsp").write_bytes(bytes(400 * 1024))
     [found] = cache.examine(subject_of(path))
-    assert "`cache` has 1 responses, 4" in found.what and found.what.endswith("of 1024 KiB")
+    assert "`cache` has 1 response, 4" in found.what and found.what.endswith("of 1024 KiB")
     [measure] = found.measures
     assert (measure.name, measure.unit) == (f"cache {ca.home}/cache", "B")
     assert measure.value >= 400 * 1024

@@ -69,7 +69,7 @@ def test_in_apaches_own_processes(found, groups):
     assert finding.level is Level.WARN
     assert finding.what.startswith("the responder runs in Apache's own processes")
     assert "without `WSGIProcessGroup ocsp-cgi`" in finding.what
-    assert finding.command.endswith("-k graceful")
+    assert finding.command.endswith("-k graceful    # after that change")
 
 
 @pytest.mark.parametrize(

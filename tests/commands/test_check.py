@@ -193,6 +193,10 @@ def test_without_root_only_oneself_can_be_checked(ca):
     assert status == 2
     assert "checked as daemon" in text
     assert "root-ocsp.key: Permission denied; `rkey` names it" in text
+    if "and not as the responder's user" in text:
+        assert "sudo " in text and "chgrp daemon" not in text
+    status, text = as_user.call("daemon", run_here, "--config", path, "--user", "daemon")
+    assert status == 2 and "chgrp daemon" in text
 
 
 @pytest.mark.slow

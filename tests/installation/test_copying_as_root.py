@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 import pytest
@@ -97,6 +98,11 @@ def test_without_a_scheduler(two):
             "say which CA that is of, [root-ca], [sub-ca]: --sync-from root-ca=",
         ),
         (["--sync-from", "sub-ca=ca.example.com:/root/db/"], "must name the index file"),
+        (
+            ["--sync-from", "subca=/var/pushed/index"],
+            "no [subca] in the config, which has [root-ca]",
+        ),
+        (["--offline"], "--offline is about an index that --sync-from names"),
         (
             ["--sync-from", "sub-ca=rsync://ca/db/index"],
             "rsync's own protocol is not authenticated",
@@ -272,9 +278,12 @@ def test_a_host_without_the_key(new_machine, ca):
         f" mkdir /var/signer; cp -a {ca.home}/cache /var/signer/cache; chmod -R a+rX /var/signer;"
         f" cp -p {ca.home}/db/index /var/signer/index; touch /var/signer/heartbeat"
     )
+    # Root may have typed `sync` before: what that makes is root's.
+    machine.run(sys.executable, "-m", "ocsp_cgi", "sync")
     run = machine.install("--server-name", NAME, "--sync-from", "/var/signer/index")
     assert run.stdout.endswith(WELL), run.stdout + run.stderr
     assert "root-ocsp.key" not in run.stdout + run.stderr
     directory = "/etc/ssl/ocsp/db/responses"
     assert machine.sh(f"stat -c '%a %U:%G' {directory}") == "2750 ocsp-sync:www-data\n"
     assert machine.sh(f"find {directory} -name '*.ocsp' | wc -l") == "3\n"
+    assert machine.sh("find /etc/ssl/ocsp/db ! -user ocsp-sync") == ""

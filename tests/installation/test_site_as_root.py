@@ -36,13 +36,15 @@ def test_a_name_that_another_virtual_host_has(new_machine, pki):
     assert (refused.returncode, refused.stdout) == (1, "")
     assert f"{OTHER}:2: a virtual host that has the name {NAME.upper()} already" in refused.stderr
     assert f"install --server-name {NAME.upper()} --include\n" in refused.stderr
+    elsewhere = machine.install("--server-name", NAME, "--path", "/ocsp", "--wsgi", check=False)
+    assert f"install --server-name {NAME} --path /ocsp --include --wsgi\n" in elsewhere.stderr
     assert machine.listing == before
 
     to_do = machine.install("--server-name", NAME, "--include", check=False)
     assert to_do.returncode == 1
     assert (
         "does not include the responder yet.  Add this line before the </VirtualHost> of"
-        f" {OTHER}:2, and run this again:\n" in to_do.stdout
+        f" {OTHER}:2, reload Apache, and run this again:\n" in to_do.stdout
     )
     assert f"\n  {INCLUDE}\n" in to_do.stdout
     assert "sites-available" not in to_do.stdout

@@ -185,7 +185,7 @@ def test_what_would_not_work_changes_nothing(machine, pki):
     machine.sh(f"cp -p {SITE} /var/site; echo '# mine' >>{SITE}")
     said = refused("--wsgi")
     assert f"{SITE}: has been changed since it was written" in said
-    assert f"install --server-name {NAME} --path /cgi-bin/ocsp.cgi\n" in said
+    assert f"install --server-name {NAME}\n" in said
     machine.sh(f"cp -p /var/site {SITE}")
     other = "/etc/apache2/sites-enabled/other.conf"
     machine.sh(
@@ -301,7 +301,8 @@ def test_layout_of_rhel(machine, pki):
 
 
 def test_keys_of_the_same_installation_later(machine, pki):
-    """The next signer's key, and one that is readable for the web server by mistake."""
+    """The next signer's key, and one that is readable for the web server by mistake, also after a
+    renewal: it can sign until its certificate expires."""
     machine.install("--server-name", NAME, "--wsgi")
     machine.sh(f"cd / && {COMMAND} renew root-ca")
     new = "/etc/ssl/ocsp/root-ocsp-20*.key"
@@ -314,6 +315,15 @@ def test_keys_of_the_same_installation_later(machine, pki):
     assert f"\n          chown root:ocsp-cgi {key} && chmod 640 {key}\n" in seen.stdout
     assert machine.install().stdout.endswith(WELL)
     assert modes(machine) == WSGI_MODES
+    former = "/etc/ssl/ocsp/former.key"
+    machine.sh(
+        f"cp -p {key} {former}; chgrp www-data {former};"
+        f" sed -i '/^rkey/i # rkey before 2026-11-29 = ocsp/former.key' /etc/ssl/ocsp-cgi.conf"
+    )
+    seen = machine.run(COMMAND, "check", "--quiet", check=False)
+    assert f"WARN  {former}: www-data can read the former `rkey` of [root-ca], so" in seen.stdout
+    assert machine.install().stdout.endswith(WELL)
+    assert machine.sh(f"stat -c '%a %U:%G' {former}") == "640 root:ocsp-cgi\n"
     compared = machine.run(COMMAND, "compare", check=False)
     assert compared.returncode == 0, compared.stdout + compared.stderr
 

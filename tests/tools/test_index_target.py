@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grp
 import os
+import pwd
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ocsp_cgi.sync_state import SyncState
+from ocsp_cgi.tools import as_user
 from ocsp_cgi.tools.index_target import Busy, Target
 from ocsp_cgi.tools.not_copied import Failed
 
@@ -166,6 +168,25 @@ def test_nor_beside_a_link_that_another_user_may_change(tmp_path):
         put(Target(str(tmp_path / "theirs")))
     assert error.value.fix == f"chown root {tmp_path}/theirs"
     assert list((tmp_path / "own").iterdir()) == []
+
+
+@pytest.mark.root
+def test_a_scratch_directory_of_root_is_named(tmp_path):
+    """Root has copied before the directory was given to another user."""
+    db, scratch = tmp_path / "db", tmp_path / "db" / ".index.sync"
+    scratch.mkdir(0o700, parents=True)
+    for path in (tmp_path, *tmp_path.parents):
+        if path.stat().st_uid == 0 and path.stat().st_mode & 0o001 == 0:
+            path.chmod(0o755)
+    os.chown(db, pwd.getpwnam("daemon").pw_uid, -1)
+
+    def fix() -> str:
+        with pytest.raises(Failed, match="does not belong to the owner of") as error:
+            put(Target(str(db)))
+        return error.value.fix
+
+    assert as_user.call("daemon", fix) == f"rm -r {scratch}"
+    assert scratch.is_dir()
 
 
 def test_a_link_in_place_of_the_scratch_directory_is_not_followed(tmp_path):
