@@ -125,6 +125,14 @@ def signed_by_another(ca: CASettings) -> str:
     return f"it is not signed by {' or '.join(alone.rsigner for alone in ca.signers())}"
 
 
+def perhaps_not_its_index(ca: CASettings) -> str:
+    """Why what a section's second signer has signed may not be used: see Issuer.needs_row."""
+    return (
+        f"with several CAs in {ca.ca}, and {ca.rsigner} out of use, only a row of its signer would"
+        " show whose index this is"
+    )
+
+
 def _first_usable(
     cert_id: CertID,
     ca: CASettings,
@@ -146,11 +154,14 @@ def _first_usable(
         signer_row = found.rows.get(cached.signer)
         reason = "the index says something else by now"
         if row is not None and row.line == cached.line and _says(cached, row):
-            if signer_row is None or _lets_sign(
-                signer_row, files.signer_certificates(ca), cached.signer
-            ):
+            if signer_row is None:
+                if not files.issuer(ca).needs_row:
+                    return cached, found, row
+                reason = perhaps_not_its_index(ca)
+            elif _lets_sign(signer_row, files.signer_certificates(ca), cached.signer):
                 return cached, found, row
-            reason = SIGNER_REVOKED if signer_row.is_revoked else reason
+            elif signer_row.is_revoked:
+                reason = SIGNER_REVOKED
         if reasons is not None:
             reasons.append(reason)
     return None

@@ -81,6 +81,8 @@ def _fix(ca: CASettings, reasons: list[str]) -> str:
             "Copy the certificate of its signer here from the host with the key: into that file, or"
             " into another one that `rsigner2` names"
         )
+    if set(reasons) == {reuse.perhaps_not_its_index(ca)}:
+        return f"Copy {ca.rsigner} here again from the host with the key"
     name = shlex.quote(ca.name)
     if set(reasons) == {reuse.SIGNER_REVOKED}:
         return (

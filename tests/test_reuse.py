@@ -14,7 +14,7 @@ from cryptography.x509 import ocsp
 from keyless import Host, copy_index, copy_responses, signing, without_key
 
 from ocsp_cgi import limits
-from ocsp_cgi.answer import INTERNAL_ERROR, SUCCESSFUL, TRY_LATER
+from ocsp_cgi.answer import INTERNAL_ERROR, SUCCESSFUL, TRY_LATER, UNAUTHORIZED
 from ocsp_cgi.tools.openssl_ca import PrivateCA
 
 pytestmark = pytest.mark.process
@@ -206,6 +206,38 @@ class TestOnAHostWithoutTheKey:
         settle(signer.index)
         copy_index(signer, web)
         assert status(web) is None
+
+    def test_nor_is_one_of_another_ca_while_the_first_signer_is_missing(self, web, place):
+        """With several CAs in `ca`, that shows whose index it is."""
+        other = PrivateCA(place / "other")
+        other.issue("ocsp", "ocsp_ext")
+        other.issue("good")
+        theirs = Host(other.home, other)
+        theirs.config.write_text(
+            theirs.config.read_text().replace("root-ocsp.crt", "ocsp.crt")
+            + "rkey = private/ocsp.key\ncache = cache\n"
+        )
+        settle(theirs.index)
+        rows = theirs.index.read_text().splitlines()
+        theirs.cache.mkdir(mode=0o750)
+        assert theirs.ask().response_status == SUCCESSFUL
+        copy_responses(theirs, web)
+        good = next(one for one in rows if "CN=good" in one)
+        web.index.write_text(f"{web.index.read_text()}{good}\n")
+        settle(web.index)
+        both = web.home / "root-ca.crt"
+        both.write_text(both.read_text() + (other.home / "root-ca.crt").read_text())
+        second = f"rsigner2 = {other.home}/ocsp.crt"
+        web.write_config("cache_from = signer:cache", second)
+        assert web.ask(theirs.request()).response_status == UNAUTHORIZED
+        (web.home / "root-ocsp.crt").unlink()
+        answered = web.ask(theirs.request())
+        assert answered.response_status == TRY_LATER
+        assert "only a row of its signer would show whose index this is. Copy" in answered.notes[-1]
+        with open(web.index, "a") as index:  # as it would be in that CA's own
+            index.write(next(one for one in rows if "CN=ocsp" in one) + "\n")
+        settle(web.index)
+        assert web.ask(theirs.request()).response_status == SUCCESSFUL
 
     @pytest.mark.parametrize("size", [1, 1024])
     def test_the_other_host_may_have_another_size_of_cache(self, signer, web, size):
