@@ -27,7 +27,7 @@ from clients import (
 from cryptography import x509
 from cryptography.x509 import ocsp
 
-from ocsp_cgi import wsgi
+from ocsp_cgi import __version__, wsgi
 from ocsp_cgi.tools import httpd
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -194,7 +194,7 @@ def test_section_0_page(ask, pki, method, path, content_type, status):
     assert 'href="https://pki.example.com/ocsp"' in page
     import cryptography
 
-    assert f"ocsp.cgi 0.2.0 with cryptography {cryptography.__version__} (OpenSSL " in page
+    assert f"ocsp.cgi {__version__} with cryptography {cryptography.__version__} (OpenSSL " in page
     assert str(pki.home) not in page and "<script>" not in page
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ocsp_cgi import page
+from ocsp_cgi import __version__, page
 from ocsp_cgi.commands import demo
 from ocsp_cgi.tools import httpd
 from ocsp_cgi.tools.openssl_ca import PrivateCA
@@ -75,7 +75,7 @@ def test_page(status, note):
         "cryptography 50 (OpenSSL 3)",
     )
     assert reader.text.count("-url http://ocsp.example.com/cgi-bin/ocsp.cgi") == 3
-    assert ("ocsp.cgi 0.2.0 with cryptography 50 (OpenSSL 3)" in reader.text) and (
+    assert (f"ocsp.cgi {__version__} with cryptography 50 (OpenSSL 3)" in reader.text) and (
         "href",
         "https://pki.example.com/",
     ) in reader.attributes
@@ -93,7 +93,7 @@ def test_outside_text_is_escaped():
 
 def test_without_hyperlink_or_library():
     reader = read(200, "http://x/", "", "")
-    assert "More about" not in reader.text and "ocsp.cgi 0.2.0\n" in reader.text
+    assert "More about" not in reader.text and f"ocsp.cgi {__version__}\n" in reader.text
 
 
 def test_nothing_is_loaded_from_elsewhere():
