@@ -180,13 +180,12 @@ def may_be_shown(host: str) -> bool:
 def _head(response: ocsp_http.Response) -> bytes:
     """The header.
 
-    A success has no Status line: only then does Apache itself answer 304 to a client that has the
-    response already.  To one that names only the date of what it has, Apache must not: in that
-    second, or by another host's clock, there may have been `good`, and `revoked` now.
+    Without a Status line, Apache itself answers 304 to a client that has the response already, but
+    also to one that names only the date of what it has.  In that second, or by another host's
+    clock, there may have been `good`, and `revoked` now.  So only an entity tag may decide.
     """
     lines = [f"{name}: {value}" for name, value in response.headers]
-    names_date = posix.environ.get(b"HTTP_IF_MODIFIED_SINCE") is not None
-    if response.status != 200 or (names_date and not _variable("HTTP_IF_NONE_MATCH")):
+    if not (_variable("HTTP_IF_NONE_MATCH") and "ETag" in dict(response.headers)):
         lines.insert(0, f"Status: {response.status} {REASON_PHRASES.get(response.status, 'Error')}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 

@@ -184,6 +184,11 @@ def test_section_5_apache_answers_304_for_what_a_cache_has(apache, request_about
 
     assert curl("-H", "If-None-Match: *", url).status == 304
     assert curl("-H", 'If-None-Match: "another"', url).status == 200
+    for changing in (f"{apache.url}/MAMCAQA=", f"{apache.url}/"):  # an error, and the page
+        before = curl(changing)
+        confirmed = curl("-H", "If-None-Match: *", changing)
+        assert (confirmed.status, confirmed.body) == (before.status, before.body)
+        assert before.status == 200 and before.body
     # A revoked response may have the date of the good one that the client has.
     for _ in range(3):  # one of them not across the end of a second
         date = f"If-Modified-Since: {email.utils.formatdate(usegmt=True)}"
