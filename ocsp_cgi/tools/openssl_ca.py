@@ -33,7 +33,8 @@ class PrivateCA:
         newkey: tuple[str, ...] = ("rsa:2048",),
         root: PrivateCA | None = None,
     ):
-        """Create the CA, an issuing CA below `root` if that is given.
+        """Create the CA, an issuing CA below `root` if that is given.  FileExistsError if there is
+        one.
 
         `common_name` is instead of the one in apache/, `newkey` is what follows `openssl req
         -newkey`.
@@ -41,7 +42,7 @@ class PrivateCA:
         self.home = home
         self.name = "sub-ca" if root else "root-ca"
         for directory, mode in (("", 0o755), ("db", 0o755), ("certs", 0o755), ("private", 0o700)):
-            (home / directory).mkdir(mode=mode, parents=True, exist_ok=True)
+            (home / directory).mkdir(mode=mode, parents=True, exist_ok=not directory)
         (home / "db" / "index").touch()
         (home / "db" / "serial").write_text(self.openssl("rand", "-hex", "16"))
         (home / "db" / "crlnumber").write_text("1001\n")

@@ -60,7 +60,7 @@ PATH=/usr/sbin:/usr/bin:/sbin:/bin
 
 @pytest.fixture(scope="module")
 def sub(workspace) -> PrivateCA:
-    ca = demo.make_ca(workspace / "sub-ca")
+    ca = demo.make_ca(workspace / "copied-ca")
     settle(ca.home / "db" / "index")
     return ca
 
