@@ -272,7 +272,7 @@ def _has_files(directory: Path) -> bool:
 
 def empty_cache(directory: Path) -> None:
     """Remove what the responder puts into its cache, and nothing else."""
-    for path in directory.iterdir():
+    for path in files.real_path(directory).iterdir():
         is_ours = (
             path.suffix in (cache.SUFFIX, *_OF_A_MAP)
             or path.name == admission.FILE

@@ -140,10 +140,10 @@ class Plan:
         """Set the owner, group and mode of an existing file or directory, unless they are so.
 
         `is_recorded` is for what is not ours: it is set back by --uninstall.  The user need not
-        exist yet.
+        exist yet.  CommandError for a link that somebody else than root may have put there.
         """
-        path = Path(os.path.realpath(path))
-        of = path.stat()
+        path = files.real_path(path)
+        of = path.lstat()
         before = [stat.S_IMODE(of.st_mode), of.st_uid, of.st_gid]
         names = files.owner_name(of.st_uid, of.st_gid)
         if (before[0], names) == (mode, f"{owner}:{group}"):
