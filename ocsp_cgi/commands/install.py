@@ -8,6 +8,7 @@ directory --prefix; `--uninstall` removes what is recorded there.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shlex
 import subprocess
@@ -310,7 +311,8 @@ class _Installation:
         print("Apache has been reloaded.")
         self.record.other["reload"] = ""
         if self.record.path.exists():
-            self.record.save()
+            with contextlib.suppress(OSError):  # then Apache is reloaded once more
+                self.record.save()
         return True
 
     def _finish(self, is_done: bool, reloaded: bool = False) -> int:

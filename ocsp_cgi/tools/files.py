@@ -6,6 +6,8 @@ import grp
 import hashlib
 import os
 import pwd
+import re
+import shutil
 import stat
 from pathlib import Path
 
@@ -45,9 +47,19 @@ def write(path: Path, content: bytes, mode: int, owner: tuple[int, int] | None =
             os.chown(unfinished, *owner)
         unfinished.chmod(mode)
         unfinished.rename(path)
-    except BaseException:
+    except BaseException as error:
         unfinished.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # as on a full disk
+            error.filename = str(path)
         raise
+
+
+def reason(error: OSError) -> str:
+    """The file that it is about, and what is wrong."""
+    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
+        _, path, text = error.args[0][0]  # of a directory, the first file that was not copied
+        return f"{path}: {re.sub(r'^.Errno [0-9]+. |: .*', '', text)}"
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
 
 
 def real_path(path: Path) -> Path:

@@ -11,6 +11,7 @@ import hashlib
 import os
 import stat
 import subprocess
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
@@ -58,12 +59,28 @@ class Plan:
         `apache` is "reload" or "restart" if Apache must do that afterwards."""
 
         def do() -> None:
-            run(*command)
             if remember:
-                self.record.other.setdefault(remember, []).append(command[-1])
+                self.remembered(remember, command[-1], partial(run, *command))
+            else:
+                run(*command)
             self.apache(apache)
 
         self.add(" ".join(command), do, " ".join(command))
+
+    def remembered(self, names: str, name: str, do: Callable[[], Any]) -> None:
+        """Do what --uninstall undoes.  It is recorded first, so it is not done where the record
+        cannot be written, as on a full disk."""
+        recorded = self.record.other.setdefault(names, [])
+        is_new = name not in recorded
+        try:
+            if is_new:
+                recorded.append(name)
+                self.save()
+            do()
+        except BaseException:
+            if is_new:
+                recorded.remove(name)
+            raise
 
     def apache(self, how: str) -> None:
         """Remember that Apache has to "reload" its configuration, or to "restart"."""
@@ -165,16 +182,17 @@ class Plan:
     def carry_out(self) -> None:
         """Carry out every step.  What was done before a failure is recorded too."""
         try:
-            for step in self.steps:
-                print(f"  {step.text}", flush=True)
-                step.do()
-                self.save()  # this process may be killed
+            try:
+                for step in self.steps:
+                    print(f"  {step.text}", flush=True)
+                    step.do()
+                    self.save()  # this process may be killed
+            finally:
+                self.save()
         except BrokenPipeError:
             raise  # standard output is closed
         except OSError as error:
-            raise CommandError(f"{error.filename}: {error.strerror}") from None
-        finally:
-            self.save()
+            raise CommandError(files.reason(error)) from None
 
     def save(self) -> None:
         """Save the record, once there is a directory for it."""

@@ -136,7 +136,8 @@ class Program:
     def remove(self) -> None:
         self._remove_environment()
         for name in ("ocsp_cgi", "apache", "ocsp.cgi"):
-            _remove(self.prefix / name)
+            for one in (self.prefix / name, *_unfinished(self.prefix / name)):
+                _remove(one)
         _remove(self._plan.record.path)
 
     def _python(self) -> str:
@@ -226,7 +227,7 @@ class Program:
 
     def _copy(self, source: Path, target: Path) -> Path:
         """Copy a directory to beside its target.  Returns the copy."""
-        new = target.with_name(f".{target.name}.new")
+        new, _ = _unfinished(target)
         _remove(new)
         shutil.copytree(source, new, ignore=shutil.ignore_patterns("__pycache__"))
         for path in (new, *new.rglob("*")):
@@ -324,9 +325,14 @@ def _is_compiled(package: Path, python: str) -> bool:
     return (package / "__pycache__" / f"cgi.{asked.stdout.strip()}.pyc").exists()
 
 
+def _unfinished(target: Path) -> tuple[Path, Path]:
+    """What is there while a directory is replaced, or after that was interrupted: new and old."""
+    return target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
+
+
 def _replace(target: Path, new: Path) -> None:
     """Put a new directory in the place of an old one."""
-    old = target.with_name(f".{target.name}.old")
+    _, old = _unfinished(target)
     _remove(old)
     if target.exists():
         target.rename(old)
