@@ -269,15 +269,12 @@ class _Installation:
             for ca in copied:
                 check_directories(ca, settings.cas, self.config)
             jobs.Copying(plan, self.config, copied).plan()
-        # What comes on a stick is copied by hand.
-        if any(ca.stale_after != 0 or ca.is_copied_from_host for ca in copied):
-            jobs.Job(plan, "ocsp-cgi-sync").plan()
+        jobs.Job(plan, "ocsp-cgi-sync").plan_if(any(map(jobs.is_copied_by_job, copied)))
         if self.arguments.check or self.record.other.get("check"):
             jobs.Job(plan, "ocsp-cgi-check").plan()
             self.record.other["check"] = True
         presigned = [ca for ca in settings.cas if ca.presign == "yes"]
-        if presigned:
-            jobs.presigning(plan, presigned).plan()
+        jobs.presigning(plan, presigned).plan_if(bool(presigned))
 
     def _carry_out(self) -> bool:
         """Carry out the plan, or print it with --dry-run.  Returns whether it was carried out."""

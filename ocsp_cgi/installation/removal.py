@@ -69,7 +69,7 @@ class Removal:
                     f"{memory.FSTAB}: remove the line for {path}, and then: umount {path}"
                 )
         self._plan_modes()
-        users.plan_removal(plan, SYNC_USER, [*self._databases, jobs.HOME])
+        users.plan_removal(plan, SYNC_USER, [FILES, *self._databases, jobs.HOME])
 
     def plan_program(self) -> None:
         """What is needed to run this again after a failure, and so comes last, and a user whose
@@ -252,7 +252,7 @@ class Removal:
     def _database_names(self) -> Iterator[str]:
         with contextlib.suppress(config.ConfigError):
             for ca in config.load(str(self._config)).cas:
-                if ca.sync_from and os.path.isdir(directory_of(ca.db)):
+                if os.path.isdir(directory_of(ca.db)):  # perhaps it was copied earlier
                     yield directory_of(ca.db)
 
     def _key_paths(self) -> list[Path]:
