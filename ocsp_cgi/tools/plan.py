@@ -118,6 +118,9 @@ class Plan:
         another one by then, which this returns."""
         if os.path.lexists(path):
             if late is None and files.digest(path) == hashlib.sha256(content).hexdigest():
+                if str(path) not in self.record.files:
+                    # Written by a run that was killed before it could record that.
+                    self.record.wrote(path, content)
                 return
             if not self.record.is_ours(path) and not may_replace(files.content(path)):
                 self.notes.append(

@@ -67,6 +67,16 @@ def test_a_file_where_a_directory_should_be(place):
         plan.Plan(Record(place / "installed.json")).directory(place / "file", 0o755)
 
 
+def test_a_file_that_was_written_before_the_power_failed_is_ours(place):
+    (place / "file").write_bytes(b"content")
+    the_plan = plan.Plan(Record(place / "installed.json"))
+    the_plan.file(place / "file", b"content")
+    assert the_plan.steps == []
+    the_plan.file(place / "next", b"content")
+    the_plan.carry_out()
+    assert Record(place / "installed.json").is_ours(place / "file")
+
+
 @pytest.mark.process
 def test_what_cannot_be_recorded_is_not_done(place):
     """Else --uninstall would leave it."""
