@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.root]
 PATH = "/cgi-bin/ocsp.cgi"
 SITE = "/etc/apache2/sites-available/ocsp-cgi.conf"
 COMMAND = "/usr/local/sbin/ocsp-cgi"
+KEY = "/etc/ssl/ocsp/root-ocsp.key"
 UNCHANGED = "Nothing to change: everything is in place.\n"
 # When Apache is reloaded, mod_cgid's daemon ends at once, with what it has not begun, and for a
 # moment the socket of mod_wsgi's processes is not there.
@@ -306,7 +307,7 @@ def test_keys_of_the_same_installation_later(machine, pki):
     machine.sh(f"cd / && {COMMAND} renew root-ca")
     new = "/etc/ssl/ocsp/root-ocsp-20*.key"
     assert machine.sh(f"stat -c '%a %U:%G' {new}") == "640 root:ocsp-cgi\n"
-    key = "/etc/ssl/ocsp/root-ocsp.key"
+    key = KEY
     machine.sh(f"chgrp www-data {key}")
     seen = machine.run(COMMAND, "check", "--quiet", check=False)
     assert seen.returncode == 1
@@ -316,6 +317,16 @@ def test_keys_of_the_same_installation_later(machine, pki):
     assert modes(machine) == WSGI_MODES
     compared = machine.run(COMMAND, "compare", check=False)
     assert compared.returncode == 0, compared.stdout + compared.stderr
+
+    # Made for mod_wsgi's user, it is read by the CGI's when it signs.
+    machine.install("--cgi")
+    machine.sh(
+        f"cp -a {pki.home} /var/ca; cd /var/ca; openssl ca -batch -config root-ca.cnf -extensions"
+        " ocsp_ext -days 90 -in /etc/ssl/ocsp/root-ocsp-20*.csr -out /var/next.crt"
+    )
+    machine.sh(f"cd / && {COMMAND} renew root-ca --certificate /var/next.crt")
+    assert machine.sh(f"stat -c '%a %U:%G' {new}") == "640 root:www-data\n"
+    assert "bad.crt: revoked" in responses(machine, pki.home)
 
 
 def test_a_key_elsewhere_gets_its_owner_back(machine, pki):
