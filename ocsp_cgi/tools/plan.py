@@ -176,11 +176,9 @@ class Plan:
                 first = self.record.modes.get(str(path), [before])[0]
                 self.record.modes[str(path)] = [first, after]
 
-        self.add(
-            f"chown {owner}:{group}, chmod {mode:o}: {path} (was {names} {before[0]:o})",
-            do,
-            f"chown {owner}:{group} {path} && chmod {mode:o} {path}",
-        )
+        text = f"chown {owner}:{group}, chmod {mode:o}: {path} (was {names} {before[0]:o})"
+        if text not in [step.text for step in self.steps]:  # by another name, past a link
+            self.add(text, do, f"chown {owner}:{group} {path} && chmod {mode:o} {path}")
 
     def carry_out(self) -> None:
         """Carry out every step.  What was done before a failure is recorded too."""
