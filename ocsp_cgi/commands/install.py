@@ -228,6 +228,8 @@ class _Installation:
             ) from None
         its_plan = SitePlan(self.plan, self.layout, configuration, self.program)
         self.program.is_resident = its_site.is_wsgi
+        if its_site.is_wsgi:  # without that user, Apache would refuse what is written next
+            users.plan(self.plan, users.RESPONDER_USER, "/nonexistent", self.layout.user)
         if before is None or before.is_wsgi == its_site.is_wsgi:
             its_plan.plan(its_site, str(self.config))
             return its_site
@@ -240,8 +242,6 @@ class _Installation:
 
     def _plan_kind(self, settings: Settings, is_wsgi: bool) -> None:
         """Plan links, permissions, and the change from one kind to the other."""
-        if is_wsgi:
-            users.plan(self.plan, users.RESPONDER_USER, "/nonexistent", self.layout.user)
         self.program.plan_link(is_wsgi, apache="" if self.change else "reload")
         permissions = Permissions(self.plan, settings, self.config, self.layout.user, is_wsgi)
         if self.change:

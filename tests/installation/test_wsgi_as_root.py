@@ -171,6 +171,19 @@ def test_a_new_installation_and_its_end(new_machine, wheels, pki):
     assert machine.run("id", "ocsp-cgi", check=False).returncode == 1
 
 
+def test_a_new_installation_that_fails_half_way(machine, pki):
+    """Apache goes on to accept its configuration, and `install` to run."""
+    machine.sh("groupadd ocsp-cgi")
+    failed = machine.install("--wsgi", "--server-name", NAME, check=False)
+    assert failed.returncode == 1 and "useradd: group ocsp-cgi exists" in failed.stderr
+    machine.sh("groupdel ocsp-cgi; apache2ctl -t")
+    assert machine.install("--wsgi", "--server-name", NAME).stdout.endswith(WELL)
+    machine.sh("apache2ctl -k stop; sleep 1; userdel ocsp-cgi; rm /usr/lib/cgi-bin/ocsp.wsgi")
+    refused = machine.install(check=False)
+    assert "Apache refuses its configuration, so" in refused.stderr
+    assert "bad user name ocsp-cgi" in refused.stderr
+
+
 def test_what_would_not_work_changes_nothing(machine, pki):
     machine.install("--server-name", NAME)
 
