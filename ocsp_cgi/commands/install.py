@@ -269,6 +269,9 @@ class _Installation:
             for ca in copied:
                 check_directories(ca, settings.cas, self.config)
             jobs.Copying(plan, self.config, copied).plan()
+        for ca in settings.cas:
+            if ca.cache_from and not ca.sync_from:
+                plan.notes.append(jobs.not_by_job(ca))
         jobs.Job(plan, "ocsp-cgi-sync").plan_if(any(map(jobs.is_copied_by_job, copied)))
         if self.arguments.check or self.record.other.get("check"):
             jobs.Job(plan, "ocsp-cgi-check").plan()

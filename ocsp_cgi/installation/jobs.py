@@ -43,6 +43,14 @@ def is_copied_by_job(ca: CASettings) -> bool:
     return ca.stale_after != 0 or ca.is_copied_from_host or ca.cache_from is not None
 
 
+def not_by_job(ca: CASettings) -> str:
+    """What to say of a CA with `cache_from` alone, in whose `db` another user may write."""
+    return (
+        f"[{ca.name}] has `cache_from`, but no `sync_from`, so no job copies its responses: what"
+        f" copies its index has to run `{LAUNCHER.name} sync {ca.name}`, too"
+    )
+
+
 class Job:
     """Plans one job, `ocsp-cgi-NAME`, which may have a unit that looks at `watched` files too."""
 

@@ -53,7 +53,8 @@ class Removal:
         jobs.presigning(plan, []).plan_uninstall()
         self._plan_apache()
         for is_wsgi in (False, True):
-            self._program.plan_removal_of_link(is_wsgi)  # which perhaps `migrate` made
+            self._program.plan_removal_of_link(is_wsgi)
+        self._program.plan_removal_of_migrated()
         for name in list(record.files):
             self._plan_file(Path(name))
         if (
