@@ -7,6 +7,7 @@ never replaces anything that exists and is not in the record.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -59,11 +60,11 @@ class Plan:
         `apache` is "reload" or "restart" if Apache must do that afterwards."""
 
         def do() -> None:
+            self.apache(apache)
             if remember:
                 self.remembered(remember, command[-1], partial(run, *command))
             else:
                 run(*command)
-            self.apache(apache)
 
         self.add(" ".join(command), do, " ".join(command))
 
@@ -83,9 +84,14 @@ class Plan:
             raise
 
     def apache(self, how: str) -> None:
-        """Remember that Apache has to "reload" its configuration, or to "restart"."""
-        if how and self.record.other.get("reload") != "restart":
+        """Record that Apache has to "reload" its configuration, or to "restart", before that
+        changes: this process may be killed."""
+        if how and self.record.other.get("reload") not in (how, "restart"):
             self.record.other["reload"] = how
+            with contextlib.suppress(
+                OSError
+            ):  # a full disk must not keep --uninstall from its work
+                self.save()
 
     def directory(self, path: Path, mode: int, owner: str = "root", group: str = "root") -> None:
         """Create a directory if it is missing."""
@@ -133,9 +139,9 @@ class Plan:
             its_content = late() if late else content
             if late and files.content(path) == its_content:
                 return
+            self.apache(apache)
             files.write(path, its_content, mode)
             self.record.wrote(path, its_content)
-            self.apache(apache)
 
         self.add(f"write {path}", make)
 
@@ -148,11 +154,11 @@ class Plan:
             raise CommandError(f"{path}: already exists, and is not ours; move it out of the way")
 
         def make() -> None:
+            self.apache(apache)
             if ours:
                 path.unlink()
             path.symlink_to(target)
             self.record.links[str(path)] = str(target)
-            self.apache(apache)
 
         self.add(f"link {path} to {target}", make)
 

@@ -229,8 +229,8 @@ class Program:
         package = self.prefix / "ocsp_cgi"
         new = self._copy(data_files.PACKAGE, package)
         self._compile(new)
-        _replace(package, new)
         self._loaded_anew()
+        _replace(package, new)
 
     def _loaded_anew(self) -> None:
         if self.is_resident:

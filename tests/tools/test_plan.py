@@ -93,3 +93,14 @@ def test_what_cannot_be_recorded_is_not_done(place):
     the_plan.carry_out()
     found = Record(place / "record" / "installed.json").other
     assert (place / "made").exists() and found == {"modules": [str(place / "made")]}
+
+
+def test_a_reload_is_recorded_before_it_is_needed(place, monkeypatch):
+    """Else Apache would go on with its old configuration after a power failure."""
+    the_plan = plan.Plan(Record(place / "installed.json"))
+    the_plan.file(place / "site", b"content", apache="reload")
+    monkeypatch.setattr(plan.Record, "wrote", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        the_plan.steps[0].do()
+    assert (place / "site").exists()
+    assert Record(place / "installed.json").other == {"reload": "reload"}
