@@ -8,6 +8,7 @@ directory --prefix; `--uninstall` removes what is recorded there.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shlex
 import subprocess
@@ -227,6 +228,8 @@ class _Installation:
             ) from None
         its_plan = SitePlan(self.plan, self.layout, configuration, self.program)
         self.program.is_resident = its_site.is_wsgi
+        if its_site.is_wsgi:  # without that user, Apache would refuse what is written next
+            users.plan(self.plan, users.RESPONDER_USER, "/nonexistent", self.layout.user)
         if before is None or before.is_wsgi == its_site.is_wsgi:
             its_plan.plan(its_site, str(self.config))
             return its_site
@@ -239,8 +242,6 @@ class _Installation:
 
     def _plan_kind(self, settings: Settings, is_wsgi: bool) -> None:
         """Plan links, permissions, and the change from one kind to the other."""
-        if is_wsgi:
-            users.plan(self.plan, users.RESPONDER_USER, "/nonexistent", self.layout.user)
         self.program.plan_link(is_wsgi, apache="" if self.change else "reload")
         permissions = Permissions(self.plan, settings, self.config, self.layout.user, is_wsgi)
         if self.change:
@@ -268,15 +269,15 @@ class _Installation:
             for ca in copied:
                 check_directories(ca, settings.cas, self.config)
             jobs.Copying(plan, self.config, copied).plan()
-        # What comes on a stick is copied by hand.
-        if any(ca.stale_after != 0 or ca.is_copied_from_host for ca in copied):
-            jobs.Job(plan, "ocsp-cgi-sync").plan()
+        for ca in settings.cas:
+            if ca.cache_from and not ca.sync_from:
+                plan.notes.append(jobs.not_by_job(ca))
+        jobs.Job(plan, "ocsp-cgi-sync").plan_if(any(map(jobs.is_copied_by_job, copied)))
         if self.arguments.check or self.record.other.get("check"):
             jobs.Job(plan, "ocsp-cgi-check").plan()
             self.record.other["check"] = True
         presigned = [ca for ca in settings.cas if ca.presign == "yes"]
-        if presigned:
-            jobs.presigning(plan, presigned).plan()
+        jobs.presigning(plan, presigned).plan_if(bool(presigned))
 
     def _carry_out(self) -> bool:
         """Carry out the plan, or print it with --dry-run.  Returns whether it was carried out."""
@@ -310,7 +311,8 @@ class _Installation:
         print("Apache has been reloaded.")
         self.record.other["reload"] = ""
         if self.record.path.exists():
-            self.record.save()
+            with contextlib.suppress(OSError):  # then Apache is reloaded once more
+                self.record.save()
         return True
 
     def _finish(self, is_done: bool, reloaded: bool = False) -> int:

@@ -331,6 +331,7 @@ class _Change:
         if self.is_added and self.ca.passin:  # the new key was encrypted with it
             passin = config_file.value(self.config, self.ca.name, "passin")
             changes[self.ca.name, "passin2"] = passin
+        signer_files.give_as(rkey, self.ca.rkey)
         if not config_file.edit(self.config, changes, _today(self.now)):
             _say(f"[{self.ca.name}] signs with it already: nothing has been changed.")
             return
@@ -369,9 +370,8 @@ class _Change:
             for name in ("rsigner", "rkey", "rsigner2", "rkey2"):
                 value = config_file.remembered(self.config, ca.name, name)
                 in_use += [self._path(value)] if value else []
-        [changed] = [
-            one for one in signers if (one.name, one.suffix) == (self.ca.name, self.ca.suffix)
-        ]
+        own = self.ca.name, self.ca.suffix
+        [changed] = [one for one in signers if (one.name, one.suffix) == own]
         return signer_files.unused(changed, in_use, others)
 
 

@@ -14,9 +14,11 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterator
+from pathlib import Path
 
 from .. import cache
 from ..config import CASettings
+from ..tools import files
 
 
 def share(ca: CASettings, gid: int) -> None:
@@ -54,11 +56,11 @@ class opened:
     """A directory's descriptor inside the `with`."""
 
     def __init__(self, path: str, dir_fd: int | None = None):
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        # The last part of a path that the config names may be a link.
-        self._descriptor = os.open(
-            path, flags if dir_fd is None else flags | os.O_NOFOLLOW, dir_fd=dir_fd
-        )
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        if dir_fd is None:  # a path that the config names
+            self._descriptor = files.opened(files.real_path(Path(path)), flags)
+        else:
+            self._descriptor = os.open(path, flags, dir_fd=dir_fd)
 
     def __enter__(self) -> int:
         return self._descriptor
@@ -84,5 +86,13 @@ def _make(within: int, name: str, uid: int, gid: int, mode: int) -> None:
 
 def directories_in(top: int) -> Iterator[tuple[list[str], int]]:
     """The names of everything but directories in each directory, and its descriptor."""
-    for _, _, names, descriptor in os.fwalk(".", dir_fd=top, follow_symlinks=False):
-        yield names, descriptor
+    for _, directories, names, descriptor in os.fwalk(".", dir_fd=top, follow_symlinks=False):
+        # os.fwalk has links to directories among the directories.
+        yield [*names, *(name for name in directories if _is_link(name, descriptor))], descriptor
+
+
+def _is_link(name: str, dir_fd: int) -> bool:
+    try:
+        return stat.S_ISLNK(os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return False

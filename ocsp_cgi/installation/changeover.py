@@ -119,6 +119,8 @@ class Change:
 
     def plan(self, permissions: Permissions) -> None:
         """Plan it between the permissions: at every moment, whatever answers can read the key."""
+        for path in self._files:
+            self._plan.directory(path.parent, 0o755)
         permissions.plan_reading()
         self._plan_sharing()
         if self._after.is_wsgi:
@@ -217,7 +219,6 @@ class Change:
     def _write(self, wanted: dict[Path, Callable[[], bytes]]) -> None:
         for path, make in wanted.items():
             its_content = make()
-            path.parent.mkdir(mode=0o755, exist_ok=True)
             files.write(path, its_content, 0o644)
             self._plan.record.wrote(path, its_content)
             self._plan.save()

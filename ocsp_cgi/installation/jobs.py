@@ -25,6 +25,7 @@ from .permissions import directory_of
 
 HOME = Path("/var/lib/ocsp-sync")
 STALE_AFTER = "10"
+_KINDS = (".timer", ".path", ".service")
 _CRON_DAEMONS = ("cron", "crond", "fcron", "busybox-crond")
 # Jobs of version 0.2.0, without their source and the web server's group: root ran rsync.
 _FORMER = frozenset(
@@ -34,6 +35,20 @@ _FORMER = frozenset(
         "cdb7058e91ebd00723ec0a9d56e75116e1f0366063fda6392f9e36dc6be3056b",
     )
 )
+
+
+def is_copied_by_job(ca: CASettings) -> bool:
+    """Whether the index of a CA with `sync_from`, or its responses, come by themselves, and not on
+    a stick, by hand."""
+    return ca.stale_after != 0 or ca.is_copied_from_host or ca.cache_from is not None
+
+
+def not_by_job(ca: CASettings) -> str:
+    """What to say of a CA with `cache_from` alone, in whose `db` another user may write."""
+    return (
+        f"[{ca.name}] has `cache_from`, but no `sync_from`, so no job copies its responses: what"
+        f" copies its index has to run `{LAUNCHER.name} sync {ca.name}`, too"
+    )
 
 
 class Job:
@@ -79,8 +94,33 @@ class Job:
             if str(sync_job.UNITS / unit) in record.files and layout.systemd_runs():
                 self._plan.command("systemctl", "disable", "--now", unit)
 
+    def plan_if(self, is_wanted: bool) -> None:
+        """Plan it if the config asks for it, or else that it ends.  CommandError as `plan`."""
+        if is_wanted:
+            self.plan()
+        elif not former_source():  # which the config does not name
+            self._plan_end()
+
+    def _plan_end(self) -> None:
+        plan, record = self._plan, self._plan.record
+        units = [sync_job.UNITS / f"{self._name}{kind}" for kind in _KINDS]
+        before = len(plan.steps)
+        for unit in units:
+            if unit.suffix != ".service" and record.is_ours(unit) and layout.systemd_runs():
+                plan.command("systemctl", "disable", "--now", unit.name)
+        for path in (*units, sync_job.CRON / self._name):
+            if record.is_ours(path):
+                self._plan_removal(path)
+            elif str(path) in record.files and path.exists():
+                plan.notes.append(
+                    f"{path}: left as it is, because it has been changed, though nothing in the"
+                    " config asks for it"
+                )
+        if len(plan.steps) > before and layout.systemd_runs():
+            plan.command("systemctl", "daemon-reload")
+
     def _plan_removal(self, path: Path) -> None:
-        """Of the job that the other scheduler has run until now."""
+        """Of a file of the job that is not wanted any more."""
         record = self._plan.record
         if record.is_ours(path) or is_former(content(path)):
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from functools import partial
 from pathlib import Path
 
@@ -98,7 +99,8 @@ class MemoryCache:
                 line = memory.fstab_line(directory, mebibytes, user)
                 self._plan.problem(
                     f"{directory}: not in memory yet.  Add a line to {memory.FSTAB}, and mount it:",
-                    f"echo '{line}' >>{memory.FSTAB}\nmount {directory}",
+                    f"printf '%s\\n' {shlex.quote(line)} >>{memory.FSTAB}\n"
+                    f"mount {shlex.quote(directory)}",
                 )
             elif options is not None and f"uid={user}" not in options:
                 self._plan.problem(

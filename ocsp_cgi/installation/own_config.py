@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from ..config import Settings
-from ..tools import config_file
+from ..tools import config_file, files
 from ..tools.layout import CACHE
 from ..tools.plan import Plan
 from .permissions import FILES
@@ -30,7 +30,7 @@ def settings(path: Path) -> Settings:
 
 
 def plan(plan: Plan, path: Path) -> None:
-    if not os.path.lexists(path):
+    if not os.path.lexists(path) or files.content(path) == _CONFIG.encode():
         plan.file(path, _CONFIG.encode())
     elif str(path) not in plan.record.files:
         plan.notes.append(f"{path}: the config exists, and is left as it is")

@@ -12,6 +12,7 @@ system.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import stat
@@ -24,7 +25,7 @@ from ..checks.owners import SYNC_USER, above
 from ..config import CASettings, Settings
 from ..tools import as_user, config_file
 from ..tools.entry import CommandError
-from ..tools.files import group_id, owner_name, user_id
+from ..tools.files import group_id, owner_name, real_path, user_id
 from ..tools.plan import Plan
 from . import cache_directory, copy_directory
 from .account import Account
@@ -129,7 +130,7 @@ class Permissions:
                     " nobody else does, change that, and run this again:\n"
                     f"    chgrp {self._group} {quoted} && chmod 640 {quoted}"
                 )
-            self._own(real, mode & ~0o027 | 0o440, group=self._group)
+            self._own(path, mode & ~0o027 | 0o440, group=self._group)
 
     def plan_caches(self) -> None:
         for cache in dict.fromkeys(ca.cache for ca in self._cas if ca.cache):
@@ -212,7 +213,7 @@ class Permissions:
             return
         real = os.path.realpath(path)
         if not all(self._may(one, real, _READ) for one in readers):
-            self._own(real, stat.S_IMODE(os.stat(real).st_mode) | 0o444)
+            self._own(path, stat.S_IMODE(os.stat(real).st_mode) | 0o444)
 
     def _secret(self, path: str) -> None:
         if not os.path.exists(path):
@@ -229,10 +230,10 @@ class Permissions:
             return
         by_group = is_readable and of.st_gid in self._user.gids and mode & 0o040
         if (by_group or (of.st_uid == self._user.uid and mode & 0o400)) and not is_exposed:
-            self._own(real, closed)
+            self._own(path, closed)
         elif of.st_gid in (0, *self._user.gids, *self._other.gids) or _is_within(real, FILES):
             is_webs = is_apart and of.st_uid == self._web.uid
-            self._own(real, closed | 0o440, "root" if is_webs else None, self._key_group)
+            self._own(path, closed | 0o440, "root" if is_webs else None, self._key_group)
         else:
             self._other_group(real, of)
 
@@ -258,7 +259,7 @@ class Permissions:
             of = os.stat(real)
             if of.st_gid in (0, *self._web.gids) or _is_within(real, FILES):
                 mode = stat.S_IMODE(of.st_mode) & ~0o022 | 0o440
-                self._own(real, mode, group=self._group)
+                self._own(_index(ca), mode, group=self._group)
             else:
                 self._other_group(real, of)
 
@@ -276,7 +277,8 @@ class Permissions:
                 f"chown -R {SYNC_USER}:{self._group} {shlex.quote(str(directory))}",
             )
             return
-        self._own(real, 0o2750, SYNC_USER, self._group)
+        if not self._own(str(directory), 0o2750, SYNC_USER, self._group):
+            return
         for entry in sorted(os.scandir(real), key=lambda one: one.name):
             its = entry.stat(follow_symlinks=False)
             mode = stat.S_IMODE(its.st_mode)
@@ -302,21 +304,28 @@ class Permissions:
                 f"chown -R {owner}:{group} {shlex.quote(str(cache))}",
             )
             return
-        self._own(real, stat.S_IMODE(of.st_mode) & ~0o022 | 0o750, owner, group)
-        if os.listdir(real):
+        mode = stat.S_IMODE(of.st_mode) & ~0o022 | 0o750
+        if self._own(str(cache), mode, owner, group) and os.listdir(real):
             self._plan.add(
                 f"give everything in {cache} to {owner}, or remove it",
-                partial(_give, real, owner, group),
+                partial(_give, str(cache), owner, group),
                 f"chown -R {owner}:{group} {shlex.quote(str(cache))}",
             )
 
     def _own(
         self, path: str, mode: int, owner: str | None = None, group: str | None = None
-    ) -> None:
-        of = os.stat(path)
+    ) -> bool:
+        """Returns whether that is possible."""
+        try:
+            real = real_path(Path(path))
+        except CommandError as error:
+            self._plan.problem(str(error))
+            return False
+        of = os.lstat(real)
         its_owner, its_group = owner_name(of.st_uid, of.st_gid).split(":")
-        is_recorded = not _is_within(path, FILES)
-        self._plan.own(Path(path), mode, owner or its_owner, group or its_group, is_recorded)
+        is_recorded = not _is_within(str(real), FILES)
+        self._plan.own(real, mode, owner or its_owner, group or its_group, is_recorded)
+        return True
 
 
 def directory_of(db: str) -> str:
@@ -375,8 +384,11 @@ def _databases(cas: list[CASettings]) -> dict[str, list[CASettings]]:
 
 
 def _directories_above(path: str) -> list[str]:
-    """Those above a file as it is named, and past all links."""
-    names = (os.path.abspath(path), os.path.realpath(path))
+    """Those above a file as it is named, and past all links, unless others may have put one there,
+    who could choose what is opened."""
+    names = [os.path.abspath(path)]
+    with contextlib.suppress(CommandError):
+        names.append(str(real_path(Path(path))))
     return list(dict.fromkeys(one for name in names for one in above(name)))
 
 

@@ -53,7 +53,8 @@ class Removal:
         jobs.presigning(plan, []).plan_uninstall()
         self._plan_apache()
         for is_wsgi in (False, True):
-            self._program.plan_removal_of_link(is_wsgi)  # which perhaps `migrate` made
+            self._program.plan_removal_of_link(is_wsgi)
+        self._program.plan_removal_of_migrated()
         for name in list(record.files):
             self._plan_file(Path(name))
         if (
@@ -69,7 +70,7 @@ class Removal:
                     f"{memory.FSTAB}: remove the line for {path}, and then: umount {path}"
                 )
         self._plan_modes()
-        users.plan_removal(plan, SYNC_USER, [*self._databases, jobs.HOME])
+        users.plan_removal(plan, SYNC_USER, [FILES, *self._databases, jobs.HOME])
 
     def plan_program(self) -> None:
         """What is needed to run this again after a failure, and so comes last, and a user whose
@@ -252,7 +253,7 @@ class Removal:
     def _database_names(self) -> Iterator[str]:
         with contextlib.suppress(config.ConfigError):
             for ca in config.load(str(self._config)).cas:
-                if ca.sync_from and os.path.isdir(directory_of(ca.db)):
+                if os.path.isdir(directory_of(ca.db)):  # perhaps it was copied earlier
                     yield directory_of(ca.db)
 
     def _key_paths(self) -> list[Path]:
@@ -272,7 +273,7 @@ def _has_files(directory: Path) -> bool:
 
 def empty_cache(directory: Path) -> None:
     """Remove what the responder puts into its cache, and nothing else."""
-    for path in directory.iterdir():
+    for path in files.real_path(directory).iterdir():
         is_ours = (
             path.suffix in (cache.SUFFIX, *_OF_A_MAP)
             or path.name == admission.FILE

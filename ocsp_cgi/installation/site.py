@@ -129,6 +129,7 @@ class SitePlan:
         CommandError if another virtual host has the name, and ours does not have it yet.
         """
         self._look_at_others(site)
+        self.plan_modules(site)  # first: without them, Apache would refuse the files
         files = self.files(site, config_path)
         if site.is_included and self._layout.site not in files:
             self._plan_removal_of_own()
@@ -139,7 +140,6 @@ class SitePlan:
             self._plan.file(path, its_text(), apache="reload", late=late)
         if self._layout.site in files:
             self.plan_enabling()
-        self.plan_modules(site)
 
     def plan_change(self, site: Site) -> None:
         """As `plan`, but for the files and what Apache would miss without them."""

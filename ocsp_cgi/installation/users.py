@@ -37,14 +37,10 @@ def _plan_creation(plan: Plan, name: str, home: str, group: str) -> None:
     options = ["--system", "--user-group", "--no-create-home", "--home-dir", home]
     options += ["--shell", shell] + (["--groups", group] if group else [])
 
-    def create() -> None:
-        run("useradd", *options, name)
-        created = plan.record.other.setdefault("users", [])
-        if name not in created:
-            created.append(name)
-
+    create = partial(run, "useradd", *options, name)
     which = f", home {home}" if not group else f", in the group {group}"
-    plan.add(f"create the user {name}{which}", create)
+    text = f"create the user {name}{which}"
+    plan.add(text, partial(plan.remembered, "users", name, create))
 
 
 def plan_removal(plan: Plan, name: str, tops: list[Path]) -> None:

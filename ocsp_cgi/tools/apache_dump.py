@@ -111,6 +111,8 @@ def _first_error(output: str) -> str:
     if errors:
         lines = lines[errors[0] :]
         lines[0] = re.sub(r"^.*Syntax error on line (\d+) of ([^:]+):", r"\2:\1:", lines[0])
+    else:
+        lines = [line for line in lines if not re.search(r"\[\w+:(warn|notice)\]", line)] or lines
     return printable(" ".join(lines[:2]), 500) or "Apache failed without a message"
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from .. import index_file, limits, map_writer, sidecar, sync_state
 from ..sync_state import SyncState
-from . import entry
+from . import entry, files
 from .not_copied import Failed
 
 _POLL_SECONDS = 0.1
@@ -39,7 +39,10 @@ class Target:
         """Failed if there is no such directory, or it cannot be told which file is meant."""
         self.db = os.path.abspath(db)
         try:
-            self.path = Path(os.path.realpath(index_file.path_of(self.db)))
+            index = index_file.path_of(self.db)
+            if os.geteuid() == 0:  # nobody else chooses where root writes
+                files.real_path(Path(index).parent)
+            self.path = Path(os.path.realpath(index))
             os.stat(self.db)
             self._directory = self.path.parent.stat()
         except FileNotFoundError as error:
@@ -50,7 +53,7 @@ class Target:
             ) from None
         except OSError as error:
             raise Failed(f"{error.filename}: {error.strerror}") from None
-        except index_file.DatabaseUnavailable as error:
+        except (index_file.DatabaseUnavailable, entry.CommandError) as error:
             raise Failed(str(error)) from None
         self.owner = self._directory.st_uid
 

@@ -12,6 +12,7 @@ from .files import content
 CACHE = Path("/run/ocsp-cgi/cache")
 TMPFILES = Path("/etc/tmpfiles.d/ocsp-cgi.conf")
 FSTAB = Path("/etc/fstab")
+_BLANK = "\\040"  # in a path there
 MEBIBYTES = 32  # of /run, which others need too
 _TMPFILES_DIRECTORIES = ("/etc/tmpfiles.d", "/usr/local/lib/tmpfiles.d", "/usr/lib/tmpfiles.d")
 
@@ -43,13 +44,13 @@ def made_at_boot_by(directory: str) -> str:
 def fstab_line(directory: str, mebibytes: int, user: str) -> str:
     """The line of /etc/fstab for a file system in memory."""
     options = f"size={mebibytes}m,mode=750,uid={user},gid={user},nosuid,nodev,noexec"
-    return f"tmpfs {directory} tmpfs {options} 0 0"
+    return f"tmpfs {directory.replace(' ', _BLANK)} tmpfs {options} 0 0"
 
 
 def fstab_options(directory: str) -> list[str] | None:
     """The options in the line of /etc/fstab about this directory, None if there is none."""
     for line in content(FSTAB).decode(errors="replace").splitlines():
-        fields = line.partition("#")[0].split()
+        fields = [field.replace(_BLANK, " ") for field in line.partition("#")[0].split()]
         is_memory = len(fields) > 3 and fields[2] == "tmpfs"
         if is_memory and os.path.realpath(fields[1]) == os.path.realpath(directory):
             return fields[3].split(",")

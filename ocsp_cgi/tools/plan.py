@@ -7,10 +7,12 @@ never replaces anything that exists and is not in the record.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
 import subprocess
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
@@ -58,17 +60,38 @@ class Plan:
         `apache` is "reload" or "restart" if Apache must do that afterwards."""
 
         def do() -> None:
-            run(*command)
-            if remember:
-                self.record.other.setdefault(remember, []).append(command[-1])
             self.apache(apache)
+            if remember:
+                self.remembered(remember, command[-1], partial(run, *command))
+            else:
+                run(*command)
 
         self.add(" ".join(command), do, " ".join(command))
 
+    def remembered(self, names: str, name: str, do: Callable[[], Any]) -> None:
+        """Do what --uninstall undoes.  It is recorded first, so it is not done where the record
+        cannot be written, as on a full disk."""
+        recorded = self.record.other.setdefault(names, [])
+        is_new = name not in recorded
+        try:
+            if is_new:
+                recorded.append(name)
+                self.save()
+            do()
+        except BaseException:
+            if is_new:
+                recorded.remove(name)
+            raise
+
     def apache(self, how: str) -> None:
-        """Remember that Apache has to "reload" its configuration, or to "restart"."""
-        if how and self.record.other.get("reload") != "restart":
+        """Record that Apache has to "reload" its configuration, or to "restart", before that
+        changes: this process may be killed."""
+        if how and self.record.other.get("reload") not in (how, "restart"):
             self.record.other["reload"] = how
+            with contextlib.suppress(
+                OSError
+            ):  # a full disk must not keep --uninstall from its work
+                self.save()
 
     def directory(self, path: Path, mode: int, owner: str = "root", group: str = "root") -> None:
         """Create a directory if it is missing."""
@@ -101,6 +124,9 @@ class Plan:
         another one by then, which this returns."""
         if os.path.lexists(path):
             if late is None and files.digest(path) == hashlib.sha256(content).hexdigest():
+                if str(path) not in self.record.files:
+                    # Written by a run that was killed before it could record that.
+                    self.record.wrote(path, content)
                 return
             if not self.record.is_ours(path) and not may_replace(files.content(path)):
                 self.notes.append(
@@ -113,9 +139,9 @@ class Plan:
             its_content = late() if late else content
             if late and files.content(path) == its_content:
                 return
+            self.apache(apache)
             files.write(path, its_content, mode)
             self.record.wrote(path, its_content)
-            self.apache(apache)
 
         self.add(f"write {path}", make)
 
@@ -128,11 +154,11 @@ class Plan:
             raise CommandError(f"{path}: already exists, and is not ours; move it out of the way")
 
         def make() -> None:
+            self.apache(apache)
             if ours:
                 path.unlink()
             path.symlink_to(target)
             self.record.links[str(path)] = str(target)
-            self.apache(apache)
 
         self.add(f"link {path} to {target}", make)
 
@@ -140,10 +166,10 @@ class Plan:
         """Set the owner, group and mode of an existing file or directory, unless they are so.
 
         `is_recorded` is for what is not ours: it is set back by --uninstall.  The user need not
-        exist yet.
+        exist yet.  CommandError for a link that somebody else than root may have put there.
         """
-        path = Path(os.path.realpath(path))
-        of = path.stat()
+        path = files.real_path(path)
+        of = path.lstat()
         before = [stat.S_IMODE(of.st_mode), of.st_uid, of.st_gid]
         names = files.owner_name(of.st_uid, of.st_gid)
         if (before[0], names) == (mode, f"{owner}:{group}"):
@@ -156,25 +182,24 @@ class Plan:
                 first = self.record.modes.get(str(path), [before])[0]
                 self.record.modes[str(path)] = [first, after]
 
-        self.add(
-            f"chown {owner}:{group}, chmod {mode:o}: {path} (was {names} {before[0]:o})",
-            do,
-            f"chown {owner}:{group} {path} && chmod {mode:o} {path}",
-        )
+        text = f"chown {owner}:{group}, chmod {mode:o}: {path} (was {names} {before[0]:o})"
+        if text not in [step.text for step in self.steps]:  # by another name, past a link
+            self.add(text, do, f"chown {owner}:{group} {path} && chmod {mode:o} {path}")
 
     def carry_out(self) -> None:
         """Carry out every step.  What was done before a failure is recorded too."""
         try:
-            for step in self.steps:
-                print(f"  {step.text}", flush=True)
-                step.do()
-                self.save()  # this process may be killed
+            try:
+                for step in self.steps:
+                    print(f"  {step.text}", flush=True)
+                    step.do()
+                    self.save()  # this process may be killed
+            finally:
+                self.save()
         except BrokenPipeError:
             raise  # standard output is closed
         except OSError as error:
-            raise CommandError(f"{error.filename}: {error.strerror}") from None
-        finally:
-            self.save()
+            raise CommandError(files.reason(error)) from None
 
     def save(self) -> None:
         """Save the record, once there is a directory for it."""

@@ -3,6 +3,7 @@ the Python environment that runs them; and the command ocsp-cgi."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shlex
@@ -16,11 +17,13 @@ from .entry import CommandError
 from .files import content, write
 from .layout import Layout
 from .plan import Plan, run
+from .swap import Swap
 
 LAUNCHER = Path("/usr/local/sbin/ocsp-cgi")
 
 _ENVIRONMENT = ("bin", "include", "lib", "lib64", "share", "pyvenv.cfg")  # what venv creates
 _BASE = "/usr/bin/python3"
+_HERE, _RENAME_EXCHANGE = -100, 2  # of renameat2: paths from the working directory
 _OLDEST_CRYPTOGRAPHY = 38
 _VERSION_OF_CRYPTOGRAPHY = (
     "import cryptography, sys; from cryptography.hazmat.primitives import hashes;"
@@ -100,8 +103,20 @@ class Program:
 
     def plan_removal_of_link(self, is_wsgi: bool) -> None:
         """Plan that the link is gone, if it is ours."""
-        link = self.link(is_wsgi)
-        if os.path.islink(link) and os.readlink(link) == str(self._target(is_wsgi)):
+        self._plan_removal(self.link(is_wsgi), self._target(is_wsgi))
+
+    def plan_removal_of_migrated(self) -> None:
+        """Plan that the links of other names are gone, which `migrate` made, and say where the old
+        scripts are."""
+        for name in self._plan.record.links:
+            link, old = Path(name), Swap(Path(name), self.script)
+            if link not in (self.link(False), self.link(True)):
+                self._plan_removal(link, self.script)
+            if old.is_done and os.path.lexists(old.kept):
+                self._plan.notes.append(f"{old.kept}: your old script; to put it back: {old.back}")
+
+    def _plan_removal(self, link: Path, target: Path) -> None:
+        if os.path.islink(link) and os.readlink(link) == str(target):
 
             def remove() -> None:
                 link.unlink()
@@ -136,7 +151,8 @@ class Program:
     def remove(self) -> None:
         self._remove_environment()
         for name in ("ocsp_cgi", "apache", "ocsp.cgi"):
-            _remove(self.prefix / name)
+            for one in (self.prefix / name, *_unfinished(self.prefix / name)):
+                _remove(one)
         _remove(self._plan.record.path)
 
     def _python(self) -> str:
@@ -213,8 +229,8 @@ class Program:
         package = self.prefix / "ocsp_cgi"
         new = self._copy(data_files.PACKAGE, package)
         self._compile(new)
-        _replace(package, new)
         self._loaded_anew()
+        _replace(package, new)
 
     def _loaded_anew(self) -> None:
         if self.is_resident:
@@ -226,7 +242,7 @@ class Program:
 
     def _copy(self, source: Path, target: Path) -> Path:
         """Copy a directory to beside its target.  Returns the copy."""
-        new = target.with_name(f".{target.name}.new")
+        new, _ = _unfinished(target)
         _remove(new)
         shutil.copytree(source, new, ignore=shutil.ignore_patterns("__pycache__"))
         for path in (new, *new.rglob("*")):
@@ -324,14 +340,32 @@ def _is_compiled(package: Path, python: str) -> bool:
     return (package / "__pycache__" / f"cgi.{asked.stdout.strip()}.pyc").exists()
 
 
+def _unfinished(target: Path) -> tuple[Path, Path]:
+    """What is there while a directory is replaced, or after that was interrupted: new and old."""
+    return target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
+
+
 def _replace(target: Path, new: Path) -> None:
-    """Put a new directory in the place of an old one."""
-    old = target.with_name(f".{target.name}.old")
+    """Put a new directory in the place of an old one, from which requests may load modules."""
+    _, old = _unfinished(target)
     _remove(old)
-    if target.exists():
-        target.rename(old)
-    new.rename(target)
+    if target.exists() and _exchange(target, new):
+        new.rename(old)
+    else:
+        if target.exists():
+            target.rename(old)
+        new.rename(target)
     _remove(old)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange the names of two directories, so that none is missing in between.  Returns whether
+    this system can do that."""
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "renameat2"):
+        return False
+    paths = os.fsencode(one), os.fsencode(other)
+    return bool(libc.renameat2(_HERE, paths[0], _HERE, paths[1], _RENAME_EXCHANGE) == 0)
 
 
 def _remove(path: Path) -> None:

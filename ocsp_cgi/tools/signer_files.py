@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat
+from pathlib import Path
 from typing import NamedTuple
 
 from ..config import CASettings, is_uri
+from . import files
 from .entry import CommandError
 
 _SUFFIXES = (".key", ".pem", ".crt", ".cer", ".der", ".csr")
@@ -109,6 +112,24 @@ def hidden(path: str, content: bytes, mode: int, owner: tuple[int, int] | None =
             raise CommandError(f"{path}: {error.strerror}{_as_root(error)}") from None
         raise
     return unfinished
+
+
+def give_as(key: str, today: str) -> None:
+    """Give a key the owner and mode of the one that signs today, as root: since it was made, the
+    responder may have become another user's.  CommandError."""
+    try:
+        of, its = os.stat(today), os.stat(key)
+    except OSError:
+        return  # on a token, or lost
+    is_unset = of.st_uid == of.st_gid == 0  # nobody has made that one readable for the responder
+    if os.geteuid() != 0 or is_unset or (of.st_uid, of.st_gid) == (its.st_uid, its.st_gid):
+        return
+    try:
+        files.give(
+            files.real_path(Path(key)), stat.S_IMODE(of.st_mode) & 0o660, of.st_uid, of.st_gid
+        )
+    except OSError as error:
+        raise CommandError(f"{key}: {error.strerror}") from None
 
 
 def _as_root(error: OSError) -> str:

@@ -59,3 +59,13 @@ def test_migrate_there_and_back(new_machine, pki):
     machine.sh(f"{command} --back")
     assert machine.sh("cat /usr/lib/cgi-bin/ocsp.cgi") == SCRIPT
     assert "bad.crt: revoked" in machine.sh(ASK.format(home=pki.home))
+
+    # One of another name goes with the program, and the operator learns where the script is.
+    machine.sh("cd /usr/lib/cgi-bin; cp -p ocsp.cgi old.cgi")
+    machine.sh(command.replace("cgi-bin/ocsp.cgi", "cgi-bin/old.cgi"))
+    gone = machine.install("--uninstall").stdout
+    kept = "/usr/lib/cgi-bin/old.cgi.before-migration/old.cgi"
+    back = f"mv -f {kept} /usr/lib/cgi-bin/old.cgi"
+    assert f"{kept}: your old script; to put it back: {back}\n" in gone
+    assert machine.sh("ls /usr/lib/cgi-bin") == "ocsp.cgi\nold.cgi.before-migration\n"
+    machine.sh(back)

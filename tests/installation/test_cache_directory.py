@@ -49,5 +49,7 @@ def test_what_others_have_left_is_removed(ca, tmp_path):
     for path, _, files in os.walk(tmp_path / "cache"):
         of = os.stat(path)
         assert (of.st_uid, of.st_gid, files) == (NOBODY, NOBODY, [])
+    # A link to a directory would let its owner replace what the responder reads.
+    assert not os.path.lexists(tmp_path / "cache" / "link")
     assert os.stat(tmp_path / "elsewhere").st_uid == 0
     assert (tmp_path / "elsewhere" / "precious").exists()

@@ -152,6 +152,15 @@ def test_one_of_two_cas_is_copied_by_cron(two):
     two.sh("cmp /var/pushed/index /etc/ssl/ocsp/sub/db/index")
     assert "ocsp-cgi check --quiet" in two.sh("cat /etc/cron.d/ocsp-cgi-check")
 
+    # When nothing is to be copied any more, cron would mail that each minute.
+    edit = "/^sync_from/d; s/^stale_after.*/stale_after = never/"
+    two.sh(f"sed -i '{edit}' /etc/ssl/ocsp-cgi.conf")
+    assert "\n  remove /etc/cron.d/ocsp-cgi-sync\n" in two.install().stdout
+    assert two.sh("ls /etc/cron.d | grep ocsp") == "ocsp-cgi-check\n"
+    two.install("--uninstall")
+    owners = two.sh("find /etc/ssl/ocsp/sub/db -printf '%u\\n' | sort -u")
+    assert owners == "root\n"  # the next user may get the id of ocsp-sync
+
 
 def test_by_systemd_and_nothing_left(two):
     two.sh(SYSTEMD + "chmod 755 /usr/bin/systemctl")
@@ -213,6 +222,11 @@ def test_what_is_presigned(two):
     owners = two.sh("find /var/cache/ocsp-cgi -name '*.ocsp' -printf '%u\\n'").split()
     assert set(owners) == {"www-data"}
     assert presigned(two) == "[sub-ca] 0 responses signed, 8 still fresh"
+    assert "Nothing to change" in two.install().stdout
+    two.sh("sed -i '/^presign/d' /etc/ssl/ocsp-cgi.conf")
+    ended = two.install().stdout
+    assert "\n  systemctl disable --now ocsp-cgi-presign.path\n" in ended, ended
+    assert two.sh("ls /etc/systemd/system | grep ocsp.*presign || true") == ""
     assert "Nothing to change" in two.install().stdout
     two.install("--uninstall")
     assert two.sh("ls /etc/systemd/system | grep -c ocsp || true") == "0\n"

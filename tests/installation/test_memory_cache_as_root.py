@@ -153,8 +153,8 @@ def test_without_systemd(machine, pki):
     problem = run.stdout.partition(f"  {ON_DISK}: not in memory yet.  Add a line to /etc/fstab")[2]
     commands = re.findall(r"^    (.*)", problem, re.MULTILINE)
     assert commands == [
-        f"echo 'tmpfs {ON_DISK} tmpfs size=288m,mode=750,uid=www-data,gid=www-data,nosuid,nodev,"
-        "noexec 0 0' >>/etc/fstab",
+        f"printf '%s\\n' 'tmpfs {ON_DISK} tmpfs size=288m,mode=750,uid=www-data,gid=www-data,"
+        "nosuid,nodev,noexec 0 0' >>/etc/fstab",
         f"mount {ON_DISK}",
     ]
     machine.sh("\n".join(commands))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from machine import NAME, WELL
 
@@ -96,3 +98,18 @@ END"""
     gone = machine.install("--uninstall").stdout
     assert "/etc/precious: left alone, because `install` never writes such a file\n" in gone
     assert machine.sh("cat /etc/precious") == "precious\n"
+
+
+def test_a_full_disk_and_what_that_left_behind(new_machine, pki):
+    machine = new_machine()
+    machine.bring_files(pki)
+    prefix = "/opt/ocsp-cgi"
+    machine.sh(f"mkdir {prefix}; mount -t tmpfs -o size=1200k,mode=755 full {prefix}")
+    full = machine.install("--server-name", NAME, check=False)
+    assert full.returncode == 1
+    assert re.search(rf": {prefix}/\S+: No space left on device\n$", full.stderr), full.stderr
+    assert machine.sh(f"ls -A {prefix}") == ".ocsp_cgi.new\ninstalled.json\n"
+    gone = machine.install("--uninstall").stdout
+    assert machine.sh(f"ls -A {prefix}") == "", gone
+    machine.sh(f"mount -o remount,size=64m {prefix}")
+    assert machine.install("--server-name", NAME).stdout.endswith(WELL)

@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.root]
 PATH = "/cgi-bin/ocsp.cgi"
 SITE = "/etc/apache2/sites-available/ocsp-cgi.conf"
 COMMAND = "/usr/local/sbin/ocsp-cgi"
+KEY = "/etc/ssl/ocsp/root-ocsp.key"
 UNCHANGED = "Nothing to change: everything is in place.\n"
 # When Apache is reloaded, mod_cgid's daemon ends at once, with what it has not begun, and for a
 # moment the socket of mod_wsgi's processes is not there.
@@ -170,6 +171,19 @@ def test_a_new_installation_and_its_end(new_machine, wheels, pki):
     assert machine.run("id", "ocsp-cgi", check=False).returncode == 1
 
 
+def test_a_new_installation_that_fails_half_way(machine, pki):
+    """Apache goes on to accept its configuration, and `install` to run."""
+    machine.sh("groupadd ocsp-cgi")
+    failed = machine.install("--wsgi", "--server-name", NAME, check=False)
+    assert failed.returncode == 1 and "useradd: group ocsp-cgi exists" in failed.stderr
+    machine.sh("groupdel ocsp-cgi; apache2ctl -t")
+    assert machine.install("--wsgi", "--server-name", NAME).stdout.endswith(WELL)
+    machine.sh("apache2ctl -k stop; sleep 1; userdel ocsp-cgi; rm /usr/lib/cgi-bin/ocsp.wsgi")
+    refused = machine.install(check=False)
+    assert "Apache refuses its configuration, so" in refused.stderr
+    assert "bad user name ocsp-cgi" in refused.stderr
+
+
 def test_what_would_not_work_changes_nothing(machine, pki):
     machine.install("--server-name", NAME)
 
@@ -307,7 +321,7 @@ def test_keys_of_the_same_installation_later(machine, pki):
     machine.sh(f"cd / && {COMMAND} renew root-ca")
     new = "/etc/ssl/ocsp/root-ocsp-20*.key"
     assert machine.sh(f"stat -c '%a %U:%G' {new}") == "640 root:ocsp-cgi\n"
-    key = "/etc/ssl/ocsp/root-ocsp.key"
+    key = KEY
     machine.sh(f"chgrp www-data {key}")
     seen = machine.run(COMMAND, "check", "--quiet", check=False)
     assert seen.returncode == 1
@@ -326,6 +340,16 @@ def test_keys_of_the_same_installation_later(machine, pki):
     assert machine.sh(f"stat -c '%a %U:%G' {former}") == "640 root:ocsp-cgi\n"
     compared = machine.run(COMMAND, "compare", check=False)
     assert compared.returncode == 0, compared.stdout + compared.stderr
+
+    # Made for mod_wsgi's user, it is read by the CGI's when it signs.
+    machine.install("--cgi")
+    machine.sh(
+        f"cp -a {pki.home} /var/ca; cd /var/ca; openssl ca -batch -config root-ca.cnf -extensions"
+        " ocsp_ext -days 90 -in /etc/ssl/ocsp/root-ocsp-20*.csr -out /var/next.crt"
+    )
+    machine.sh(f"cd / && {COMMAND} renew root-ca --certificate /var/next.crt")
+    assert machine.sh(f"stat -c '%a %U:%G' {new}") == "640 root:www-data\n"
+    assert "bad.crt: revoked" in responses(machine, pki.home)
 
 
 def test_a_key_elsewhere_gets_its_owner_back(machine, pki):

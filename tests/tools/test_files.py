@@ -58,3 +58,28 @@ def test_only_a_file_with_one_name_is_given_away(place):
         with pytest.raises(CommandError, match="neither a directory nor a file with one name"):
             files.give(place / name, 0o666, uid, gid)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.root
+def test_no_link_that_another_user_has_made_is_followed(place):
+    """Not even where the file lies deeper: that user could choose what root gives away."""
+    (place / "precious").mkdir(mode=0o700)
+    (place / "precious" / "file").write_bytes(b"")
+    (place / "theirs").mkdir()
+    (place / "ours").symlink_to(place / "theirs")
+    os.chown(place / "theirs", 65534, 65534)
+    for name in ("theirs/link", "ours/link", "ours/../theirs/link"):
+        (place / "theirs" / "link").symlink_to("../precious")
+        for path in (place / name / "file", place / name / "none"):
+            with pytest.raises(CommandError, match="theirs/link: a link to "):
+                files.real_path(path)
+        with pytest.raises(CommandError):
+            files.give(place / name / "file", 0o644, 65534, 65534)
+        (place / "theirs" / "link").unlink()
+    assert (place / "precious" / "file").stat().st_uid == 0
+    (place / "theirs" / "file").write_bytes(b"")
+    assert files.real_path(place / "ours" / "file") == place / "theirs" / "file"
+    files.give(place / "ours" / "file", 0o604, 65534, 65534)
+    assert (place / "theirs" / "file").stat().st_uid == 65534
+    with pytest.raises(OSError, match="ours/file"):
+        os.close(files.opened(place / "ours" / "file", os.O_RDONLY))

@@ -197,3 +197,13 @@ def test_a_link_in_place_of_the_scratch_directory_is_not_followed(tmp_path):
     with pytest.raises(Failed):
         put(Target(str(tmp_path / "db")))
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["file"]
+
+
+@pytest.mark.root
+def test_root_does_not_write_where_another_user_leads_it(tmp_path):
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "theirs").mkdir()
+    os.chown(tmp_path / "theirs", 65534, 65534)
+    (tmp_path / "theirs" / "db").symlink_to(tmp_path / "precious")
+    with pytest.raises(Failed, match=r"theirs/db: a link to .*, which is not followed"):
+        Target(str(tmp_path / "theirs" / "db"))

@@ -65,3 +65,42 @@ def test_a_file_where_a_directory_should_be(place):
     (place / "file").touch()
     with pytest.raises(CommandError, match="file: exists and is not a directory"):
         plan.Plan(Record(place / "installed.json")).directory(place / "file", 0o755)
+
+
+def test_a_file_that_was_written_before_the_power_failed_is_ours(place):
+    (place / "file").write_bytes(b"content")
+    the_plan = plan.Plan(Record(place / "installed.json"))
+    the_plan.file(place / "file", b"content")
+    assert the_plan.steps == []
+    the_plan.file(place / "next", b"content")
+    the_plan.carry_out()
+    assert Record(place / "installed.json").is_ours(place / "file")
+
+
+@pytest.mark.process
+def test_what_cannot_be_recorded_is_not_done(place):
+    """Else --uninstall would leave it."""
+    (place / "record").mkdir()
+    (place / "record" / "installed.json").mkdir()  # nothing can be written there
+    the_plan = plan.Plan(Record(place / "record" / "none"))
+    the_plan.record.path = place / "record" / "installed.json"
+    the_plan.command("touch", str(place / "made"), remember="modules")
+    with pytest.raises(CommandError, match=r"installed\.json"):
+        the_plan.carry_out()
+    assert not (place / "made").exists() and the_plan.record.other == {"modules": []}
+    (place / "record" / "installed.json").rmdir()
+    the_plan.carry_out()
+    the_plan.carry_out()
+    found = Record(place / "record" / "installed.json").other
+    assert (place / "made").exists() and found == {"modules": [str(place / "made")]}
+
+
+def test_a_reload_is_recorded_before_it_is_needed(place, monkeypatch):
+    """Else Apache would go on with its old configuration after a power failure."""
+    the_plan = plan.Plan(Record(place / "installed.json"))
+    the_plan.file(place / "site", b"content", apache="reload")
+    monkeypatch.setattr(plan.Record, "wrote", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        the_plan.steps[0].do()
+    assert (place / "site").exists()
+    assert Record(place / "installed.json").other == {"reload": "reload"}
