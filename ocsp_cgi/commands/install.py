@@ -34,7 +34,8 @@ from ..installation import (
     users,
 )
 from ..installation.changeover import Change
-from ..installation.permissions import FILES, Permissions, check_directories
+from ..installation.directories import FILES, check_directories
+from ..installation.permissions import Permissions
 from ..installation.removal import Removal
 from ..installation.site import Site, SitePlan
 from ..tools import apache_dump, apache_wsgi, config_file, data_files, entry, layout

@@ -21,7 +21,7 @@ from ..tools.files import content
 from ..tools.plan import Plan, search_path
 from ..tools.program import LAUNCHER
 from . import users
-from .permissions import directory_of
+from .directories import directory_of
 
 HOME = Path("/var/lib/ocsp-sync")
 STALE_AFTER = "10"

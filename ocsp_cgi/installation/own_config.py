@@ -10,7 +10,7 @@ from ..config import Settings
 from ..tools import config_file, files
 from ..tools.layout import CACHE
 from ..tools.plan import Plan
-from .permissions import FILES
+from .directories import FILES
 
 _CONFIG = f"""\
 [root-ca]

@@ -29,21 +29,10 @@ from ..tools.files import group_id, owner_name, real_path, user_id
 from ..tools.plan import Plan
 from . import cache_directory, copy_directory
 from .account import Account
+from .directories import FILES, SYSTEM, check_directories, directory_of, is_within
 from .users import RESPONDER_USER
 
-FILES = Path("/etc/ssl/ocsp")
 _READ, _ENTER = os.R_OK, os.X_OK
-# What others keep things in is not ours to open, nor to give away.
-_SYSTEM = frozenset(
-    (
-        *("/", "/bin", "/boot", "/dev", "/etc", "/etc/apache2", "/etc/httpd", "/etc/pki"),
-        *("/etc/pki/tls", "/etc/pki/tls/private", "/etc/ssl", "/etc/ssl/certs", "/etc/ssl/private"),
-        *("/home", "/lib", "/mnt", "/media", "/opt", "/proc", "/root", "/run", "/sbin", "/srv"),
-        *("/sys", "/tmp", "/usr", "/usr/lib", "/usr/local", "/var", "/var/cache", "/var/lib"),
-        *("/var/tmp", "/var/www"),
-    )
-)
-_OF_A_CA = ("serial", "crlnumber")  # what `openssl ca` keeps beside its index
 
 
 class Permissions:
@@ -122,7 +111,7 @@ class Permissions:
             mode = stat.S_IMODE(of.st_mode)
             if self._may(self._other, real, _READ):
                 continue
-            if of.st_gid not in (0, *self._other.gids) and not _is_within(real, FILES):
+            if of.st_gid not in (0, *self._other.gids) and not is_within(real, FILES):
                 quoted = shlex.quote(real)
                 raise CommandError(
                     f"{real} ({owner_name(of.st_uid, of.st_gid)}, mode {mode:o}):"
@@ -185,7 +174,7 @@ class Permissions:
         of = os.stat(directory)
         mode = stat.S_IMODE(of.st_mode)
         names = " and ".join(one.name for one in kept_out)
-        if directory in _SYSTEM or of.st_uid != 0:
+        if directory in SYSTEM or of.st_uid != 0:
             owner = owner_name(of.st_uid, of.st_gid)
             acl = ",".join(f"u:{one.name}:x" for one in kept_out)
             self._plan.problem(
@@ -195,7 +184,7 @@ class Permissions:
                 f"setfacl -m {acl} {shlex.quote(directory)}",
             )
             return
-        is_ours = _is_within(directory, FILES)
+        is_ours = is_within(directory, FILES)
         if of.st_gid == 0 and (is_ours or kept_out == [self._user]):
             # The group becomes the web server's, which must not gain the right to write.
             mode = mode & ~0o020 | (0o050 if is_ours else 0o010)
@@ -231,7 +220,7 @@ class Permissions:
         by_group = is_readable and of.st_gid in self._user.gids and mode & 0o040
         if (by_group or (of.st_uid == self._user.uid and mode & 0o400)) and not is_exposed:
             self._own(path, closed)
-        elif of.st_gid in (0, *self._user.gids, *self._other.gids) or _is_within(real, FILES):
+        elif of.st_gid in (0, *self._user.gids, *self._other.gids) or is_within(real, FILES):
             is_webs = is_apart and of.st_uid == self._web.uid
             self._own(path, closed | 0o440, "root" if is_webs else None, self._key_group)
         else:
@@ -249,7 +238,7 @@ class Permissions:
     def _database(self, directory: Path, cas: list[CASettings]) -> None:
         """A `db` that `openssl ca` writes, or that somebody copies by hand."""
         if not directory.exists():
-            if _is_within(str(directory), FILES):
+            if is_within(str(directory), FILES):
                 self._plan.directory(directory, 0o750, "root", self._group)
             return
         for ca in cas:
@@ -257,7 +246,7 @@ class Permissions:
             if not os.path.isfile(real) or self._may(self._user, real, _READ):
                 continue
             of = os.stat(real)
-            if of.st_gid in (0, *self._web.gids) or _is_within(real, FILES):
+            if of.st_gid in (0, *self._web.gids) or is_within(real, FILES):
                 mode = stat.S_IMODE(of.st_mode) & ~0o022 | 0o440
                 self._own(_index(ca), mode, group=self._group)
             else:
@@ -323,57 +312,9 @@ class Permissions:
             return False
         of = os.lstat(real)
         its_owner, its_group = owner_name(of.st_uid, of.st_gid).split(":")
-        is_recorded = not _is_within(str(real), FILES)
+        is_recorded = not is_within(str(real), FILES)
         self._plan.own(real, mode, owner or its_owner, group or its_group, is_recorded)
         return True
-
-
-def directory_of(db: str) -> str:
-    """The directory that a `db` setting is, or that the index it names is in."""
-    if os.path.isdir(db):
-        return db
-    if os.path.exists(db) or "." in os.path.basename(db):
-        return os.path.dirname(db)
-    return db
-
-
-def check_directories(ca: CASettings, cas: list[CASettings], config: Path) -> None:
-    """CommandError if the `db` or `cache` of a CA is a directory that must not be given away."""
-    kept = {str(config): "the config"}
-    for one in cas:
-        certificates = [(name, getattr(one, name)) for name in ("ca", "rsigner", "rsigner2")]
-        for setting, path in (*certificates, *one.private_files):
-            if path:
-                kept[path] = f"`{setting}` of [{one.name}]"
-    directories = {"cache": ca.cache} if ca.cache else {}
-    if ca.sync_from:
-        directories["db"] = directory_of(ca.db)
-        found = [name for name in _OF_A_CA if os.path.exists(f"{directories['db']}/{name}")]
-        if found:
-            raise CommandError(
-                f"[{ca.name}] has `sync_from`, but {directories['db']} is a CA's own database"
-                f" (there is {found[0]}): it must not be overwritten; let `db` name another"
-                " directory"
-            )
-    for setting, directory in directories.items():
-        real = os.path.realpath(directory)
-        inside = [what for path, what in kept.items() if _is_within(path, Path(real))]
-        if setting == "db":
-            caches = {one.cache: f"`cache` of [{one.name}]" for one in cas if one.cache}
-            inside += [what for path, what in caches.items() if _is_within(path, Path(real))]
-        if setting == "cache":
-            inside += [
-                f"`db` of [{one.name}]"
-                for one in cas
-                if _is_within(directory_of(one.db), Path(real))
-            ]
-        if real in _SYSTEM or inside:
-            user = SYNC_USER if setting == "db" else "the web server's user"
-            what = f"{inside[0]} is in it" if inside else "it belongs to the system"
-            raise CommandError(
-                f"[{ca.name}] `{setting}`: {directory} must belong to {user}, but {what}; let"
-                f" `{setting}` name a directory of its own, such as {FILES}/{setting}"
-            )
 
 
 def _databases(cas: list[CASettings]) -> dict[str, list[CASettings]]:
@@ -410,10 +351,6 @@ def _secrets(ca: CASettings) -> list[str]:
 def _give(cache: str, owner: str, group: str) -> None:
     """The users exist by now."""
     cache_directory.give(cache, user_id(owner), group_id(group))
-
-
-def _is_within(path: str, directory: Path) -> bool:
-    return f"{os.path.realpath(path)}/".startswith(f"{os.path.realpath(directory)}/")
 
 
 def _accessible(wanted: list[tuple[str, int]]) -> list[bool]:

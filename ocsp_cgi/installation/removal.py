@@ -20,7 +20,7 @@ from ..tools.layout import SNIPPET, Layout
 from ..tools.plan import Plan, Problem, run
 from ..tools.program import LAUNCHER, Program
 from . import help_files, jobs, site, users
-from .permissions import FILES, directory_of
+from .directories import FILES, directory_of
 
 _MODULES = ("cgi", "cgid", "wsgi", "alias", "env")
 _USED_BY = {  # directives of each module that stop working, silently or not, without it
