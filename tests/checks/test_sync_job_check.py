@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import time
@@ -60,7 +61,7 @@ def test_a_job_that_runs(ca, places, cron):
     ran(ca)
     found = sync_job.examine(subject_of(write_config(ca.home, sync_from=SOURCE)))
     assert [finding.level for finding in found] == [Level.OK, Level.OK]
-    assert f"last copied 30 seconds ago from {SOURCE}" in found[1].what
+    assert re.search(rf"last copied 3\d seconds ago from {SOURCE}", found[1].what)
 
 
 def test_an_offline_ca_needs_no_job(ca):
@@ -97,7 +98,7 @@ def test_no_cron(ca, places):
         (
             {"result": REFUSED, "reason": "fewer rows", "fix": "rm -rf /"},
             Level.FAIL,
-            "the last copy, 30 seconds ago, was refused: fewer rows",
+            r"the last copy, 3\d seconds ago, was refused: fewer rows",
             " sync --force root-ca",  # whatever the job's user wrote there
         ),
         (
@@ -120,7 +121,7 @@ def test_the_last_run(ca, places, cron, state, level, text, command):
     if state is not None:
         ran(ca, **state)
     found = problem(sync_job, subject_of(write_config(ca.home, sync_from=SOURCE)))
-    assert (found.level, text in found.what) == (level, True), found.what
+    assert found.level == level and re.search(text, found.what), found.what
     assert command in found.command
 
 
