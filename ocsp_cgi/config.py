@@ -306,7 +306,7 @@ def _fill(
     another value than it may have."""
     for key, value, place in entries:
         if key not in known:
-            raise ConfigError(f"{place}: unknown setting `{key}`{_nearest(key, tuple(known))}")
+            raise ConfigError(f"{place}: unknown setting `{key}`{_elsewhere(key, tuple(known))}")
         setattr(section, key, _value(key, value, known[key], place, directory))
 
 
@@ -357,6 +357,12 @@ def _meaning(setting: str) -> str:
     from . import settings_table
 
     return settings_table.meaning(setting)
+
+
+def _elsewhere(setting: str, known: tuple[str, ...]) -> str:
+    from . import settings_table
+
+    return settings_table.elsewhere(setting, known)
 
 
 def _nearest(word: str, known: tuple[str, ...]) -> str:

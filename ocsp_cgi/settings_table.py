@@ -178,14 +178,19 @@ def meaning(name: str) -> str:
     return f": {known.what}, such as `{name} = {known.example}`"
 
 
+def elsewhere(setting: str, known: tuple[str, ...]) -> str:
+    """The end of an error about a setting that a section does not know, which names the section
+    that does, or the nearest one that this section knows."""
+    if setting in OF_THE_RESPONDER:
+        return "; it belongs in [responder]"
+    if setting in OF_A_CA:
+        return "; it belongs in the section of a CA"
+    return nearest(setting, known)
+
+
 def nearest(word: str, known: tuple[str, ...]) -> str:
-    """The end of an error about an unknown word, which names the nearest known one, or the section
-    in which it is known."""
+    """The end of an error about an unknown word, which names the nearest known one."""
     import difflib
 
-    if word in OF_THE_RESPONDER:
-        return "; it belongs in [responder]"
-    if word in OF_A_CA:
-        return "; it belongs in the section of a CA"
     matches = difflib.get_close_matches(word, known, 1)
     return f"; did you mean `{matches[0]}`?" if matches else f"; known are {', '.join(known)}"

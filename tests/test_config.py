@@ -220,6 +220,10 @@ def test_an_index_that_is_never_stale(load, tmp_path):
             CA + "[responder]\nnmin = 5\n",
             ":7: unknown setting `nmin`; it belongs in the section of a CA",
         ),
+        (
+            CA + "[nonce]\nhyperlink = https://example.com\n",
+            ":6: [nonce] has no setting of a CA; known are responder",
+        ),
         (CA + "db = other\n", ":6: a second `db` in [root-ca]"),
         (CA + CA, ":6: a second section [root-ca]"),
         (
