@@ -46,8 +46,7 @@ def ask(config_path: str, name: str, now: int) -> dict[str, Any]:
     try:
         settings = config.load(config_path)
         for one in settings.cas:
-            token_user.recall_refused_pins(one)
-            one.cache = None
+            token_user.leave_cache(one)
         ca = next(one for one in settings.cas if one.name == name)
         issuer = Issuer(ca)
         if issuer.unreadable:

@@ -69,8 +69,7 @@ def compare(
     CommandError if the files of the CA cannot be read.
     """
     for section in settings.cas:
-        token_user.recall_refused_pins(section)
-        section.cache = None  # files in it belong to the web server's user
+        token_user.leave_cache(section)  # files in it belong to the web server's user
     issuer, samples, rows = _samples(ca, most_rows)
     pipeline = Pipeline(ca, account)
     samples = [one for one in samples if old.speaks_http or _is_plain(one)]

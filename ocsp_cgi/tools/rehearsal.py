@@ -75,8 +75,7 @@ def _without_cache(settings: Settings) -> Settings:
     changed = copy.copy(settings)
     changed.cas = [copy.copy(ca) for ca in settings.cas]
     for ca in changed.cas:
-        token_user.recall_refused_pins(ca)
-        ca.cache = None
+        token_user.leave_cache(ca)
     return changed
 
 

@@ -34,9 +34,9 @@ def use(ca: CASettings, sign: Callable[[], bytes]) -> bytes:
     return bytes.fromhex(signed)
 
 
-def recall_refused_pins(ca: CASettings) -> None:
-    """Let this process not try again a PIN that a token has refused, also without the `cache` that
-    says so."""
+def leave_cache(ca: CASettings) -> None:
+    """Let this process do without the `cache` of a CA, and not try again a PIN that a token has
+    refused, as is known only there."""
     for alone in ca.signers():
         if not is_uri(alone.rkey):
             continue
@@ -51,6 +51,7 @@ def recall_refused_pins(ca: CASettings) -> None:
             continue
         if standing:
             pin_memory.PIN(alone, None).note(standing.encode())
+    ca.cache = None
 
 
 def _owner(directory: str | None) -> str:
