@@ -256,8 +256,7 @@ class _Change:
     def back(self) -> None:
         """Change back to the previous certificate and key."""
         rsigner, rkey = (
-            self._path(config_file.remembered(self.config, self.ca.name, name + self.ca.suffix))
-            for name in ("rsigner", "rkey")
+            self._remembered(self.ca, name + self.ca.suffix) for name in ("rsigner", "rkey")
         )
         if not rsigner:
             raise CommandError(
@@ -272,10 +271,11 @@ class _Change:
         key = signer_candidate.find_key(found, self.ca, rsigner, *filter(None, [rkey]))
         self._switch(self._accepted(rsigner, key), rsigner, key, found.certificate)
 
-    def _path(self, value: str) -> str:
-        """A path that is written in the config, which starts from its directory; "" stays ""."""
-        directory = self.config.rpartition("/")[0]
-        return value if value[:1] in ("", "/") or not directory else f"{directory}/{value}"
+    def _remembered(self, ca: CASettings, setting: str) -> str:
+        """The path that a renewal left in a comment, "" if there is none."""
+        return config_file.path_in(
+            self.config, config_file.remembered(self.config, ca.name, setting)
+        )
 
     def _accepted(self, rsigner: str, rkey: str) -> list[CASettings]:
         """The sections whose signer this certificate and key may be.  CommandError if the section
@@ -368,8 +368,7 @@ class _Change:
         others = [path for one in signers for path in (one.ca, one.passin) if path]
         for ca in settings.cas:
             for name in ("rsigner", "rkey", "rsigner2", "rkey2"):
-                value = config_file.remembered(self.config, ca.name, name)
-                in_use += [self._path(value)] if value else []
+                in_use += filter(None, [self._remembered(ca, name)])
         own = self.ca.name, self.ca.suffix
         [changed] = [one for one in signers if (one.name, one.suffix) == own]
         return signer_files.unused(changed, in_use, others)

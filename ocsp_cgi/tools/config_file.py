@@ -79,17 +79,24 @@ def remembered(file: str, section: str, setting: str) -> str:
     return _look_up(_read(file).split("\n"), section, setting).remembered
 
 
+def path_in(file: str, value: str) -> str:
+    """A path as it is written in a config, from whose directory it starts; a URI and "" stay."""
+    directory = file.rpartition("/")[0]
+    if value[:1] in ("", "/") or not directory or config.is_uri(value):
+        return value
+    return f"{directory}/{value}"
+
+
 def former_keys(file: str, section: str) -> list[tuple[str, str]]:
     """(setting, path) of each key that `renew` has replaced, and that signs until its certificate
     expires."""
     if not os.path.exists(file):
         return []
     found = [(setting, remembered(file, section, setting)) for setting in ("rkey", "rkey2")]
-    directory = os.path.dirname(os.path.abspath(file))
     return [
-        (setting, os.path.join(directory, path))
-        for setting, path in found
-        if path and not config.is_uri(path)
+        (setting, path_in(file, value))
+        for setting, value in found
+        if value and not config.is_uri(value)
     ]
 
 
