@@ -186,8 +186,8 @@ def _head(response: ocsp_http.Response) -> bytes:
     """
     lines = [f"{name}: {value}" for name, value in response.headers]
     tags, date = _variable("HTTP_IF_NONE_MATCH"), _variable("HTTP_IF_MODIFIED_SINCE")
-    has_tag = "ETag" in dict(response.headers)
-    if response.status != 200 or (date and not tags) or (tags and not has_tag):
+    may_confirm = tags and "ETag" in dict(response.headers)
+    if response.status != 200 or ((tags or date) and not may_confirm):
         lines.insert(0, f"Status: {response.status} {REASON_PHRASES.get(response.status, 'Error')}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 

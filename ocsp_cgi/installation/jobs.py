@@ -25,7 +25,6 @@ from .directories import directory_of
 
 HOME = Path("/var/lib/ocsp-sync")
 STALE_AFTER = "10"
-_KINDS = (".timer", ".path", ".service")
 _CRON_DAEMONS = ("cron", "crond", "fcron", "busybox-crond")
 # Jobs of version 0.2.0, without their source and the web server's group: root ran rsync.
 _FORMER = frozenset(
@@ -103,11 +102,11 @@ class Job:
 
     def _plan_end(self) -> None:
         plan, record = self._plan, self._plan.record
-        units = [sync_job.UNITS / f"{self._name}{kind}" for kind in _KINDS]
         before = len(plan.steps)
-        for unit in units:
-            if unit.suffix != ".service" and record.is_ours(unit) and layout.systemd_runs():
-                plan.command("systemctl", "disable", "--now", unit.name)
+        for unit in self._starting:
+            if record.is_ours(sync_job.UNITS / unit) and layout.systemd_runs():
+                plan.command("systemctl", "disable", "--now", unit)
+        units = [sync_job.UNITS / unit for unit in (*self._starting, f"{self._name}.service")]
         for path in (*units, sync_job.CRON / self._name):
             if record.is_ours(path):
                 self._plan_removal(path)

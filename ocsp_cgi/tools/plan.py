@@ -88,9 +88,8 @@ class Plan:
         changes: this process may be killed."""
         if how and self.record.other.get("reload") not in (how, "restart"):
             self.record.other["reload"] = how
-            with contextlib.suppress(
-                OSError
-            ):  # a full disk must not keep --uninstall from its work
+            # A full disk must not keep --uninstall from its work.
+            with contextlib.suppress(OSError):
                 self.save()
 
     def directory(self, path: Path, mode: int, owner: str = "root", group: str = "root") -> None:

@@ -288,15 +288,14 @@ def _check_signer(response: OCSPResponse, question: Question, now: float) -> Non
     from .. import client_checks
     from ..client_errors import QueryError
 
-    refused: QueryError | None = None
+    refused = []
     for trusted in question.trusted or (None,):
         try:
             client_checks.find_signer(response, question.issuer, trusted, [], now, _SKEW_SECONDS)
             return
         except QueryError as error:
-            refused = refused or error
-    assert refused
-    raise refused
+            refused.append(error)
+    raise refused[0]
 
 
 def _http_faults(way: _Way, reply: Reply) -> list[Fault]:
