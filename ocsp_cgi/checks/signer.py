@@ -47,7 +47,7 @@ MEANINGS = {
     "rsigner-has-other-extendedKeyUsage": (
         "it has other extended key usages than OCSPSigning: it can be used for more than responses"
     ),
-    "rsigner-is-a-CA": "it is a CA: whoever steals its key can issue certificates",
+    "rsigner-is-a-CA": "it is a CA: anyone who steals its key can issue certificates",
     "rsigner-is-not-the-newest-": (
         "it is not the newest certificate in `ca`: name that one with `rsigner`, if clients have it"
     ),

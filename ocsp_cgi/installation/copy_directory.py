@@ -19,7 +19,7 @@ _NAMES = (".sync", "responses")  # how they end
 
 
 def plan(its_plan: Plan, path: str, owner: str, group: str) -> None:
-    """Plan that this user gets such a directory with all that is in it.  He need not exist yet."""
+    """Plan that this user, who need not exist yet, gets such a directory with all that is in it."""
     if path.endswith(_NAMES):
         its_plan.add(
             f"give everything in {path} to {owner}",

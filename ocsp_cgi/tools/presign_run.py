@@ -54,7 +54,7 @@ def start_after_change(cas: list[CASettings], config: str) -> None:
             [*words, "--config", os.path.abspath(config)],
             cwd=Path(__file__).resolve().parents[2],
             stdin=subprocess.DEVNULL,
-            # Whoever reads the output of `sync` would wait for its end.
+            # A reader of the output of `sync` would wait for its end.
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
