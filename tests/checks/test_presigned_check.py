@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-from pathlib import Path
 
 import pytest
 from checking import problem, problems, subject_of, write_config
@@ -13,8 +12,7 @@ from clients import settle
 from ocsp_cgi import command_line, limits
 from ocsp_cgi.checks import presigned, sync_job
 from ocsp_cgi.checks.finding import Level
-
-CHECKOUT = Path(__file__).resolve().parents[2]
+from ocsp_cgi.tools.data_files import APACHE
 
 
 @pytest.fixture
@@ -65,7 +63,7 @@ def test_nmin_is_short_for_the_timer(ca, path, place):
     assert problem(presigned, subject_of(path)).command  # cron starts the job more often
     (place / "units").mkdir()
     timer = place / "units" / "ocsp-cgi-presign.timer"
-    shutil.copy(CHECKOUT / "apache" / timer.name, timer)
+    shutil.copy(APACHE / timer.name, timer)
     assert f"OnCalendar=*:0/{presigned._TIMER_MINUTES}\n" in timer.read_text()
     found = problem(presigned, subject_of(path))
     assert found.what.endswith("but it runs every 10: set `nmin` to 40 or more")

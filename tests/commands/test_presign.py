@@ -541,7 +541,7 @@ def test_a_terminal_shows_a_bar(host):
         shown += part
     os.close(ours)
     assert process.wait() == 0
-    bar = rb"\r\[root-ca\] \[#*\.*\] \d+ of 2010, \d+ per second"
+    bar = rb"\r\[root-ca\] \[#*\.*\] \d+ of 2010, \d+ per second, \d+ s left"
     assert re.search(bar, shown), shown
     assert (
         shown.rpartition(b"\r")[0]

@@ -151,8 +151,7 @@ def test_a_new_installation_and_its_end(new_machine, wheels, pki):
     assert is_from_wsgi(machine)
     assert processes_of(machine, "ocsp-cgi") == 2
     assert machine.sh("id -nG ocsp-cgi") == "ocsp-cgi www-data\n"
-    key = "/etc/ssl/ocsp/root-ocsp.key"
-    assert machine.run("runuser", "-u", "www-data", "cat", key, check=False).returncode == 1
+    assert machine.run("runuser", "-u", "www-data", "cat", KEY, check=False).returncode == 1
 
     # a new version of the program is loaded
     machine.sh("echo '# old' >>/opt/ocsp-cgi/ocsp_cgi/page.py")
@@ -167,7 +166,7 @@ def test_a_new_installation_and_its_end(new_machine, wheels, pki):
     assert [line for line in machine.listing if not line.startswith(own)] == [
         line for line in before if not line.startswith(own)
     ]
-    assert machine.sh(f"stat -c '%a %U:%G' {key}") == "640 root:root\n"
+    assert machine.sh(f"stat -c '%a %U:%G' {KEY}") == "640 root:root\n"
     assert machine.run("id", "ocsp-cgi", check=False).returncode == 1
 
 
@@ -321,17 +320,16 @@ def test_keys_of_the_same_installation_later(machine, pki):
     machine.sh(f"cd / && {COMMAND} renew root-ca")
     new = "/etc/ssl/ocsp/root-ocsp-20*.key"
     assert machine.sh(f"stat -c '%a %U:%G' {new}") == "640 root:ocsp-cgi\n"
-    key = KEY
-    machine.sh(f"chgrp www-data {key}")
+    machine.sh(f"chgrp www-data {KEY}")
     seen = machine.run(COMMAND, "check", "--quiet", check=False)
     assert seen.returncode == 1
-    assert f"WARN  {key}: www-data can read `rkey` of [root-ca], so anyone with" in seen.stdout
-    assert f"\n          chown root:ocsp-cgi {key} && chmod 640 {key}\n" in seen.stdout
+    assert f"WARN  {KEY}: www-data can read `rkey` of [root-ca], so anyone with" in seen.stdout
+    assert f"\n          chown root:ocsp-cgi {KEY} && chmod 640 {KEY}\n" in seen.stdout
     assert machine.install().stdout.endswith(WELL)
     assert modes(machine) == WSGI_MODES
     former = "/etc/ssl/ocsp/former.key"
     machine.sh(
-        f"cp -p {key} {former}; chgrp www-data {former};"
+        f"cp -p {KEY} {former}; chgrp www-data {former};"
         f" sed -i '/^rkey/i # rkey before 2026-11-29 = ocsp/former.key' /etc/ssl/ocsp-cgi.conf"
     )
     seen = machine.run(COMMAND, "check", "--quiet", check=False)
